@@ -1,0 +1,458 @@
+/**
+ * Everything the switchover engine sees of the outside. The clients (lib/ontap, lib/cinder, …) satisfy these by their
+ * shape; `lib/connections` puts them together. Plain data in and out, vendor states in the vendor's spelling.
+ *
+ * Rules for every implementation: a method that reads never changes anything; a method that changes returns when the
+ * remote system has accepted the change (and, where the name says so, finished it) and is safe to repeat; failures are
+ * `DrError`s, `unreachable` when the other side did not answer.
+ */
+
+// ---------------------------------------------------------------------------------------------------------------- array
+
+export const mirrorStates = [
+  "uninitialized",
+  "snapmirrored",
+  "paused",
+  "broken_off",
+  "in_sync",
+  "out_of_sync",
+  "synchronizing",
+] as const;
+export type MirrorState = (typeof mirrorStates)[number] | (string & {});
+
+export interface FlexVol {
+  readonly uuid: string;
+  readonly name: string;
+  readonly type: "rw" | "dp" | (string & {});
+  readonly state: string;
+  readonly sizeBytes: number;
+}
+
+export interface Lun {
+  readonly uuid: string;
+  /** `/vol/<FlexVol>/<name>`; Cinder's LUN name is `volume-<volume id>` unless the volume was migrated. */
+  readonly path: string;
+  readonly flexVol: string;
+  readonly name: string;
+  readonly serial: string;
+  readonly sizeBytes: number;
+}
+
+export interface LunMap {
+  readonly lunUuid: string;
+  readonly lunPath: string;
+  readonly igroupUuid: string;
+  readonly igroup: string;
+  readonly logicalUnitNumber: number;
+}
+
+export interface Mirror {
+  readonly uuid: string;
+  readonly source: { readonly svm: string; readonly flexVol: string };
+  readonly destination: { readonly svm: string; readonly flexVol: string };
+  readonly state: MirrorState;
+  readonly healthy: boolean;
+  readonly unhealthyReasons: readonly string[];
+  readonly policy?: string;
+  /** Age of the newest snapshot at the destination; absent while uninitialized. */
+  readonly lagSeconds?: number;
+  readonly exportedSnapshot?: string;
+  /** The current transfer, else the last one. */
+  readonly transfer?: {
+    readonly uuid?: string;
+    readonly state: "queued" | "transferring" | "success" | "failed" | "aborted" | "hard_aborted" | (string & {});
+    readonly bytesTransferred?: number;
+    readonly endTime?: string;
+  };
+}
+
+export interface Transfer {
+  readonly uuid: string;
+  readonly state: string;
+  readonly bytesTransferred: number;
+  readonly snapshot?: string;
+  readonly endTime?: string;
+  readonly error?: string;
+}
+
+export interface Snapshot {
+  readonly uuid: string;
+  readonly name: string;
+  /** Identical on both sides for the same point in time; this is what makes a snapshot common. */
+  readonly versionUuid: string;
+  readonly createTime: string;
+}
+
+export interface IscsiTargetInfo {
+  readonly iqn: string;
+  readonly enabled: boolean;
+  /** `address:port` of every enabled data_iscsi interface. */
+  readonly portals: readonly string[];
+}
+
+/** One site's SVM on its cluster. Mirror methods act on relationships whose destination is this SVM. */
+export interface ArrayPort {
+  readonly site: string;
+  getCluster(): Promise<{ readonly name: string; readonly version: string }>;
+  getSvm(): Promise<{ readonly uuid: string; readonly state: string }>;
+  getIscsiTarget(): Promise<IscsiTargetInfo>;
+  listFlexVols(): Promise<readonly FlexVol[]>;
+  listLuns(flexVols: readonly string[]): Promise<readonly Lun[]>;
+  listLunMaps(flexVols: readonly string[]): Promise<readonly LunMap[]>;
+  /** Absent already = success. */
+  deleteLunMap(map: LunMap): Promise<void>;
+  listSnapshots(flexVol: string): Promise<readonly Snapshot[]>;
+
+  /** Relationships with their destination on this SVM, of the given FlexVols. */
+  listMirrors(flexVols: readonly string[]): Promise<readonly Mirror[]>;
+  /** Starts an update; while another transfer runs this is a retryable `remote` error (13303844). */
+  startTransfer(mirrorUuid: string): Promise<string>;
+  getTransfer(mirrorUuid: string, transferUuid: string): Promise<Transfer>;
+  listTransfers(mirrorUuid: string): Promise<readonly Transfer[]>;
+  abortTransfer(mirrorUuid: string, transferUuid: string): Promise<void>;
+  /** Asks for a state and waits until the job has ended, not until the state is reached: poll `listMirrors`. */
+  setMirrorState(mirrorUuid: string, state: "paused" | "broken_off" | "snapmirrored"): Promise<void>;
+  /** Creates a relationship onto this SVM; one that exists with the same ends is success. Resolves to its uuid. */
+  createMirror(o: {
+    readonly sourceSvm: string;
+    readonly destinationSvm: string;
+    readonly flexVol: string;
+    readonly policy: string;
+    readonly schedule?: string;
+  }): Promise<string>;
+  /**
+   * Asked of the present destination: turns the relationship round (PATCH with swapped paths); afterwards it lives on
+   * the other cluster. Arrays that refuse it answer with a `remote` error that isn't retryable.
+   */
+  reverseMirror(mirror: Mirror): Promise<void>;
+  /** Removes the relationship here, keeping snapshots and what the source knows. Absent already = success. */
+  deleteMirror(mirrorUuid: string): Promise<void>;
+  /** On the source's cluster: forgets a destination, keeping its snapshots. Absent already = success. */
+  releaseMirror(o: { readonly sourceFlexVol: string; readonly destinationSvm: string }): Promise<void>;
+  /** A read-write FlexClone, to keep what a resync would discard. */
+  cloneFlexVol(o: { readonly parent: string; readonly name: string }): Promise<void>;
+}
+
+// --------------------------------------------------------------------------------------------------------------- cinder
+
+export interface CinderService {
+  readonly binary: string;
+  readonly host: string;
+  readonly enabled: boolean;
+  readonly up: boolean;
+  readonly disabledReason?: string;
+  readonly replicationStatus?: string;
+  readonly activeBackendId?: string;
+  readonly frozen: boolean;
+  /** Heartbeat, ISO 8601 in UTC. */
+  readonly updatedAt?: string;
+}
+
+export interface CinderVolume {
+  readonly id: string;
+  readonly name: string;
+  /** `<host>@<backend>#<pool>` */
+  readonly host: string;
+  readonly status: string;
+  readonly sizeGiB: number;
+  readonly projectId: string;
+  readonly volumeType?: string;
+  readonly replicationStatus?: string;
+  readonly migrationStatus?: string;
+  readonly multiattach: boolean;
+  readonly bootable: boolean;
+  readonly encrypted: boolean;
+  readonly groupId?: string;
+  /** Only those that are attached: reserved ones aren't here. */
+  readonly attachments: readonly {
+    readonly attachmentId: string;
+    readonly serverId: string;
+    readonly device: string;
+    readonly host?: string;
+  }[];
+}
+
+export interface CinderSnapshot {
+  readonly id: string;
+  readonly volumeId: string;
+  readonly status: string;
+}
+
+export interface CinderAttachment {
+  readonly id: string;
+  readonly volumeId: string;
+  readonly serverId?: string;
+  readonly status: string;
+  /** Without CHAP secrets. */
+  readonly connection?: ConnectionInfo;
+}
+
+/** Where an attachment leads. CHAP and other secrets are dropped at the client's edge. */
+export interface ConnectionInfo {
+  readonly type: string;
+  readonly iqn?: string;
+  readonly portal?: string;
+  readonly portals?: readonly string[];
+  readonly lun?: number;
+}
+
+export interface BlockStoragePort {
+  listServices(): Promise<readonly CinderService[]>;
+  /** All projects' volumes of `<host>@<backend>`, pages followed. */
+  listVolumes(backendHost: string): Promise<readonly CinderVolume[]>;
+  listSnapshots(): Promise<readonly CinderSnapshot[]>;
+  listAttachments(): Promise<readonly CinderAttachment[]>;
+  /** Pools of enabled, reporting backends. */
+  listPools(): Promise<readonly { readonly name: string; readonly timestamp?: string }[]>;
+  /** No new volumes; with a reason (disable-log-reason). Verified by reading back. */
+  disableService(backendHost: string, reason: string): Promise<void>;
+  /** Verified by reading back: Cinder 28 and 29 answer 200 to `enable` and change nothing (freeze + thaw does). */
+  enableService(backendHost: string): Promise<void>;
+  /** Returns when accepted (202); the service row and then the volumes follow. */
+  failoverHost(backendHost: string, backendId: string): Promise<void>;
+  /** A volume left `detaching`: back to in-use. */
+  rollDetaching(volumeId: string): Promise<void>;
+}
+
+// ----------------------------------------------------------------------------------------------------------------- nova
+
+export interface Server {
+  readonly id: string;
+  readonly name: string;
+  /** API status: ACTIVE, SHUTOFF, … */
+  readonly status: string;
+  readonly taskState?: string;
+  readonly powerState?: number;
+  readonly host?: string;
+  readonly hostStatus?: string;
+  readonly locked: boolean;
+  readonly lockedReason?: string;
+  readonly projectId: string;
+  readonly rootDevice?: string;
+}
+
+export interface ServerAttachment {
+  readonly serverId: string;
+  readonly volumeId: string;
+  /** Absent where Nova has none (shelved). */
+  readonly device?: string;
+  readonly tag?: string;
+  readonly deleteOnTermination: boolean;
+  readonly attachmentId?: string;
+}
+
+export interface ComputePort {
+  listServers(): Promise<readonly Server[]>;
+  getServer(id: string): Promise<Server>;
+  /** With microversion 2.89; rows that only 2.88 shows (ghosts without attachment_id) are included. */
+  listServerAttachments(serverId: string): Promise<readonly ServerAttachment[]>;
+  listComputeServices(): Promise<readonly { readonly host: string; readonly up: boolean; readonly enabled: boolean }[]>;
+  lock(serverId: string, reason: string): Promise<void>;
+  unlock(serverId: string): Promise<void>;
+  /** Accepted (202); poll until status and task_state say so. */
+  stop(serverId: string): Promise<void>;
+  start(serverId: string): Promise<void>;
+  /** Accepted (202); the attachment goes later. Not attached (404) = success. */
+  detachVolume(serverId: string, volumeId: string): Promise<void>;
+  /**
+   * Microversion ≤ 2.100, so that the device is reserved when this returns: attaches of one server are sent one after
+   * another in the old order. Resolves to the device reserved.
+   */
+  attachVolume(o: {
+    readonly serverId: string;
+    readonly volumeId: string;
+    readonly device?: string;
+    readonly tag?: string;
+    readonly deleteOnTermination: boolean;
+  }): Promise<string>;
+}
+
+// ------------------------------------------------------------------------------------------------------------- database
+
+/** Row of cinder.services, as it stands. */
+export interface ServiceRow {
+  readonly id: number;
+  readonly uuid: string | null;
+  readonly host: string;
+  readonly binary: string;
+  readonly disabled: boolean;
+  readonly disabledReason: string | null;
+  readonly replicationStatus: string | null;
+  readonly activeBackendId: string | null;
+  readonly frozen: boolean;
+  readonly updatedAt: string | null;
+  readonly clusterName: string | null;
+}
+
+/** How many live rows of each table name a backend host (`<host>@<backend>` or `…#pool`). */
+export type HostRowCounts = Readonly<Record<string, number>>;
+
+export interface PromotionChange {
+  readonly fromHost: string;
+  readonly toHost: string;
+  /** Backend id of the new site: what `active_backend_id` of the fence row names. */
+  readonly toBackendId: string;
+  /** Rows of each table that the change must hit; anything else rolls back. */
+  readonly expected: HostRowCounts;
+  /**
+   * Written for the direct route, where Cinder's own failover didn't write it: the fence row of the site that is left
+   * (failed-over, active_backend_id, disabled) and volumes.replication_status.
+   */
+  readonly writeFence: boolean;
+}
+
+export interface PromotionResult {
+  readonly before: HostRowCounts;
+  readonly after: HostRowCounts;
+  /** Rows as they were, by table, for the rollback; no secret columns (provider_auth is left out). */
+  readonly beforeImage: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
+  readonly rollbackSql: readonly string[];
+}
+
+export interface CinderDatabasePort {
+  /** Server, schema head (alembic version), wsrep, rights: for preflight. */
+  describe(): Promise<{
+    readonly version: string;
+    readonly schemaHead: string;
+    readonly wsrepOn: boolean;
+    readonly readOnly: boolean;
+    readonly missingRights: readonly string[];
+  }>;
+  listServiceRows(): Promise<readonly ServiceRow[]>;
+  countHostRows(backendHost: string): Promise<HostRowCounts>;
+  /** Volumes that name the host and are in flight (status, workers rows): these must be none before promotion. */
+  listVolumesInFlight(backendHost: string): Promise<readonly { readonly id: string; readonly status: string }[]>;
+  /**
+   * Verified logical dump of Cinder's schema to a file of mode 0600 on this machine: it holds secrets (CHAP) and never
+   * goes anywhere else. Resolves to size and digest, after the file was read back to its end marker.
+   */
+  dump(file: string): Promise<{ readonly bytes: number; readonly sha256: string; readonly tables: number }>;
+  /** One transaction with asserted row counts; repeated after success it finds nothing to do and says so. */
+  promote(change: PromotionChange): Promise<PromotionResult>;
+  /** The direct route's rows: the site's service marked failed-over to `toBackendId`. Safe to repeat. */
+  markFailedOver(o: { readonly host: string; readonly toBackendId: string }): Promise<void>;
+}
+
+// --------------------------------------------------------------------------------------------------- lease and journal
+
+export interface LeaseHolder {
+  readonly owner: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly stack: string;
+  readonly planDigest: string;
+}
+
+export interface LeaseRow extends LeaseHolder {
+  readonly pair: string;
+  readonly token: string;
+  readonly acquiredAt: string;
+  readonly expiresAt: string;
+  /** By the database's clock: nobody else's counts. */
+  readonly expired: boolean;
+}
+
+/** Schema `cinder_cheesecake` on Cinder's database server. Times are the database's. */
+export interface CoordinationPort {
+  /** Creates schema and tables where they're missing. */
+  prepare(): Promise<void>;
+  findLease(pair: string): Promise<LeaseRow | undefined>;
+  /** One conditional UPDATE: takes a free or expired lease. Undefined = somebody else holds it. */
+  acquireLease(pair: string, holder: LeaseHolder, token: string, ttlSeconds: number): Promise<LeaseRow | undefined>;
+  /** False = the lease is no longer ours. */
+  renewLease(pair: string, token: string, ttlSeconds: number): Promise<boolean>;
+  releaseLease(pair: string, token: string): Promise<void>;
+  /** The stack that owns the pair, set by the first one that asks. */
+  claimOwnership(pair: string, stack: string): Promise<{ readonly stack: string }>;
+  /** Appends; the pair (switchover, seq) is unique, and a repeated entry with the same content is success. */
+  appendJournal(switchoverId: string, seq: number, pair: string, entry: string): Promise<void>;
+  readJournal(switchoverId: string): Promise<readonly string[]>;
+  /** Newest first. */
+  listSwitchovers(pair: string): Promise<readonly { readonly switchoverId: string; readonly startedAt: string; readonly open: boolean }[]>;
+  closeSwitchover(switchoverId: string): Promise<void>;
+}
+
+// ---------------------------------------------------------------------------------------------------------- controllers
+
+export interface FileVersion {
+  readonly content: string;
+  readonly sha256: string;
+}
+
+export type ServiceRole = "api" | "scheduler" | "volume" | "backup";
+
+/** One controller host: its Cinder services and its cinder.conf. */
+export interface ControllerPort {
+  readonly name: string;
+  readonly cinderConf: string;
+  /** Roles with their units, and whether this controller is where the unit normally runs. */
+  listUnits(): Promise<
+    readonly { readonly role: ServiceRole; readonly unit: string; readonly startedHere: boolean; readonly active: boolean; readonly masked: boolean }[]
+  >;
+  /** Stops and masks a unit, and proves that it no longer runs. Safe to repeat. */
+  stopAndMask(unit: string): Promise<void>;
+  unmaskAndStart(unit: string): Promise<void>;
+  unmask(unit: string): Promise<void>;
+  restart(unit: string): Promise<void>;
+  readFile(path: string): Promise<FileVersion>;
+  /** Atomic (temporary file, rename), owner and mode kept; refused (`conflict`) if the file is no longer `expected`. */
+  writeFile(path: string, content: string, expected: string): Promise<FileVersion>;
+  /** Position in a unit's log now, for `readLogSince`. */
+  markLog(unit: string): Promise<string>;
+  readLogSince(unit: string, mark: string): Promise<string>;
+}
+
+/** Extra arguments in the way: `--config-dir` etc. are found by preflight through the unit's command line. */
+
+// ---------------------------------------------------------------------------------------------------------------- queue
+
+export interface QueueInfo {
+  readonly name: string;
+  readonly messages: number;
+  readonly consumers: number;
+}
+
+export interface MessageQueuePort {
+  /** State of the queues that would carry a message for this backend: `cinder-volume.<host>@<backend>` and below. */
+  listBackendQueues(backendHost: string): Promise<readonly QueueInfo[]>;
+  /**
+   * Reads out and removes what waits in a queue without consumers, then deletes the queue. Resolves to what was in it:
+   * RPC method and target of each message, never its arguments' secrets.
+   */
+  drainQueue(name: string): Promise<readonly { readonly method: string; readonly summary: string }[]>;
+}
+
+// ------------------------------------------------------------------------------------------------------------ the rest
+
+/** Lossless edit of cinder.conf, given as data; implemented by lib/oslo-config. */
+export interface ConfigEditor {
+  get(content: string, section: string, option: string): string | undefined;
+  getAll(content: string, section: string, option: string): readonly string[];
+  sections(content: string): readonly string[];
+  set(content: string, section: string, option: string, value: string): string;
+  remove(content: string, section: string, option: string): string;
+}
+
+/** A command or program run before, after or during a phase; its deadline is the port's business. */
+export interface HookPort {
+  run(hook: { readonly name: string; readonly command: readonly string[]; readonly timeoutSeconds: number; readonly env: Readonly<Record<string, string>> }): Promise<void>;
+}
+
+export interface Clock {
+  now(): Date;
+  /** Resolves after the time, or rejects with code "stopped" when the signal fires. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+export interface Ports {
+  readonly arrays: Readonly<Record<string, ArrayPort>>;
+  readonly blockStorage: BlockStoragePort;
+  readonly compute: ComputePort;
+  readonly database: CinderDatabasePort;
+  readonly coordination: CoordinationPort;
+  readonly controllers: readonly ControllerPort[];
+  readonly messageQueue: MessageQueuePort;
+  readonly config: ConfigEditor;
+  readonly hooks: HookPort;
+  readonly clock: Clock;
+}
