@@ -1,0 +1,96 @@
+"use strict";
+// What may import what (docs/architecture.md says why). Data for dependency-cruiser; tools/check-imports.mjs runs it.
+// A type-only import counts: a simulator that shares a type with the client shares its mistakes.
+
+// Every place that source code may be in. A folder that isn't here fails the check, so that a new or renamed one can't
+// slip out of the rules.
+const PLACES = ["index.ts", "stacks", "components", "dynamic-providers", "lib", "cli", "lab", "test", "tools"];
+const CLIENTS = ["ontap", "keystone", "cinder", "nova", "cinder-database", "message-queue", "controller-host", "oslo-config"];
+const LIB_PLACES = ["topology", "errors.ts", "http", "switchover", ...CLIENTS];
+
+const places = (...names) => `^(${names.map((name) => (name.endsWith(".ts") ? `${name.replace(".", "\\.")}$` : `${name}/`)).join("|")})`;
+const except = (...names) => places(...PLACES.filter((place) => !names.includes(place)));
+const npm = (...names) => `(^|/)node_modules/(${names.join("|")})(/|$)`;
+
+// Modules through which a process touches anything outside itself.
+const NETWORK_MODULES = "^(node:)?(net|tls|dgram|dns|http|https|http2|child_process|worker_threads|cluster)(/|$)";
+const FILE_MODULES = "^(node:)?(fs|os|readline|process)(/|$)";
+const NETWORK_PACKAGES = npm("undici", "mysql2", "amqplib", "ssh2", "fastify");
+const FILE_PACKAGES = npm("write-file-atomic", "pino");
+
+const forbidden = [
+  { name: "no-cycles", comment: "A cycle has no lowest layer to test first.", from: {}, to: { circular: true } },
+  { name: "no-missing", comment: "What can't be found can't be judged.", from: {}, to: { couldNotResolve: true } },
+
+  // One way: index → stacks → components → dynamic-providers → lib; cli → lib.
+  { name: "index", from: { path: places("index.ts") }, to: { path: except("index.ts", "stacks") } },
+  { name: "stacks", from: { path: places("stacks") }, to: { path: except("stacks", "components", "dynamic-providers", "lib") } },
+  { name: "components", from: { path: places("components") }, to: { path: except("components", "dynamic-providers", "lib") } },
+  { name: "dynamic-providers", from: { path: places("dynamic-providers") }, to: { path: except("dynamic-providers", "lib") } },
+  { name: "lib", from: { path: places("lib") }, to: { path: except("lib") } },
+  { name: "cli", from: { path: places("cli") }, to: { path: except("cli", "lib") } },
+  { name: "lab", from: { path: places("lab") }, to: { path: except("lab", "lib") } },
+  { name: "tools", from: { path: places("tools") }, to: { path: except("tools") } },
+  {
+    name: "without-pulumi",
+    comment: "Everything that lib and cli do works when Pulumi isn't at hand.",
+    from: { path: places("lib", "cli") },
+    to: { path: npm("@pulumi") },
+  },
+
+  {
+    name: "lib-base",
+    comment: "topology and errors are below everything else in lib.",
+    from: { path: "^lib/(topology/|errors\\.ts$)" },
+    to: { path: "^lib/", pathNot: "^lib/(topology/|errors\\.ts$)" },
+  },
+  {
+    name: "clients-apart",
+    comment: "A client knows one system; the switchover alone knows several.",
+    from: { path: `^lib/(${CLIENTS.join("|")})/` },
+    to: { path: `^lib/(${CLIENTS.join("|")}|switchover)/`, pathNot: "^lib/$1/" },
+  },
+  {
+    name: "switchover-sees-ports",
+    comment: "The engine sees the outside only through lib/switchover/ports.ts.",
+    from: { path: "^lib/switchover/" },
+    to: { path: "^lib/", pathNot: "^lib/(switchover/|topology/|errors\\.ts$)" },
+  },
+  {
+    name: "switchover-without-network",
+    comment: "The engine sees the outside only through lib/switchover/ports.ts.",
+    from: { path: "^lib/switchover/" },
+    to: { path: [NETWORK_MODULES, NETWORK_PACKAGES] },
+  },
+  {
+    name: "decisions-without-io",
+    comment: "plan and preflight are functions of what was observed; the same observation gives the same plan.",
+    from: { path: "^lib/switchover/(plan|preflight)(\\.ts$|/)" },
+    to: { path: [NETWORK_MODULES, FILE_MODULES, NETWORK_PACKAGES, FILE_PACKAGES] },
+  },
+
+  {
+    name: "simulators-apart",
+    comment: "A client and its double must not share a mistake.",
+    from: { path: "^lab/simulators/" },
+    to: { path: places(...PLACES), pathNot: "^lab/simulators/" },
+  },
+  {
+    name: "dev-dependencies",
+    comment: "What runs in production is installed by `npm ci --omit=dev`.",
+    from: { path: places("index.ts", "stacks", "components", "dynamic-providers", "lib", "cli") },
+    to: { dependencyTypes: ["npm-dev"], dependencyTypesNot: ["type-only"] },
+  },
+];
+
+module.exports = {
+  PLACES,
+  LIB_PLACES,
+  forbidden: forbidden.map((rule) => ({ severity: "error", ...rule })),
+  options: {
+    tsPreCompilationDeps: true, // type-only imports too
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "^test/fixtures/" },
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "require", "node", "default", "types"] },
+  },
+};

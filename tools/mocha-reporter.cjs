@@ -1,0 +1,24 @@
+"use strict";
+// Mocha's own "spec" output, live, and afterwards the counts as JSON in the file that CHEESECAKE_TEST_RESULT names:
+// { passed, failed, skipped: [{ title, reason }] }. tools/test.mjs adds them up over its processes.
+const fs = require("node:fs");
+const Mocha = require("mocha");
+
+const { EVENT_RUN_END, EVENT_TEST_PASS, EVENT_TEST_FAIL, EVENT_TEST_PENDING } = Mocha.Runner.constants;
+
+module.exports = class CountingReporter extends Mocha.reporters.Spec {
+  constructor(runner, options) {
+    super(runner, options);
+    const result = { passed: 0, failed: 0, skipped: [] };
+    runner.on(EVENT_TEST_PASS, () => result.passed++);
+    runner.on(EVENT_TEST_FAIL, () => result.failed++); // hooks too
+    runner.on(EVENT_TEST_PENDING, (test) => result.skipped.push({ title: test.fullTitle(), reason: reasonOf(test) }));
+    runner.once(EVENT_RUN_END, () => fs.writeFileSync(process.env.CHEESECAKE_TEST_RESULT, JSON.stringify(result)));
+  }
+};
+
+/** The skipReason left by test/support/skip.ts on the test, or on a suite around it whose hook skipped them all. */
+function reasonOf(test) {
+  for (let at = test; at; at = at.parent) if (at.skipReason) return at.skipReason;
+  return undefined;
+}

@@ -1,0 +1,67 @@
+// Runs one of the project's TypeScript programs on the toolchain that tools/setup.mjs provides:
+//   node tools/run.mjs [--need all|part,…] -- <script.ts> [arguments …]
+// The program sees Node 24, pulumi and the system tools on PATH, and these variables:
+//   CINDER_CHEESECAKE_PYTHON        interpreter with the OpenStack services
+//   CINDER_CHEESECAKE_PULUMI_BIN    folder with pulumi and its hosts
+//   CINDER_CHEESECAKE_PULUMI_HOME   a PULUMI_HOME with the OpenStack plugin, to link to (not to write to)
+//   CINDER_CHEESECAKE_TOOLCHAIN     all paths, as JSON (what `node tools/setup.mjs --json` prints)
+import { spawn } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+
+import { ensureToolchain, parseArguments, SetupError } from "./setup.mjs";
+
+/** The environment for programs that use the toolchain; only what was asked for is in it. */
+export function environmentFor(toolchain, env = process.env) {
+  const searchPath = [
+    toolchain.nodeModules && path.join(toolchain.nodeModules, ".bin"),
+    toolchain.pulumiBinDir,
+    env.PATH,
+    toolchain.system && "/usr/sbin:/sbin", // servers live there, and it isn't on every user's PATH
+  ];
+  const added = {
+    PATH: searchPath.filter(Boolean).join(path.delimiter),
+    PULUMI_SKIP_UPDATE_CHECK: "1",
+    TS_NODE_TRANSPILE_ONLY: env.TS_NODE_TRANSPILE_ONLY ?? "true", // types are checked once, by `npm run types`
+    CINDER_CHEESECAKE_TOOLCHAIN: JSON.stringify(toolchain),
+    CINDER_CHEESECAKE_PYTHON: toolchain.python,
+    CINDER_CHEESECAKE_PULUMI_BIN: toolchain.pulumiBinDir,
+    CINDER_CHEESECAKE_PULUMI_HOME: toolchain.pulumiHome,
+  };
+  return { ...env, ...Object.fromEntries(Object.entries(added).filter(([, value]) => value !== undefined)) };
+}
+
+/** Waits for a child as if this process were it: signals go on to it, and its end becomes ours. */
+export function become(child) {
+  // A terminal sends Ctrl-C to the whole group itself; sent on, it would arrive twice.
+  const passOn = process.stdin.isTTY ? ["SIGTERM", "SIGHUP"] : ["SIGTERM", "SIGHUP", "SIGINT"];
+  const handlers = ["SIGTERM", "SIGHUP", "SIGINT"].map((name) => {
+    const handler = () => passOn.includes(name) && child.kill(name);
+    process.on(name, handler);
+    return [name, handler];
+  });
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("exit", (code, signal) => {
+      handlers.forEach(([name, handler]) => process.off(name, handler));
+      resolve(code ?? 128 + os.constants.signals[signal]);
+    });
+  });
+}
+
+async function main() {
+  const { need, rest } = parseArguments(process.argv.slice(2));
+  if (rest.length === 0) throw new SetupError("Nothing to run: node tools/run.mjs [--need a,b] -- <script.ts> [arguments …]");
+  const toolchain = await ensureToolchain({ need: ["node_modules", ...need] });
+  const child = spawn(toolchain.node, ["-r", "ts-node/register", ...rest], { stdio: "inherit", env: environmentFor(toolchain) });
+  process.exitCode = await become(child);
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(fs.realpathSync(process.argv[1])).href) {
+  main().catch((error) => {
+    process.stderr.write(error instanceof SetupError ? `${error.message}\n` : `${error.stack}\n`);
+    process.exitCode = 1;
+  });
+}
