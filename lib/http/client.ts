@@ -1,0 +1,352 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import * as tls from "node:tls";
+import { Agent } from "undici";
+import type { z } from "zod";
+import { DrError, messageOf } from "../errors";
+import type { RemoteContext } from "../errors";
+
+/**
+ * JSON over HTTP, for the clients of every API; it knows none of them. It verifies TLS, gives each request a deadline,
+ * repeats what is safe to repeat, and turns every failure into a `DrError` without a header or a body in it.
+ */
+
+export type Headers = Readonly<Record<string, string>>;
+
+/** What an API says about its own failure; taken out of the body by the API's client. */
+export interface VendorError {
+  readonly message?: string;
+  readonly code?: string;
+  /** Overrides what the status says. */
+  readonly retryable?: boolean;
+}
+
+export interface HttpClientOptions {
+  /** Scheme, host, port and the path that every request's path is appended to. No credentials in it. */
+  readonly baseUrl: string;
+  /**
+   * Headers of every request, asked for before each attempt. After a 401 it is called once with `renew: true`; other
+   * headers than before mean that the request is sent again.
+   */
+  readonly headers?: (o: { readonly renew: boolean }) => Promise<Headers>;
+  /** PEM file with the only CAs trusted here; where absent, those of Node and of the system. */
+  readonly caFile?: string;
+  /** Deadline of a request with all its repeats, 30 s where absent. */
+  readonly timeoutMs?: number;
+  /** Response headers that may hold the request's id, the first one present counts. */
+  readonly requestIdHeaders?: readonly string[];
+  readonly decodeError?: (status: number, body: unknown) => VendorError | undefined;
+  /** Waits between attempts; rejects when the signal fires. */
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** In [0, 1). */
+  readonly random?: () => number;
+}
+
+export type QueryValue = string | number | boolean;
+
+export interface HttpRequest<T> {
+  readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** Appended to the base URL; it may hold a query of its own (links to the next page do). */
+  readonly path: string;
+  /** Values are percent-encoded; undefined ones are left out. */
+  readonly query?: Readonly<Record<string, QueryValue | undefined>>;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  readonly headers?: Headers;
+  /** Statuses that are success; any other is a `remote` error. */
+  readonly expected: readonly number[];
+  /** Decodes the body of an expected answer; one that doesn't fit is a `remote` error. Without it `T` is unchecked. */
+  readonly answer?: z.ZodType<T>;
+  /** What an error says was attempted, "GET <url>" where absent. */
+  readonly attempted?: string;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+  /** True for GET and HEAD. What isn't safe to repeat is sent again only if it certainly never left this machine. */
+  readonly idempotent?: boolean;
+}
+
+export interface HttpResponse<T> {
+  readonly status: number;
+  /** Names in lower case. */
+  readonly headers: Headers;
+  /** Undefined where the answer was empty. */
+  readonly body: T;
+  readonly requestId?: string;
+}
+
+const attempts = 4;
+const firstDelayMs = 200;
+const longestDelayMs = 5_000;
+/** Overload, and gateways that could not reach what is behind them. */
+const passingStatuses: readonly number[] = [429, 502, 503, 504];
+
+export class HttpClient {
+  private readonly baseUrl: string;
+  private readonly agent: Agent;
+
+  constructor(private readonly options: HttpClientOptions) {
+    const url = new URL(options.baseUrl);
+    if (url.username !== "" || url.password !== "")
+      throw new DrError({
+        code: "config",
+        attempted: `Use ${url.origin}${url.pathname}`,
+        seen: "the URL holds credentials, which would show up in logs and errors",
+        remedy: "Take them out of the URL",
+      });
+    this.baseUrl = options.baseUrl.replace(/\/+$/, "");
+    this.agent = new Agent({
+      connections: 16,
+      connect: url.protocol === "https:" ? { secureContext: secureContext(options.caFile) } : {},
+    });
+  }
+
+  /**
+   * @throws DrError `remote` for an unexpected status or answer, `unreachable` where none came (`context.sent` says
+   * whether the request may have taken effect), `config` where the certificate isn't trusted, `stopped` by the signal.
+   */
+  async request<T = unknown>(request: HttpRequest<T>): Promise<HttpResponse<T>> {
+    const url = this.urlOf(request);
+    const deadlineMs = request.timeoutMs ?? this.options.timeoutMs ?? 30_000;
+    const deadline = AbortSignal.timeout(deadlineMs);
+    const signal = request.signal === undefined ? deadline : AbortSignal.any([deadline, request.signal]);
+    const idempotent = request.idempotent ?? (request.method === "GET" || request.method === "HEAD");
+    const { sleep = sleepFor, random = Math.random } = this.options;
+
+    let headers = (await this.options.headers?.({ renew: false })) ?? {};
+    let renewed = false;
+    for (let attempt = 1; ; attempt++) {
+      let failure: DrError;
+      let waitMs = random() * Math.min(longestDelayMs, firstDelayMs * 2 ** attempt);
+      try {
+        const response = await this.send(url, request, headers, signal);
+        if (request.expected.includes(response.status)) return this.decode(url, request, response);
+        if (response.status === 401 && !renewed && this.options.headers !== undefined) {
+          renewed = true;
+          const fresh = await this.options.headers({ renew: true });
+          if (JSON.stringify(fresh) !== JSON.stringify(headers)) {
+            // A 401 is given before anything is done, so this is safe for every method.
+            headers = fresh;
+            continue;
+          }
+        }
+        failure = this.remoteError(url, request, response);
+        if (!idempotent || !passingStatuses.includes(response.status)) throw failure;
+        waitMs = Math.max(waitMs, retryAfterMs(response.headers) ?? 0);
+        // Longer than this request may take: the caller knows better whether to wait.
+        if (waitMs > deadlineMs) throw failure;
+      } catch (error) {
+        if (DrError.is(error)) throw error;
+        if (request.signal?.aborted) throw stopped(url, request, error);
+        failure = transportError(url, request, error, deadline.aborted ? deadlineMs : undefined);
+        if (failure.code !== "unreachable" || deadline.aborted) throw failure;
+        if (!idempotent && failure.context["sent"] !== false) throw failure;
+      }
+      if (attempt >= attempts) throw failure;
+      try {
+        await sleep(waitMs, signal);
+      } catch (error) {
+        if (request.signal?.aborted) throw stopped(url, request, error);
+        throw failure;
+      }
+    }
+  }
+
+  /** Ends idle and running connections; running requests fail. */
+  async close(): Promise<void> {
+    await this.agent.destroy();
+  }
+
+  private urlOf(request: HttpRequest<unknown>): string {
+    const url = new URL(this.baseUrl + request.path);
+    for (const [name, value] of Object.entries(request.query ?? {}))
+      if (value !== undefined) url.searchParams.append(name, String(value));
+    return url.href;
+  }
+
+  private async send(
+    url: string,
+    request: HttpRequest<unknown>,
+    headers: Headers,
+    signal: AbortSignal,
+  ): Promise<RawResponse> {
+    const target = new URL(url);
+    const answer = await this.agent.request({
+      origin: target.origin,
+      path: target.pathname + target.search,
+      method: request.method,
+      headers: {
+        accept: "application/json",
+        ...(request.body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+        ...request.headers,
+      },
+      ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+      // The deadline covers both of undici's own time-outs.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      signal,
+    });
+    const text = await answer.body.text();
+    const names: Record<string, string> = {};
+    for (const [name, value] of Object.entries(answer.headers))
+      if (value !== undefined) names[name] = Array.isArray(value) ? value.join(", ") : value;
+    return { status: answer.statusCode, headers: names, text };
+  }
+
+  private decode<T>(url: string, request: HttpRequest<T>, response: RawResponse): HttpResponse<T> {
+    const requestId = this.requestIdOf(response);
+    const head = {
+      status: response.status,
+      headers: response.headers,
+      ...(requestId === undefined ? {} : { requestId }),
+    };
+    const parsed = parseJson(response.text);
+    if (!parsed.isJson)
+      throw this.remoteError(url, request, response, `status ${response.status} with an answer that isn't JSON`);
+    if (request.answer === undefined) return { ...head, body: parsed.value as T };
+    const decoded = request.answer.safeParse(parsed.value);
+    if (decoded.success) return { ...head, body: decoded.data };
+    // zod's messages name types and paths, not the values.
+    const issues = decoded.error.issues
+      .slice(0, 3)
+      .map((issue) => `${issue.path.join(".") || "(answer)"}: ${issue.message}`);
+    throw this.remoteError(
+      url,
+      request,
+      response,
+      `status ${response.status} with an answer of unknown shape (${issues.join("; ")})`,
+    );
+  }
+
+  private requestIdOf(response: RawResponse): string | undefined {
+    return (this.options.requestIdHeaders ?? ["x-request-id"])
+      .map((name) => response.headers[name.toLowerCase()])
+      .find(Boolean);
+  }
+
+  private remoteError(url: string, request: HttpRequest<unknown>, response: RawResponse, seen?: string): DrError {
+    const body = parseJson(response.text);
+    const vendor =
+      seen === undefined && body.isJson ? this.options.decodeError?.(response.status, body.value) : undefined;
+    const requestId = this.requestIdOf(response);
+    const context: RemoteContext = {
+      method: request.method,
+      url,
+      expectedStatus: request.expected,
+      status: response.status,
+      ...(vendor?.code === undefined ? {} : { vendorCode: vendor.code }),
+      ...(requestId === undefined ? {} : { requestId }),
+    };
+    const reason = [vendor?.message?.slice(0, 1000), vendor?.code === undefined ? undefined : `(${vendor.code})`]
+      .filter((part) => part !== undefined && part !== "")
+      .join(" ");
+    return new DrError({
+      code: "remote",
+      attempted: request.attempted ?? `${request.method} ${url}`,
+      seen:
+        seen ??
+        `status ${response.status}, needed ${request.expected.join(" or ")}${reason === "" ? "" : `: ${reason}`}`,
+      retryable: seen === undefined && (vendor?.retryable ?? passingStatuses.includes(response.status)),
+      context: { ...context },
+    });
+  }
+}
+
+interface RawResponse {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+}
+
+function secureContext(caFile: string | undefined): tls.SecureContext {
+  if (caFile === undefined) {
+    // Before Node 22.15 there's no way to the system's CAs: those that Node brings along are used.
+    if (typeof tls.getCACertificates !== "function") return tls.createSecureContext();
+    return tls.createSecureContext({ ca: [...tls.getCACertificates("default"), ...tls.getCACertificates("system")] });
+  }
+  try {
+    return tls.createSecureContext({ ca: readFileSync(caFile) });
+  } catch (error) {
+    throw new DrError({
+      code: "config",
+      attempted: `Read the CA certificates in ${caFile}`,
+      seen: messageOf(error),
+      remedy: "Name a readable PEM file as caFile",
+      cause: error,
+    });
+  }
+}
+
+function parseJson(text: string): { readonly isJson: boolean; readonly value?: unknown } {
+  if (text.trim() === "") return { isJson: true, value: undefined };
+  try {
+    return { isJson: true, value: JSON.parse(text) as unknown };
+  } catch {
+    return { isJson: false };
+  }
+}
+
+/** Seconds, or a date; the date is measured against the server's own `Date`, so that the clocks needn't agree. */
+function retryAfterMs(headers: Headers): number | undefined {
+  const value = headers["retry-after"];
+  if (value === undefined) return undefined;
+  if (/^\d+$/.test(value)) return Number(value) * 1000;
+  const waitMs = Date.parse(value) - Date.parse(headers["date"] ?? "");
+  return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
+}
+
+async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal });
+}
+
+/** Codes of Node and undici for a connection that never came about: nothing was sent. */
+const neverSent: readonly string[] = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
+/** OpenSSL's and Node's codes for a certificate that isn't trusted, or a port that doesn't speak TLS. */
+const untrusted = /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
+
+function transportError(
+  url: string,
+  request: HttpRequest<unknown>,
+  error: unknown,
+  deadlineMs: number | undefined,
+): DrError {
+  const { code = "", syscall = "" } = error as { code?: string; syscall?: string };
+  const attempted = request.attempted ?? `${request.method} ${url}`;
+  if (untrusted.test(code))
+    return new DrError({
+      code: "config",
+      attempted,
+      seen: `${new URL(url).host} could not be verified: ${messageOf(error)} (${code})`,
+      state: "Nothing was sent.",
+      remedy: "Name the file with the CA that signed its certificate as caFile, or correct the address",
+      context: { method: request.method, url },
+      cause: error,
+    });
+  const sent = !(neverSent.includes(code) || syscall === "connect");
+  const changes = request.method !== "GET" && request.method !== "HEAD";
+  return new DrError({
+    code: "unreachable",
+    attempted,
+    seen:
+      deadlineMs === undefined
+        ? `no answer from ${new URL(url).host}: ${messageOf(error) || code}`
+        : `no answer from ${new URL(url).host} within ${deadlineMs} ms`,
+    ...(changes ? { state: sent ? "Whether it took effect isn't known." : "Nothing was sent." } : {}),
+    retryable: true,
+    context: { method: request.method, url, sent },
+    cause: error,
+  });
+}
+
+function stopped(url: string, request: HttpRequest<unknown>, cause: unknown): DrError {
+  const changes = request.method !== "GET" && request.method !== "HEAD";
+  return new DrError({
+    code: "stopped",
+    attempted: request.attempted ?? `${request.method} ${url}`,
+    seen: "the run was asked to stop before the answer came",
+    ...(changes ? { state: "Whether it took effect isn't known." } : {}),
+    retryable: true,
+    context: { method: request.method, url },
+    cause,
+  });
+}
