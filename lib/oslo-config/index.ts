@@ -1,0 +1,15 @@
+export {
+  addListItem,
+  escapeSubstitution,
+  get,
+  getAll,
+  listItems,
+  options,
+  remove,
+  removeListItem,
+  removeSection,
+  replaceListItem,
+  sections,
+  set,
+} from "./edit";
+export { parse, joinLines } from "./parse";
