@@ -1,0 +1,39 @@
+import { Command } from "commander";
+import { labDown, labStatus, labUp } from "./lab";
+import { progressTo } from "./openstack/progress";
+import { statusTable } from "./openstack/status";
+
+const program = new Command("lab").description("A real OpenStack with two simulated ONTAP clusters, on loopback.");
+const progress = () => progressTo((line) => console.log(line));
+const FOLDER: [string, string, string] = ["--dir <dir>", "folder of the lab", ".lab"];
+
+program
+  .command("up")
+  .description("bring a lab up, or what is missing of it")
+  .option(...FOLDER)
+  .option("--supervise", "restart what dies, as a service manager does")
+  .action(async ({ dir, supervise }: { dir: string; supervise?: boolean }) => {
+    const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
+    const lab = await labUp({ dir, python, supervise: supervise ?? false, progress: progress() });
+    console.log(`OS_CLIENT_CONFIG_FILE=${lab.cloudsYaml} (clouds: admin, demo)`);
+  });
+
+program
+  .command("status")
+  .description("what runs, where, and its memory")
+  .option(...FOLDER)
+  .action(({ dir }: { dir: string }) => console.log(statusTable(labStatus(dir))));
+
+program
+  .command("down")
+  .description("end a lab and remove it")
+  .option(...FOLDER)
+  .option("--keep-logs", "leave the logs in the folder")
+  .action(async ({ dir, keepLogs }: { dir: string; keepLogs?: boolean }) => {
+    await labDown(dir, { keepLogs: keepLogs ?? false, progress: progress() });
+  });
+
+program.parseAsync().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : String(error));
+  process.exitCode = 1;
+});
