@@ -18,8 +18,12 @@ export async function checkImports(root = projectRoot) {
   const { PLACES, LIB_PLACES, forbidden, options } = rules;
   const present = PLACES.filter((place) => fs.existsSync(path.join(root, place)));
   const problems = [
-    ...unknownPlaces(root, "", PLACES).map((place) => `${place} isn't in PLACES of tools/import-rules.cjs, so no rule covers it`),
-    ...unknownPlaces(root, "lib", LIB_PLACES).map((place) => `lib/${place} isn't in LIB_PLACES of tools/import-rules.cjs, so no rule covers it`),
+    ...unknownPlaces(root, "", PLACES).map(
+      (place) => `${place} isn't in PLACES of tools/import-rules.cjs, so no rule covers it`,
+    ),
+    ...unknownPlaces(root, "lib", LIB_PLACES).map(
+      (place) => `lib/${place} isn't in LIB_PLACES of tools/import-rules.cjs, so no rule covers it`,
+    ),
   ];
   const tsConfigFile = path.join(root, "tsconfig.json");
   const { output } = await cruise(
@@ -33,14 +37,7 @@ export async function checkImports(root = projectRoot) {
     const what = cycle ? [from, ...cycle.map(({ name }) => name)].join(" → ") : `${from} → ${to}`;
     problems.push(`${what} is forbidden (${rule.name})${comment ? `: ${comment}` : ""}`);
   }
-  const ours = output.modules.filter(({ source }) => !source.includes("node_modules") && fs.existsSync(path.join(root, source)));
-  // A rule whose folder is there but that matches none of its files is written wrongly, and forbids nothing.
-  for (const { name, from } of forbidden) {
-    if (!from.path) continue;
-    const matches = ours.some(({ source }) => new RegExp(from.path).test(source));
-    const top = present.some((place) => !place.endsWith(".ts") && from.path.startsWith(`^${place}/`) && from.path === `^${place}/`);
-    if (!matches && top) problems.push(`the rule ${name} matches no file (${from.path})`);
-  }
+  const ours = output.modules.filter(({ source }) => PLACES.includes(source.split("/")[0]));
   return { problems, modules: ours.length };
 }
 
@@ -62,9 +59,11 @@ function hasSource(folder) {
   });
 }
 
-if (process.argv[1] && import.meta.url === pathToFileURL(fs.realpathSync(process.argv[1])).href) {
+async function main() {
   const { problems, modules } = await checkImports();
   problems.forEach((problem) => console.error(problem));
   console.log(`imports: ${modules} files, ${problems.length === 0 ? "all rules hold" : `${problems.length} problems`}`);
   process.exitCode = problems.length === 0 ? 0 : 1;
 }
+
+if (process.argv[1] && import.meta.url === pathToFileURL(fs.realpathSync(process.argv[1])).href) void main();

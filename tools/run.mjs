@@ -53,9 +53,13 @@ export function become(child) {
 
 async function main() {
   const { need, rest } = parseArguments(process.argv.slice(2));
-  if (rest.length === 0) throw new SetupError("Nothing to run: node tools/run.mjs [--need a,b] -- <script.ts> [arguments …]");
+  if (rest.length === 0)
+    throw new SetupError("Nothing to run: node tools/run.mjs [--need a,b] -- <script.ts> [arguments …]");
   const toolchain = await ensureToolchain({ need: ["node_modules", ...need] });
-  const child = spawn(toolchain.node, ["-r", "ts-node/register", ...rest], { stdio: "inherit", env: environmentFor(toolchain) });
+  const child = spawn(toolchain.node, ["-r", "ts-node/register", ...rest], {
+    stdio: "inherit",
+    env: environmentFor(toolchain),
+  });
   process.exitCode = await become(child);
 }
 

@@ -90,16 +90,20 @@ async function ensureNodeModules(context) {
     if (ready()) return "already installed by another set-up";
     if (!nodeModulesMatchLock(context.root)) {
       progress("npm ci");
-      await run("npm", ["ci", "--no-audit", "--no-fund"], { cwd: context.root, onLine: () => {} });
+      await run("npm", ["ci", "--no-audit", "--no-fund"], { cwd: context.root });
     }
     if (nodeMajor(node) !== NODE_MAJOR) {
       // The npm package `node` fetches its binary in a script of its own, which npm may have been told not to run.
       progress(`Node ${NODE_MAJOR}`);
       const script = path.join(nodeModules, "node", "installArchSpecificPackage.js");
-      await run(process.execPath, [script], { cwd: path.dirname(script), onLine: () => {} });
+      // Not process.execPath: that may be the Node inside the node_modules that `npm ci` has just replaced.
+      await run("node", [script], { cwd: path.dirname(script) });
+      if (!fs.existsSync(node)) fs.symlinkSync(path.join("..", "node", "bin", "node"), node);
     }
     if (nodeMajor(node) !== NODE_MAJOR) {
-      throw new SetupError(`${node} isn't Node ${NODE_MAJOR}: run \`npm ci --ignore-scripts=false\` in ${context.root}.`);
+      throw new SetupError(
+        `${node} isn't Node ${NODE_MAJOR}: run \`npm ci --ignore-scripts=false\` in ${context.root}.`,
+      );
     }
     return "npm ci";
   });
@@ -133,10 +137,16 @@ function nodeMajor(node) {
 // --- Pulumi ------------------------------------------------------------------------------------------------------------
 
 async function ensurePulumi(context) {
-  const pulumiBinDir = pulumiOnPath() ?? (await component(context, `pulumi-${PULUMI}`, `Pulumi ${PULUMI}`, buildPulumi));
+  const pulumiBinDir =
+    pulumiOnPath() ?? (await component(context, `pulumi-${PULUMI}`, `Pulumi ${PULUMI}`, buildPulumi));
   const pulumiHome =
     installedPlugin() ??
-    (await component(context, `resource-openstack-${OPENSTACK_PLUGIN}`, "Pulumi's OpenStack plugin", buildOpenstackPlugin));
+    (await component(
+      context,
+      `resource-openstack-${OPENSTACK_PLUGIN}`,
+      "Pulumi's OpenStack plugin",
+      buildOpenstackPlugin,
+    ));
   return { pulumiBinDir, pulumiHome };
 }
 
@@ -147,7 +157,10 @@ export function pulumiOnPath(searchPath = process.env.PATH) {
   const folder = path.dirname(fs.realpathSync(pulumi));
   const hosts = ["pulumi-language-nodejs", "pulumi-resource-pulumi-nodejs"];
   if (!hosts.every((host) => fs.existsSync(path.join(folder, host)))) return undefined;
-  const { stdout } = spawnSync(pulumi, ["version"], { encoding: "utf8", env: { ...process.env, PULUMI_SKIP_UPDATE_CHECK: "1" } });
+  const { stdout } = spawnSync(pulumi, ["version"], {
+    encoding: "utf8",
+    env: { ...process.env, PULUMI_SKIP_UPDATE_CHECK: "1" },
+  });
   return atLeast(stdout ?? "", PULUMI) ? folder : undefined;
 }
 
@@ -197,7 +210,8 @@ async function buildPulumi(context, folder, progress) {
     },
   });
   const { stdout } = spawnSync(path.join(folder, "pulumi"), ["version"], { encoding: "utf8" });
-  if (!atLeast(stdout ?? "", PULUMI)) throw new SetupError(`The Pulumi that was ${how} doesn't run: see https://www.pulumi.com/docs/install.`);
+  if (!atLeast(stdout ?? "", PULUMI))
+    throw new SetupError(`The Pulumi that was ${how} doesn't run: see https://www.pulumi.com/docs/install.`);
   return how;
 }
 
@@ -210,7 +224,11 @@ async function buildOpenstackPlugin(context, folder, progress) {
       const arch = process.arch === "x64" ? "amd64" : process.arch;
       const archive = `pulumi-resource-openstack-v${OPENSTACK_PLUGIN}-${process.platform}-${arch}.tar.gz`;
       const file = path.join(folder, archive);
-      await downloadVerified(`${release}/${archive}`, `${release}/pulumi-openstack_${OPENSTACK_PLUGIN}_checksums.txt`, file);
+      await downloadVerified(
+        `${release}/${archive}`,
+        `${release}/pulumi-openstack_${OPENSTACK_PLUGIN}_checksums.txt`,
+        file,
+      );
       await run("tar", ["-xzf", file, "-C", path.dirname(plugin)]);
       fs.rmSync(file);
     },
@@ -285,27 +303,27 @@ async function download(url, patienceMs) {
 /** Builds one program of a committed Go module; go.sum fixes every byte that goes into it. */
 async function goBuild(progress, { module, package: target, flags, output }) {
   const version = spawnSync("go", ["version"], { encoding: "utf8", env: { ...process.env, GOTOOLCHAIN: "local" } });
-  if (!atLeast(version.stdout ?? "", "1.25.0") && !/go1\.(2[5-9]|[3-9]\d)/.test(version.stdout ?? "")) {
+  if (!(Number(/go1\.(\d+)/.exec(version.stdout ?? "")?.[1]) >= 25)) {
     throw new SetupError("Go 1.25 or newer isn't installed: see https://go.dev/doc/install");
   }
   const name = path.basename(output);
   const env = { ...process.env, CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "-mod=readonly -buildvcs=false" };
-  const list = spawnSync("go", ["list", "-deps", "-f", "{{.ImportPath}}", target], { cwd: module, env, encoding: "utf8", maxBuffer: 1 << 26 });
-  const total = (list.stdout ?? "").split("\n").filter(Boolean).length;
+  let total = 0;
   let compiled = 0;
   let downloaded = 0;
   const started = Date.now();
   const tick = setInterval(() => {
     const what = compiled ? `${compiled} of at most ${total} packages compiled` : `${downloaded} modules downloaded`;
-    progress(`building ${name} from Go modules: ${what}, ${elapsed(started)}; some 10 minutes on 2 cores the first time`);
+    progress(
+      `building ${name} from Go modules: ${what}, ${elapsed(started)}; some 10 minutes on 2 cores the first time`,
+    );
   }, 15_000);
+  // Go says what it downloads and, with -v, what it compiles; what its own cache has isn't named.
+  const onLine = (count) => (line) => (line.startsWith("go: downloading") ? downloaded++ : count());
   try {
-    // -v names each package as it's compiled; what Go's own cache has isn't named.
-    await run("go", ["build", "-v", "-trimpath", "-ldflags", `-s -w ${flags}`, "-o", output, target], {
-      cwd: module,
-      env,
-      onLine: (line) => (line.startsWith("go: downloading") ? downloaded++ : compiled++),
-    });
+    await run("go", ["list", "-deps", target], { cwd: module, env, onLine: onLine(() => total++) });
+    const args = ["build", "-v", "-trimpath", "-ldflags", `-s -w ${flags}`, "-o", output, target];
+    await run("go", args, { cwd: module, env, onLine: onLine(() => compiled++) });
   } finally {
     clearInterval(tick);
   }
@@ -349,7 +367,7 @@ async function ensureSystemTools(context) {
         throw new SetupError(`${missing.join(", ")} aren't on PATH: as root, run \`${command}\` (Debian's names).`);
       }
       const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-      const apt = (...args) => run("apt-get", ["-o", "DPkg::Lock::Timeout=300", ...args], { env, onLine: () => {} });
+      const apt = (...args) => run("apt-get", ["-o", "DPkg::Lock::Timeout=300", ...args], { env });
       await withoutServiceStart(async () => {
         progress("apt-get update");
         await apt("update");
@@ -413,16 +431,32 @@ async function ensurePython(context) {
     fs.mkdirSync(pythonVenv, { recursive: true });
     fs.writeFileSync(incomplete, "");
     await run(base.program, ["-m", "venv", pythonVenv]);
-    const lines = fs.readFileSync(requirements, "utf8").split("\n").filter((line) => /^[A-Za-z0-9]/.test(line));
+    const lines = fs
+      .readFileSync(requirements, "utf8")
+      .split("\n")
+      .filter((line) => /^[A-Za-z0-9]/.test(line));
     const pip = (args, onLine) =>
-      run(paths.python, ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off", ...args], { onLine });
+      run(
+        paths.python,
+        ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off", ...args],
+        { onLine },
+      );
     // The installers first: some packages are built here, with them.
     await pip(lines.filter((line) => /^(pip|setuptools|wheel)==/.test(line)));
     let collected = 0;
+    let installing = false;
     const started = Date.now();
-    const tick = setInterval(() => progress(`pip: ${collected} of ${lines.length} packages, ${elapsed(started)}`), 15_000);
+    const tick = setInterval(() => {
+      const what = installing
+        ? `installing ${lines.length} packages`
+        : `${collected} of ${lines.length} packages fetched`;
+      progress(`pip: ${what}, ${elapsed(started)}`);
+    }, 15_000);
     try {
-      await pip(["-r", requirements], (line) => line.startsWith("Collecting ") && collected++);
+      await pip(["-r", requirements], (line) => {
+        if (line.startsWith("Collecting ")) collected++;
+        if (line.startsWith("Installing ")) installing = true;
+      });
     } finally {
       clearInterval(tick);
     }
@@ -440,7 +474,9 @@ function findPython() {
     const version = spawnSync(program, ["-c", probe], { encoding: "utf8" }).stdout?.trim();
     if (version === "3.11" || version === "3.12") return { program, version };
   }
-  throw new SetupError("Python 3.11 or 3.12 with venv isn't on PATH: as root, run `apt-get install python3 python3-venv`.");
+  throw new SetupError(
+    "Python 3.11 or 3.12 with venv isn't on PATH: as root, run `apt-get install python3 python3-venv`.",
+  );
 }
 
 // --- common ------------------------------------------------------------------------------------------------------------
@@ -468,7 +504,11 @@ async function step(context, title, lock, work) {
   const progress = (what) => context.log(`set-up: ${title}: ${what}`);
   const lockFile = path.isAbsolute(lock) ? lock : path.join(context.cache, `${lock}.lock`);
   try {
-    const how = await withLock(lockFile, () => work(progress), (owner) => progress(`waiting for process ${owner}, which is at it`));
+    const how = await withLock(
+      lockFile,
+      () => work(progress),
+      (owner) => progress(`waiting for process ${owner}, which is at it`),
+    );
     context.log(`set-up: ${title}: ready, ${how} (${elapsed(started)})`);
   } catch (error) {
     throw new SetupError(`${title} can't be set up: ${error.message}`, { cause: error });
@@ -556,7 +596,8 @@ function run(program, args, { cwd, env = process.env, onLine = () => {} } = {}) 
     child.on("close", (code, signal) => {
       ["SIGINT", "SIGTERM"].forEach((name) => process.off(name, onSignal));
       if (code === 0) resolve();
-      else reject(new Error(`\`${[program, ...args].join(" ")}\` ended with ${signal ?? code}:\n  ${last.join("\n  ")}`));
+      else
+        reject(new Error(`\`${[program, ...args].join(" ")}\` ended with ${signal ?? code}:\n  ${last.join("\n  ")}`));
     });
   });
 }
@@ -578,7 +619,8 @@ export function findProgram(name, { searchPath = process.env.PATH } = {}) {
 const sha256 = (content) => createHash("sha256").update(content).digest("hex");
 const firstLine = (error) => String(error.message).split("\n")[0];
 const readJson = (file) => parseJson(readText(file) ?? "");
-const subfolders = (folder) => fs.readdirSync(folder, { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? [path.join(folder, e.name)] : []));
+const subfolders = (folder) =>
+  fs.readdirSync(folder, { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? [path.join(folder, e.name)] : []));
 
 function readText(file) {
   try {
@@ -620,10 +662,11 @@ async function main() {
   const { need, json } = parseArguments(process.argv.slice(2));
   const found = await ensureToolchain({ need });
   if (json) process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
-  else for (const [name, value] of Object.entries(found)) {
-    const lines = typeof value === "string" ? [[name, value]] : Object.entries(value);
-    for (const [key, file] of lines) process.stdout.write(`${key}: ${file}\n`);
-  }
+  else
+    for (const [name, value] of Object.entries(found)) {
+      const lines = typeof value === "string" ? [[name, value]] : Object.entries(value);
+      for (const [key, file] of lines) process.stdout.write(`${key}: ${file}\n`);
+    }
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(fs.realpathSync(process.argv[1])).href) {

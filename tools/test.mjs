@@ -48,7 +48,9 @@ export async function runLevels(levels, options = {}) {
     total.passed += result.passed;
     total.failed += result.failed + unexplained.length + result.problems.length;
     total.skipped += reasoned.length;
-    print(`${level}: ${summary({ ...result, failed: result.failed + unexplained.length + result.problems.length, skipped: reasoned.length })}`);
+    print(
+      `${level}: ${summary({ ...result, failed: result.failed + unexplained.length + result.problems.length, skipped: reasoned.length })}`,
+    );
   }
   return { ...total, ok: total.failed === 0 && total.passed > 0 };
 }
@@ -68,16 +70,25 @@ async function runLevel(level, files, { root, prepare }) {
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "cheesecake-test-"));
   const resultFile = path.join(scratch, "result.json");
   try {
-    const ended = await runInGroup(toolchain.node, [
-      path.join(root, "node_modules", "mocha", "bin", "mocha.js"),
-      "--reporter", path.join(import.meta.dirname, "mocha-reporter.cjs"),
-      ...files,
-    ], { cwd: root, env: { ...environmentFor(toolchain), CHEESECAKE_TEST_RESULT: resultFile } });
-    if (!fs.existsSync(resultFile)) return { ...nothing, problems: [`mocha ended with ${ended} before it had a result`] };
+    const ended = await runInGroup(
+      toolchain.node,
+      [
+        path.join(root, "node_modules", "mocha", "bin", "mocha.js"),
+        "--reporter",
+        path.join(import.meta.dirname, "mocha-reporter.cjs"),
+        ...files,
+      ],
+      { cwd: root, env: { ...environmentFor(toolchain), CHEESECAKE_TEST_RESULT: resultFile } },
+    );
+    if (!fs.existsSync(resultFile))
+      return { ...nothing, problems: [`mocha ended with ${ended} before it had a result`] };
     const result = JSON.parse(fs.readFileSync(resultFile, "utf8"));
     // mocha's exit code is the number of failures, so anything else says that it broke afterwards.
     const expected = Math.min(result.failed, 255);
-    return { ...result, problems: ended === expected ? [] : [`mocha ended with ${ended} after ${result.failed} failures`] };
+    return {
+      ...result,
+      problems: ended === expected ? [] : [`mocha ended with ${ended} after ${result.failed} failures`],
+    };
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });
   }
@@ -126,7 +137,10 @@ function specFiles(folder) {
 async function main() {
   const levels = process.argv.slice(2);
   const unknown = levels.filter((level) => !(level in LEVELS));
-  if (unknown.length > 0) throw new SetupError(`There is no test level ${unknown.join(", ")}: name any of ${Object.keys(LEVELS).join(", ")}.`);
+  if (unknown.length > 0)
+    throw new SetupError(
+      `There is no test level ${unknown.join(", ")}: name any of ${Object.keys(LEVELS).join(", ")}.`,
+    );
   const total = await runLevels(levels.length > 0 ? levels : Object.keys(LEVELS));
   process.exitCode = total.ok ? 0 : 1;
   console.log(summary(total));

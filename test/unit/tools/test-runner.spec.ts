@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+
+const projectRoot = path.resolve(__dirname, "../../..");
+
+describe("the test runner", () => {
+  let root: string;
+
+  beforeEach(() => {
+    root = fs.mkdtempSync(path.join(os.tmpdir(), "cheesecake-runner-"));
+    fs.cpSync(path.join(projectRoot, "tools"), path.join(root, "tools"), { recursive: true });
+    for (const name of ["package.json", "package-lock.json", "tsconfig.json", ".mocharc.cjs", "test/support/skip.ts"]) {
+      fs.mkdirSync(path.dirname(path.join(root, name)), { recursive: true });
+      fs.copyFileSync(path.join(projectRoot, name), path.join(root, name));
+    }
+    fs.symlinkSync(path.join(projectRoot, "node_modules"), path.join(root, "node_modules"));
+  });
+
+  afterEach(() => fs.rmSync(root, { recursive: true }));
+
+  it("adds up its levels in the last line", () => {
+    spec("unit/a", `it("passes", () => {}); it("passes too", () => {});`);
+    spec("unit/deeper/b", `it("passes", () => {});`);
+    const { status, lines } = run("unit", "contract");
+    assert.equal(lines.at(-1), "3 passed, 0 failed, 0 skipped");
+    assert.ok(lines.includes("contract: no tests yet"));
+    assert.equal(status, 0);
+  });
+
+  it("fails when a test fails", () => {
+    spec("unit/a", `it("passes", () => {}); it("fails", () => { throw new Error("on purpose"); });`);
+    const { status, lines } = run("unit");
+    assert.equal(lines.at(-1), "1 passed, 1 failed, 0 skipped");
+    assert.equal(status, 1);
+  });
+
+  it("prints why a test was skipped, also one skipped by a hook", () => {
+    spec(
+      "unit/a",
+      `import { skipBecause } from "../support/skip";
+       it("passes", () => {});
+       it("needs a moon", function () { skipBecause(this, "there is no moon"); });
+       describe("all of these", () => {
+         before(function () { skipBecause(this, "there is no sun"); });
+         it("need a sun", () => {});
+       });`,
+    );
+    const { status, lines } = run("unit");
+    assert.ok(lines.includes("skipped: needs a moon: there is no moon"));
+    assert.ok(lines.includes("skipped: all of these need a sun: there is no sun"));
+    assert.equal(lines.at(-1), "1 passed, 0 failed, 2 skipped");
+    assert.equal(status, 0);
+  });
+
+  it("fails when a test was skipped without a reason", () => {
+    spec("unit/a", `it("passes", () => {}); it.skip("is left out", () => {});`);
+    const { status, lines } = run("unit");
+    assert.equal(lines.at(-1), "1 passed, 1 failed, 0 skipped");
+    assert.equal(status, 1);
+  });
+
+  it("fails when a level ends before its tests do", () => {
+    spec("unit/a", `it("passes", () => {}); it("ends the process", () => process.exit(0));`);
+    const { status, lines } = run("unit");
+    assert.ok(lines.includes("failed: unit: mocha ended with 0 before it had a result"));
+    assert.equal(lines.at(-1), "0 passed, 1 failed, 0 skipped");
+    assert.equal(status, 1);
+  });
+
+  it("fails when a file can't be loaded", () => {
+    spec("unit/a", `import "./nowhere";`);
+    const { status, lines } = run("unit");
+    assert.equal(lines.at(-1), "0 passed, 1 failed, 0 skipped");
+    assert.equal(status, 1);
+  });
+
+  it("fails when nothing ran", () => {
+    const { status, lines } = run("unit");
+    assert.equal(lines.at(-1), "0 passed, 0 failed, 0 skipped");
+    assert.equal(status, 1);
+  });
+
+  it("refuses a level that doesn't exist", () => {
+    const { status, stderr } = run("everything");
+    assert.match(stderr, /no test level everything: name any of unit, contract, scenario, pulumi, openstack/);
+    assert.equal(status, 1);
+  });
+
+  it("ends what its tests have started when it's told to end", async () => {
+    spec(
+      "unit/a",
+      `import { spawn } from "node:child_process";
+       it("takes for ever", (done) => { console.log("pids", process.pid, spawn("sleep", ["1000"]).pid); }).timeout(0);`,
+    );
+    const runner = spawn(process.execPath, [path.join(root, "tools/test.mjs"), "unit"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const exited = once(runner, "exit");
+    let pids: number[] = [];
+    for await (const line of createInterface({ input: runner.stdout })) {
+      if (!line.startsWith("pids ")) continue;
+      pids = line.split(" ").slice(1).map(Number);
+      runner.kill("SIGTERM");
+    }
+    assert.deepEqual(await exited, [143, null]);
+    assert.equal(pids.length, 2);
+    for (const pid of pids) await ends(pid);
+  });
+
+  it("ends what a test has left behind", async () => {
+    spec(
+      "unit/a",
+      `import { spawn } from "node:child_process";
+       it("leaves a process", () => { const child = spawn("sleep", ["1000"], { stdio: "ignore" }); child.unref(); console.log("pid", child.pid); });`,
+    );
+    const { lines } = run("unit");
+    const pid = Number(lines.find((line) => line.startsWith("pid "))?.slice(4));
+    assert.ok(pid > 0);
+    await ends(pid);
+  });
+
+  function spec(name: string, body: string): void {
+    const file = path.join(root, "test", `${name}.spec.ts`);
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(file, `${body}\nexport {};\n`);
+  }
+
+  function run(...levels: string[]): { status: number | null; lines: string[]; stderr: string } {
+    const program = path.join(root, "tools/test.mjs");
+    const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...levels], { encoding: "utf8" });
+    return { status, lines: stdout.trim().split("\n"), stderr };
+  }
+});
+
+/** A process that was sent a signal may take a moment to go. */
+async function ends(pid: number): Promise<void> {
+  const deadline = Date.now() + 5_000;
+  while (isRunning(pid)) {
+    assert.ok(Date.now() < deadline, `process ${pid} is left behind`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Whether it runs; a zombie that nobody has waited for yet doesn't. */
+function isRunning(pid: number): boolean {
+  const state = fs.existsSync(`/proc/${pid}/stat`) ? fs.readFileSync(`/proc/${pid}/stat`, "utf8") : "";
+  return state !== "" && !/\) [ZX]/.test(state);
+}
