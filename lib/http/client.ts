@@ -17,6 +17,8 @@ export type Headers = Readonly<Record<string, string>>;
 export interface VendorError {
   readonly message?: string;
   readonly code?: string;
+  /** Codes of the reasons given for this failure, where the API nests them; `context.reasonCodes` of the error. */
+  readonly reasonCodes?: readonly string[];
   /** Overrides what the status says. */
   readonly retryable?: boolean;
 }
@@ -247,7 +249,7 @@ export class HttpClient {
         seen ??
         `status ${response.status}, needed ${request.expected.join(" or ")}${reason === "" ? "" : `: ${reason}`}`,
       retryable: seen === undefined && (vendor?.retryable ?? passingStatuses.includes(response.status)),
-      context: { ...context },
+      context: { ...context, ...(vendor?.reasonCodes?.length ? { reasonCodes: vendor.reasonCodes } : {}) },
     });
   }
 }
@@ -295,7 +297,8 @@ function retryAfterMs(headers: Headers): number | undefined {
   return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
 }
 
-async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
+/** The wait between attempts and polls; rejects when the signal fires. */
+export async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
   await delay(ms, undefined, { signal });
 }
 

@@ -1,0 +1,129 @@
+import { DrError } from "../../errors";
+import type { OntapApi } from "../api";
+import { getSvm } from "../svm/requests";
+import { aggregateBody, cloneBody, flexVolBody, flexVolFields, snapshotBody } from "./results";
+import type { FlexVol, Snapshot } from "./results";
+import { aggregatesUrl, snapshotsUrl, volumesUrl } from "./urls";
+
+/** All FlexVols of the SVM but its root volume. */
+export function listFlexVols(api: OntapApi, svm: string): Promise<readonly FlexVol[]> {
+  return api.list(`List the FlexVols of SVM ${svm}`, volumesUrl, flexVolBody, {
+    "svm.name": svm,
+    style: "flexvol",
+    is_svm_root: false,
+    fields: flexVolFields,
+  });
+}
+
+export async function findFlexVol(api: OntapApi, svm: string, name: string): Promise<FlexVol | undefined> {
+  const [found] = await api.list(`Find the FlexVol ${svm}:${name}`, volumesUrl, flexVolBody, {
+    "svm.name": svm,
+    name,
+    fields: flexVolFields,
+  });
+  return found;
+}
+
+export async function listSnapshots(api: OntapApi, svm: string, flexVol: string): Promise<readonly Snapshot[]> {
+  const attempted = `List the snapshots of ${svm}:${flexVol}`;
+  const volume = await findFlexVol(api, svm, flexVol);
+  if (volume === undefined)
+    throw new DrError({
+      code: "config",
+      attempted,
+      seen: "the SVM has no FlexVol of this name",
+      remedy: "Correct the pair's flexVols, or create it",
+    });
+  return api.list(attempted, snapshotsUrl(volume.uuid), snapshotBody, { fields: "uuid,name,version_uuid,create_time" });
+}
+
+/**
+ * A FlexVol of type dp, to be a mirror's destination, on the given aggregate or the one with the most space. One that
+ * exists under this name is returned as it is, whatever its type. Waits until it's online.
+ */
+export async function createDestinationVolume(
+  api: OntapApi,
+  svm: string,
+  o: { readonly name: string; readonly sizeBytes: number; readonly aggregate?: string },
+): Promise<FlexVol> {
+  const attempted = `Create the destination volume ${svm}:${o.name}`;
+  const find = () => findFlexVol(api, svm, o.name);
+  if ((await find()) === undefined) {
+    const aggregate = o.aggregate ?? (await emptiestAggregate(api, svm, attempted, o.sizeBytes));
+    await api.converge(
+      () =>
+        api.change({
+          method: "POST",
+          path: volumesUrl,
+          // No junction and no snapshot policy: ONTAP refuses them for type dp.
+          body: { svm: { name: svm }, name: o.name, type: "dp", size: o.sizeBytes, aggregates: [{ name: aggregate }] },
+          attempted,
+        }),
+      find,
+    );
+  }
+  return api.poll({
+    attempted,
+    awaited: "the FlexVol to be online",
+    timeoutMs: 360_000,
+    read: async () => {
+      const volume = await find();
+      return volume?.state === "online" ? { done: volume } : { seen: `its state is ${volume?.state ?? "absent"}` };
+    },
+  });
+}
+
+async function emptiestAggregate(api: OntapApi, svm: string, attempted: string, sizeBytes: number): Promise<string> {
+  const [all, { aggregates: allowed }] = await Promise.all([
+    api.list("List the aggregates", aggregatesUrl, aggregateBody, {
+      fields: "name,state,space.block_storage.available",
+    }),
+    getSvm(api, svm),
+  ]);
+  const [emptiest] = all
+    .filter((each) => each.state === "online" && (allowed.length === 0 || allowed.includes(each.name)))
+    .sort((a, b) => (b.space?.block_storage.available ?? 0) - (a.space?.block_storage.available ?? 0));
+  if (emptiest === undefined)
+    throw new DrError({
+      code: "precondition",
+      attempted,
+      seen: `no aggregate that the SVM may use is online, needed one for ${sizeBytes} bytes`,
+      remedy: "Assign an aggregate to the SVM, or name one",
+    });
+  return emptiest.name;
+}
+
+/** A read-write FlexClone of the FlexVol as it is now; one that exists with this name and parent is success. */
+export async function cloneFlexVol(
+  api: OntapApi,
+  svm: string,
+  o: { readonly parent: string; readonly name: string },
+): Promise<void> {
+  const attempted = `Clone the FlexVol ${svm}:${o.parent} as ${o.name}`;
+  const find = async () => {
+    const [found] = await api.list(attempted, volumesUrl, cloneBody, {
+      "svm.name": svm,
+      name: o.name,
+      fields: "uuid,clone.is_flexclone,clone.parent_volume.name",
+    });
+    if (found === undefined) return undefined;
+    if (found.clone?.parent_volume?.name === o.parent) return found;
+    throw new DrError({
+      code: "precondition",
+      attempted,
+      seen: `a FlexVol ${o.name} exists that isn't a clone of ${o.parent}`,
+      remedy: "Choose another name, or remove that FlexVol",
+    });
+  };
+  if ((await find()) !== undefined) return;
+  await api.converge(
+    () =>
+      api.change({
+        method: "POST",
+        path: volumesUrl,
+        body: { svm: { name: svm }, name: o.name, clone: { is_flexclone: true, parent_volume: { name: o.parent } } },
+        attempted,
+      }),
+    find,
+  );
+}
