@@ -59,7 +59,9 @@ const ALLOWED: [string, string][] = [
   ["test/unit/x.spec.ts", "../../lib/nova/client"],
 ];
 
-describe("the import rules", () => {
+describe("the import rules", function () {
+  this.timeout(120_000); // starts programs, on machines that may be busy
+
   let root: string;
 
   beforeEach(() => {

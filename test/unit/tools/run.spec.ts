@@ -8,7 +8,9 @@ import path from "node:path";
 const projectRoot = path.resolve(__dirname, "../../..");
 const runFile = path.join(projectRoot, "tools/run.mjs");
 
-describe("the launcher", () => {
+describe("the launcher", function () {
+  this.timeout(120_000); // starts programs, on machines that may be busy
+
   let folder: string;
   beforeEach(() => (folder = fs.mkdtempSync(path.join(os.tmpdir(), "cheesecake-run-"))));
   afterEach(() => fs.rmSync(folder, { recursive: true }));

@@ -30,7 +30,9 @@ const setupFile = path.join(projectRoot, "tools/setup.mjs");
 // An ES module without types, since it runs before TypeScript is there.
 const setup = createRequire(__filename)(setupFile) as Setup;
 
-describe("the set-up", () => {
+describe("the set-up", function () {
+  this.timeout(120_000); // starts programs, on machines that may be busy
+
   let folder: string;
   beforeEach(() => (folder = fs.mkdtempSync(path.join(os.tmpdir(), "cheesecake-setup-"))));
   afterEach(() => fs.rmSync(folder, { recursive: true }));

@@ -8,7 +8,9 @@ import { createInterface } from "node:readline";
 
 const projectRoot = path.resolve(__dirname, "../../..");
 
-describe("the test runner", () => {
+describe("the test runner", function () {
+  this.timeout(120_000); // starts programs, on machines that may be busy
+
   let root: string;
 
   beforeEach(() => {
