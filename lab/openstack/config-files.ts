@@ -220,6 +220,7 @@ enabled_backends = loweropenstack1
 report_interval = 3
 service_down_time = 12
 periodic_interval = 10
+periodic_fuzzy_delay = 0
 backend_stats_polling_interval = 10
 osapi_volume_workers = 1
 
@@ -280,6 +281,7 @@ report_interval = 3
 service_down_time = 12
 initial_cpu_allocation_ratio = 16.0
 shutdown_timeout = 5
+periodic_fuzzy_delay = 0
 
 [api]
 auth_strategy = keystone

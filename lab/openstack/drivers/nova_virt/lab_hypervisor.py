@@ -57,7 +57,13 @@ class LabHypervisor(fake.FakeDriverWithoutFakeNodes):
             self.instances[instance.uuid] = fake.FakeInstance(
                 instance.name, instance.power_state or power_state.SHUTDOWN, instance.uuid)
 
-    # Names, as nova/virt/libvirt/driver.py: default_device_names_for_instance, get_device_name_for_instance.
+    # Names, as the three methods in nova/virt/libvirt/driver.py.
+
+    def default_root_device_name(self, instance, image_meta, root_bdm):
+        buses = [blockinfo.get_disk_bus_for_device_type(instance, VIRT_TYPE, image_meta, kind)
+                 for kind in ('disk', 'cdrom')]
+        root = blockinfo.get_root_info(instance, VIRT_TYPE, image_meta, root_bdm, *buses)
+        return block_device.prepend_dev(root['dev'])
 
     def default_device_names_for_instance(self, instance, root_device_name, *block_device_lists):
         mappings = list(itertools.chain(*block_device_lists))
