@@ -1,0 +1,161 @@
+import { DrError } from "../errors";
+import type { SitePair } from "../topology/site-pair";
+import { backendHost, siteNames } from "../topology/site-pair";
+import type { Facts, Journal } from "./journal";
+import type { Plan, PlannedServer } from "./plan";
+import type { ArrayPort, CinderAttachment, CinderVolume, Clock, Ports, Server } from "./ports";
+
+/** What a step works with. */
+export interface StepContext {
+  readonly pair: SitePair;
+  readonly plan: Plan;
+  readonly ports: Ports;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly live: Live;
+  /** Proves that the lease is ours: before every mutating call. */
+  guard(): Promise<void>;
+  say(line: string): void;
+}
+
+/** One thing a step works on: an instance, a FlexVol, a controller, or the whole. */
+export interface StepItem {
+  readonly key: string;
+  readonly label: string;
+}
+
+export const whole = (label: string): readonly StepItem[] => [{ key: "all", label }];
+
+/**
+ * A step's item is either satisfied already, or applied and then verified. `apply` may have been begun and cut off at
+ * any point by a run that died: it is safe to repeat.
+ */
+export interface Step {
+  readonly id: string;
+  /** Items side by side; 1 where order matters. */
+  readonly lanes: number;
+  items(ctx: StepContext): readonly StepItem[];
+  /** Read again at the step's boundary, also when resumed: throws where the step must not begin. */
+  premise?(ctx: StepContext): Promise<void>;
+  satisfied(ctx: StepContext, item: StepItem): Promise<Facts | undefined>;
+  /** What `verify` needs to know of this very call, such as the uuid of the transfer that it started. */
+  apply(ctx: StepContext, item: StepItem): Promise<Facts | undefined | void>;
+  verify(ctx: StepContext, item: StepItem, applied: Facts): Promise<Facts>;
+}
+
+/**
+ * Polls until `check` yields something. `check` throws for a state from which there is no way to what is awaited.
+ * Growing intervals up to `everyMs`: a quick answer is seen quickly, a slow one costs few calls.
+ */
+export async function waitFor<T>(
+  ctx: Pick<StepContext, "clock" | "signal">,
+  o: {
+    readonly attempted: string;
+    readonly deadlineSeconds: number;
+    readonly everyMs?: number;
+    readonly check: () => Promise<{ readonly value: T } | { readonly seen: string }>;
+    readonly state?: string;
+    readonly remedy?: string;
+  },
+): Promise<T> {
+  const end = ctx.clock.now().getTime() + o.deadlineSeconds * 1000;
+  let pause = 200;
+  for (;;) {
+    const result = await o.check();
+    if ("value" in result) return result.value;
+    if (ctx.clock.now().getTime() >= end)
+      throw new DrError({
+        code: "wait-timeout",
+        attempted: o.attempted,
+        seen: `after ${o.deadlineSeconds} s still ${result.seen}`,
+        ...(o.state === undefined ? {} : { state: o.state }),
+        remedy: o.remedy ?? "Find out what holds it up, then run up again: it goes on from here.",
+      });
+    await ctx.clock.sleep(pause, ctx.signal);
+    pause = Math.min(pause * 1.5, o.everyMs ?? 2_000);
+  }
+}
+
+export function arrayAt(ctx: StepContext, site: string): ArrayPort {
+  const port = ctx.ports.arrays[site];
+  if (port === undefined) throw new DrError({ code: "invariant", attempted: `Use the array of "${site}"`, seen: "no such site" });
+  return port;
+}
+
+export function plannedServer(ctx: StepContext, id: string): PlannedServer {
+  const server = ctx.plan.servers.find((candidate) => candidate.id === id);
+  if (server === undefined) throw new DrError({ code: "invariant", attempted: `Find instance ${id} in the plan`, seen: "it isn't there" });
+  return server;
+}
+
+export function serverItems(servers: readonly PlannedServer[]): readonly StepItem[] {
+  return servers.map((server) => ({ key: server.id, label: server.name }));
+}
+
+/** Instances that have everything they had; the others are left as they are unless the operator wants them started. */
+export function completeServers(ctx: StepContext): readonly PlannedServer[] {
+  if (ctx.plan.startIncomplete) return ctx.plan.servers;
+  const lost = lostVolumes(ctx);
+  return ctx.plan.servers.filter((server) => server.attachments.every((attachment) => !lost.has(attachment.volumeId)));
+}
+
+/** Volumes without their LUN, or with a short one, at the destination: known after cutover. */
+export function lostVolumes(ctx: StepContext): ReadonlySet<string> {
+  const facts = ctx.journal.factsOf("cutover/verify-destination").get("all");
+  return new Set((facts?.["lostVolumeIds"] as string[] | undefined) ?? []);
+}
+
+/** A listing that many waiters share: one call serves all who asked before it began. */
+class Shared<T> {
+  private running: Promise<T> | undefined;
+  private next: Promise<T> | undefined;
+
+  constructor(private readonly load: () => Promise<T>) {}
+
+  fresh(): Promise<T> {
+    if (this.next === undefined) {
+      const previous = this.running ?? Promise.resolve();
+      this.next = previous.then(
+        () => this.start(),
+        () => this.start(),
+      );
+    }
+    return this.next;
+  }
+
+  private start(): Promise<T> {
+    this.next = undefined;
+    this.running = this.load();
+    return this.running;
+  }
+}
+
+/** The moving parts, polled by listing: never one request for each volume. */
+export class Live {
+  private readonly volumeList: Shared<ReadonlyMap<string, CinderVolume>>;
+  private readonly serverList: Shared<ReadonlyMap<string, Server>>;
+  private readonly attachmentList: Shared<readonly CinderAttachment[]>;
+
+  constructor(pair: SitePair, ports: Ports) {
+    const hosts = siteNames(pair).map((site) => backendHost(pair, site));
+    this.volumeList = new Shared(async () => {
+      const lists = await Promise.all(hosts.map((host) => ports.blockStorage.listVolumes(host)));
+      return new Map(lists.flat().map((volume) => [volume.id, volume]));
+    });
+    this.serverList = new Shared(async () => new Map((await ports.compute.listServers()).map((server) => [server.id, server])));
+    this.attachmentList = new Shared(() => ports.blockStorage.listAttachments());
+  }
+
+  volumes(): Promise<ReadonlyMap<string, CinderVolume>> {
+    return this.volumeList.fresh();
+  }
+
+  servers(): Promise<ReadonlyMap<string, Server>> {
+    return this.serverList.fresh();
+  }
+
+  attachments(): Promise<readonly CinderAttachment[]> {
+    return this.attachmentList.fresh();
+  }
+}

@@ -1,0 +1,19 @@
+/** How long each wait may take, in seconds. A resumed run starts each anew. */
+export const deadlines = {
+  serviceRow: 60,
+  drainTransient: 600,
+  /** Nova itself forces a guest off after shutdown_timeout (60 s by default). */
+  stopInstance: 300,
+  startInstance: 300,
+  /** A dead path costs up to 16 minutes a volume on a real compute host (multipath flush, three attempts). */
+  detachInstance: 1_800,
+  /** A volume that is still `detaching` after this has been forgotten by somebody: rolled back and tried again. */
+  detachStalled: 420,
+  attachInstance: 900,
+  transfer: 7_200,
+  quiesceMirror: 3_600,
+  failover: 3_600,
+  heartbeat: 90,
+  initialised: 240,
+  mirrorHealthy: 7_200,
+} as const;

@@ -1,0 +1,131 @@
+import { DrError, messageOf } from "../errors";
+import type { StepContext, StepItem, Step } from "./context";
+import type { HookSpec, Phase } from "./intent";
+import type { PlannedStep } from "./plan";
+import { pooled } from "./pool";
+import { stepById } from "./steps";
+
+/** What happens, for progress and for tests that cut a run off at a boundary. */
+export interface ExecutionEvent {
+  readonly kind: "before-call" | "after-call" | "recorded";
+  readonly step: string;
+  readonly item: string;
+}
+
+export interface ExecutionOptions {
+  readonly ctx: StepContext;
+  /** Awaited; what it throws ends the run there. */
+  readonly onEvent?: (event: ExecutionEvent) => void | Promise<void>;
+}
+
+/**
+ * The only loop: steps in the plan's order, each item once. What the journal has as done isn't asked again; what was
+ * intended and not recorded is looked at, and done if it's missing. Stops at the first failure, after the items beside
+ * it have come to rest.
+ */
+export async function execute(o: ExecutionOptions): Promise<void> {
+  const { ctx } = o;
+  const { steps } = ctx.plan;
+  for (const [index, planned] of steps.entries()) {
+    const first = steps[index - 1]?.phase !== planned.phase;
+    const last = steps[index + 1]?.phase !== planned.phase;
+    if (first) await runHooks(o, "before", planned.phase);
+    if (!ctx.journal.isEnded(planned.id)) await runStep(o, planned, `${index + 1}/${steps.length}`);
+    if (last) await runHooks(o, "after", planned.phase);
+  }
+}
+
+async function runStep(o: ExecutionOptions, planned: PlannedStep, position: string): Promise<void> {
+  const { ctx } = o;
+  stopIfAsked(ctx, planned.id);
+  const step = stepById(planned.id);
+  const items = step.items(ctx);
+  const begunMs = ctx.clock.now().getTime();
+  ctx.say(`[${position}] ${planned.id}: ${planned.sentence}`);
+  await ctx.guard();
+  await ctx.journal.append({ type: "step", step: step.id, event: "begin" });
+  await attributed(ctx, step, undefined, async () => step.premise?.(ctx));
+  let done = 0;
+  await pooled(step.lanes, items, async (item) => {
+    if (!ctx.journal.isDone(step.id, item.key)) await runItem(o, step, item);
+    done += 1;
+    if (items.length > 9 && done % Math.ceil(items.length / 5) === 0 && done < items.length)
+      ctx.say(`[${position}] ${planned.id}: ${done} of ${items.length}`);
+  });
+  await ctx.journal.append({ type: "step", step: step.id, event: "end" });
+  ctx.say(`[${position}] ${planned.id}: done in ${seconds(ctx.clock.now().getTime() - begunMs)}`);
+}
+
+async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise<void> {
+  const { ctx } = o;
+  stopIfAsked(ctx, step.id);
+  await attributed(ctx, step, item, async () => {
+    const already = await step.satisfied(ctx, item);
+    if (already !== undefined) {
+      await ctx.journal.append({ type: "done", step: step.id, item: item.key, already: true, facts: already });
+      return;
+    }
+    await ctx.guard();
+    await ctx.journal.append({ type: "intent", step: step.id, item: item.key });
+    await o.onEvent?.({ kind: "before-call", step: step.id, item: item.key });
+    const applied = (await step.apply(ctx, item)) ?? {};
+    await o.onEvent?.({ kind: "after-call", step: step.id, item: item.key });
+    const facts = await step.verify(ctx, item, applied);
+    await ctx.journal.append({ type: "done", step: step.id, item: item.key, already: false, facts });
+    await o.onEvent?.({ kind: "recorded", step: step.id, item: item.key });
+  });
+}
+
+/** Hooks are journalled like steps: each runs once, or again where a run was cut off in its middle. */
+async function runHooks(o: ExecutionOptions, when: "before" | "after", phase: Phase): Promise<void> {
+  const { ctx } = o;
+  for (const hook of ctx.plan.hooks.filter((candidate: HookSpec) => candidate.when === `${when}:${phase}`)) {
+    const id = `hook/${when}-${phase}`;
+    if (ctx.journal.isDone(id, hook.name)) continue;
+    stopIfAsked(ctx, id);
+    ctx.say(`hook ${hook.name} (${hook.when})`);
+    await ctx.guard();
+    await ctx.journal.append({ type: "intent", step: id, item: hook.name });
+    await ctx.ports.hooks.run({ ...hook, env: { FROM_SITE: ctx.plan.from, TO_SITE: ctx.plan.to, PHASE: phase } });
+    await ctx.journal.append({ type: "done", step: id, item: hook.name, already: false, facts: {} });
+  }
+}
+
+function stopIfAsked(ctx: StepContext, step: string): void {
+  if (ctx.signal.aborted)
+    throw new DrError({
+      code: "stopped",
+      attempted: `Run step ${step}`,
+      seen: "this run was asked to stop",
+      state: "Nothing of this step was begun; the journal tells what is done.",
+      remedy: "Run up again: it goes on from here.",
+    });
+}
+
+/** Adds where it happened to whatever went wrong, and puts it into the journal. */
+async function attributed(ctx: StepContext, step: Step, item: StepItem | undefined, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    // Without the lease the journal belongs to the other run.
+    if (!DrError.is(error, "lease"))
+      await ctx.journal.append({ type: "failed", step: step.id, item: item?.key ?? "", error: messageOf(error) }).catch(() => undefined);
+    const where = item === undefined ? step.id : `${step.id} (${item.label})`;
+    if (DrError.is(error))
+      throw new DrError({
+        code: error.code,
+        attempted: `${where}: ${error.attempted}`,
+        seen: error.seen,
+        ...(error.state === undefined ? {} : { state: error.state }),
+        remedy: error.remedy ?? "Repair its cause, then run up again: it goes on from here.",
+        retryable: error.retryable,
+        context: { ...error.context, step: step.id },
+        cause: error,
+      });
+    throw new DrError({ code: "invariant", attempted: where, seen: messageOf(error), remedy: "Run up again: it goes on from here.", cause: error });
+  }
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}

@@ -1,0 +1,432 @@
+import os from "node:os";
+import path from "node:path";
+import { DrError } from "../errors";
+import type { SitePair } from "../topology/site-pair";
+import { backendHost, peerOf, siteNames } from "../topology/site-pair";
+import { Live } from "./context";
+import type { StepContext } from "./context";
+import type { ExecutionEvent } from "./execute";
+import { execute } from "./execute";
+import type { Intent, Mode, Route, SwitchoverState } from "./intent";
+import { Journal } from "./journal";
+import { Lease } from "./lease";
+import type { Observation } from "./observation";
+import { volumesOf } from "./observation";
+import { observe } from "./observe";
+import type { Plan } from "./plan";
+import { forecastSeconds, planAbort, planActivation, planPromotion, planReload, planReprotect, planSwitchover, sentencesOf } from "./plan";
+import type { Finding } from "./preflight";
+import { preflight } from "./preflight";
+import type { Ports } from "./ports";
+import { buildReport, writeReport } from "./report";
+import type { Decision, Verdict } from "./verdict";
+import { decide, verdictOf } from "./verdict";
+
+export type { HookSpec, Intent, Mode, Phase, Promotion, Route, SwitchoverState, Unplanned } from "./intent";
+export { phases } from "./intent";
+export type { Plan } from "./plan";
+export type { Report } from "./report";
+export type { Verdict } from "./verdict";
+export { verdictOf } from "./verdict";
+export { observe } from "./observe";
+
+/**
+ * The engine's face. observe → decide → preflight → plan → (lease, journal) execute → report; only `applySwitchover` and
+ * what it calls change anything.
+ */
+
+export interface Failure {
+  /** Name of the input that the operator would change, where there's one. */
+  readonly field?: string;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+export interface Preview {
+  readonly decision: Decision["action"] | "resume" | "abort";
+  /** The runbook, as the operator reads it; empty where nothing is to be done. */
+  readonly sentences: readonly string[];
+  readonly digest: string;
+  readonly mode: Mode;
+  readonly route: Route;
+  readonly failures: readonly Failure[];
+  readonly warnings: readonly string[];
+  readonly forecastSeconds: number;
+}
+
+interface Question {
+  readonly pair: SitePair;
+  readonly intent: Intent;
+  readonly state?: SwitchoverState;
+  readonly ports: Ports;
+  readonly journalDir: string;
+}
+
+/** What `up` would do now. Read-only. */
+export async function previewSwitchover(o: Question & { readonly stack: string }): Promise<Preview> {
+  const open = await findOpenJournal(o);
+  if (open !== undefined) return previewOfOpen(open, o.intent);
+  const { decision, findings, plan, warnings } = await think(o);
+  const failures = findings.map((finding) => failureOf(finding));
+  if (plan === undefined)
+    return { decision: decision.action, sentences: adoptSentences(decision), digest: "", mode: "planned", route: "failover-host", failures, warnings, forecastSeconds: 0 };
+  return {
+    decision: decision.action,
+    sentences: [headline(plan), ...sentencesOf(plan)],
+    digest: plan.digest,
+    mode: plan.mode,
+    route: plan.route,
+    failures: [...failures, ...approvalFailures(o.intent, plan)],
+    warnings: plan.warnings,
+    forecastSeconds: forecastSeconds(plan),
+  };
+}
+
+export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<boolean> {
+  return (await findOpenJournal(o)) !== undefined;
+}
+
+/** Where production runs, by the systems' own word. Read-only. */
+export async function observeState(o: Pick<Question, "pair" | "ports">): Promise<Verdict & { readonly observedSite: string }> {
+  const verdict = verdictOf(await observe(o.pair, o.ports));
+  return { ...verdict, observedSite: verdict.site ?? "" };
+}
+
+export interface ApplyOptions extends Question {
+  readonly stack: string;
+  /** What the preview in this very update said; a difference in direction, mode or route is refused. */
+  readonly previewed?: { readonly digest: string; readonly mode: string; readonly route: string };
+  readonly reportsDir: string;
+  readonly signal: AbortSignal;
+  readonly progress: (line: string) => void;
+  readonly onEvent?: (event: ExecutionEvent) => void | Promise<void>;
+}
+
+/**
+ * Makes the configured site the active one, or finishes what was begun. Resolves to what is to be stored. Safe to call
+ * again after any failure, also of this process.
+ */
+export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState> {
+  const { coordination, clock } = o.ports;
+  await coordination.prepare();
+  const owner = await coordination.claimOwnership(o.pair.name, o.stack);
+  if (owner.stack !== o.stack)
+    throw new DrError({
+      code: "lease",
+      attempted: `Operate pair "${o.pair.name}" from stack "${o.stack}"`,
+      seen: `the pair belongs to stack "${owner.stack}"`,
+      state: "Nothing was changed.",
+      remedy: `Use that stack, or hand the pair over in ${"cinder_cheesecake"}.ownership.`,
+    });
+  const lease = await Lease.acquire({
+    pair: o.pair.name,
+    holder: { owner: os.userInfo().username, host: os.hostname(), pid: process.pid, stack: o.stack, planDigest: o.previewed?.digest ?? "" },
+    coordination,
+    clock,
+    signal: o.signal,
+    say: o.progress,
+  });
+  try {
+    return await underLease(o, lease);
+  } finally {
+    await lease.release();
+  }
+}
+
+async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
+  const open = await findOpenJournal(o);
+  if (open !== undefined) {
+    await takeUp(open, o.intent, o);
+    return carryOut(o, lease, open);
+  }
+  const { decision, findings, plan, verdict } = await think(o);
+  if (findings.length > 0) throw refusal(findings);
+  if (plan === undefined) return stateAfter(o, verdict, undefined, undefined);
+  const unapproved = approvalFailures(o.intent, plan);
+  if (unapproved.length > 0) throw refusal(unapproved.map((failure) => ({ id: "approval", ...failure })));
+  assertAsPreviewed(plan, o);
+  o.progress(headline(plan));
+  for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
+  void decision;
+  const journal = await Journal.begin({ directory: o.journalDir, coordination: o.ports.coordination, clock: o.ports.clock, stack: o.stack, plan });
+  return carryOut(o, lease, journal);
+}
+
+async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promise<SwitchoverState> {
+  const { plan } = journal;
+  const ctx: StepContext = {
+    pair: o.pair,
+    plan,
+    ports: o.ports,
+    journal,
+    clock: o.ports.clock,
+    signal: o.signal,
+    live: new Live(o.pair, o.ports),
+    guard: () => lease.guard(),
+    say: o.progress,
+  };
+  let reportDirectory: string | undefined;
+  try {
+    await execute({ ctx, ...(o.onEvent === undefined ? {} : { onEvent: o.onEvent }) });
+    await lease.guard();
+    await journal.close(plan.kind === "abort" ? "aborted" : "completed");
+  } finally {
+    reportDirectory = await writeReport(o.reportsDir, buildReport(journal.entries)).catch(() => undefined);
+  }
+  o.progress(`report: ${path.join(reportDirectory ?? "", "report.md")}`);
+  const verdict = verdictOf(await observe(o.pair, o.ports));
+  return stateAfter(o, verdict, journal.switchoverId, reportDirectory);
+}
+
+// --------------------------------------------------------------------------------------------------------------- think
+
+interface Thought {
+  readonly decision: Decision;
+  readonly verdict: Verdict;
+  readonly findings: readonly Finding[];
+  readonly warnings: readonly string[];
+  readonly plan?: Plan;
+}
+
+async function think(o: Question): Promise<Thought> {
+  const observation = await observe(o.pair, o.ports);
+  const verdict = verdictOf(observation);
+  const blind = unreadable(observation);
+  if (blind.length > 0) return { decision: { action: "nothing" }, verdict, findings: blind, warnings: [] };
+  const decision = decide({
+    ...(o.state === undefined ? {} : { state: o.state }),
+    configured: o.intent.activeSite,
+    promotion: o.intent.promotion,
+    reprotect: o.intent.reprotect !== undefined,
+    ...(o.intent.backendRevisions === undefined ? {} : { backendRevisions: o.intent.backendRevisions }),
+    verdict,
+    volumes: volumesOf(observation).length,
+  });
+  const base = { decision, verdict };
+  switch (decision.action) {
+    case "nothing":
+    case "adopt":
+      return { ...base, findings: [], warnings: verdict.mismatches };
+    case "refuse":
+      return { ...base, findings: [{ id: "refused", message: decision.message, remedy: decision.remedy }], warnings: [] };
+    case "activate":
+      return { ...base, findings: activationFindings(observation, decision.site), warnings: [], plan: planActivation({ intent: o.intent, observation, site: decision.site }) };
+    case "reload":
+      return { ...base, findings: [], warnings: [], plan: planReload({ intent: o.intent, observation, site: decision.site }) };
+    case "promote": {
+      const mode = await modeOfLastSwitchover(o);
+      const warnings = mode === "planned" ? [] : [`the other site isn't touched until reprotect is asked for`];
+      return { ...base, findings: [], warnings, plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }) };
+    }
+    case "reprotect":
+      return { ...base, findings: reprotectFindings(observation, decision.site), warnings: [], plan: planReprotect({ intent: o.intent, observation, activeSite: decision.site, warnings: [] }) };
+    case "switchover": {
+      const checked = preflight(observation, o.intent, decision.from);
+      const warnings = [...checked.warnings, ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : [])];
+      return { ...base, findings: checked.failures, warnings, plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }) };
+    }
+  }
+}
+
+/** Without cinder.conf and the services rows nobody can tell which site is active. */
+function unreadable(observation: Observation): Finding[] {
+  return [
+    ...observation.controllerErrors.map((message) => ({
+      id: "controller",
+      message,
+      remedy: "Check cinder.controllers: the way to the host, and the path of cinder.conf.",
+    })),
+    ...(observation.database.ok
+      ? []
+      : [
+          {
+            id: "database",
+            message: `Cinder's database can't be asked: ${observation.database.error}`,
+            remedy: "Check host, port, user, TLS of cinder.database, and the secret databasePassword.",
+          },
+        ]),
+    ...(observation.volumesError === undefined
+      ? []
+      : [{ id: "cinder-api", message: `Cinder's API can't be asked: ${observation.volumesError}`, remedy: "Check openstack.authUrl, the credential and its secret openstackSecret; start cinder-api." }]),
+    ...(observation.serversError === undefined
+      ? []
+      : [{ id: "nova-api", message: `Nova's API can't be asked: ${observation.serversError}`, remedy: "Check the credential's rights; start nova-api." }]),
+  ];
+}
+
+function activationFindings(observation: Observation, site: string): Finding[] {
+  const seen = observation.arrays[site];
+  const backend = observation.pair.sites[site]?.backend ?? "";
+  return [
+    ...(seen?.ok === true ? [] : [{ id: `array:${site}`, message: `the array of "${site}" can't be asked: ${seen?.ok === false ? seen.error : ""}`, remedy: "Check its address, CA file, user and password." }]),
+    ...observation.controllers
+      .filter((controller) => controller.stanzas[backend] === undefined)
+      .map((controller) => ({ id: `stanza:${controller.name}`, message: `${controller.cinderConf} on ${controller.name} has no stanza [${backend}]`, remedy: "Declare the pair's CinderBackend resources before ActiveSite." })),
+  ];
+}
+
+function reprotectFindings(observation: Observation, activeSite: string): Finding[] {
+  const other = peerOf(observation.pair, activeSite);
+  const seen = observation.arrays[other];
+  if (seen?.ok === true) return [];
+  return [{ id: `array:${other}`, message: `"${other}" doesn't answer yet: ${seen?.ok === false ? seen.error : ""}`, remedy: `Repair it, or take "reprotect" out until then.` }];
+}
+
+/** A failover that this software didn't make counts as unplanned: nothing is known of what the other site holds. */
+async function modeOfLastSwitchover(o: Question): Promise<Mode> {
+  const [latest] = await o.ports.coordination.listSwitchovers(o.pair.name);
+  if (latest === undefined) return "unplanned";
+  const [first] = await o.ports.coordination.readJournal(latest.switchoverId);
+  const entry = first === undefined ? undefined : (JSON.parse(first) as { plan?: Plan });
+  return entry?.plan?.kind === "switchover" && entry.plan.to === o.intent.activeSite ? entry.plan.mode : "unplanned";
+}
+
+// -------------------------------------------------------------------------------------------------------- open journal
+
+async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<Journal | undefined> {
+  return Journal.findOpen({ directory: o.journalDir, coordination: o.ports.coordination, clock: o.ports.clock, pair: o.pair.name });
+}
+
+/** Which way an open journal goes on, for this intent. */
+function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | { readonly refused: Finding } {
+  const { plan } = journal;
+  if (plan.kind === "abort") {
+    return intent.activeSite === plan.to
+      ? "resume"
+      : { refused: { id: "aborting", message: `the switchover ${journal.switchoverId} is being aborted towards "${plan.to}"`, remedy: `Set activeSite to "${plan.to}" and run up; then start anew.` } };
+  }
+  if (intent.activeSite === plan.to) return "resume";
+  if (plan.kind !== "switchover" || journal.pastCutover)
+    return {
+      refused: {
+        id: "past-cutover",
+        message: `the switchover ${journal.switchoverId} to "${plan.to}" is past its cutover: the way is only forward`,
+        remedy: `Set activeSite to "${plan.to}" and run up; afterwards switch back.`,
+      },
+    };
+  return "abort";
+}
+
+function previewOfOpen(journal: Journal, intent: Intent): Preview {
+  const way = wayOn(journal, intent);
+  const plan = way === "abort" ? planAbort(journal.plan) : journal.plan;
+  const left = plan.steps.filter((planned) => way === "abort" || !journal.isEnded(planned.id));
+  const refused = typeof way === "object" ? [failureOf(way.refused)] : [];
+  const verb = way === "abort" ? "Abort" : "Resume";
+  return {
+    decision: typeof way === "object" ? "refuse" : way,
+    sentences: [`${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`, ...left.map((planned) => `${planned.phase}: ${planned.sentence}`)],
+    digest: plan.digest,
+    mode: plan.mode,
+    route: plan.route,
+    failures: refused,
+    warnings: plan.warnings,
+    forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
+  };
+}
+
+async function takeUp(journal: Journal, intent: Intent, o: ApplyOptions): Promise<void> {
+  const way = wayOn(journal, intent);
+  if (typeof way === "object") throw refusal([way.refused]);
+  await journal.append({ type: "resume", owner: `${os.hostname()} pid ${process.pid}` });
+  if (way === "abort") {
+    o.progress(`aborting ${journal.switchoverId}: production stays at "${intent.activeSite}"`);
+    await journal.append({ type: "abort", plan: planAbort(journal.plan) });
+    return;
+  }
+  // Planned, but the source died before cutover: the operator declares unplanned, and the rest is planned anew.
+  const { plan } = journal;
+  if (plan.kind === "switchover" && plan.mode === "planned" && intent.unplanned !== undefined && !journal.pastCutover) {
+    const observation = await observe(o.pair, o.ports);
+    const checked = preflight(observation, intent, plan.from);
+    if (checked.failures.length > 0) throw refusal(checked.failures);
+    const anew = planSwitchover({ intent, observation, from: plan.from, route: checked.route, warnings: checked.warnings });
+    // What was read before the first change counts: instances that were stopped or detached since did run.
+    o.progress(`"${plan.from}" was lost on the way: going on unplanned`);
+    await journal.append({ type: "replan", plan: { ...anew, servers: plan.servers, volumes: plan.volumes } });
+    return;
+  }
+  o.progress(`resuming ${journal.switchoverId}`);
+}
+
+// ------------------------------------------------------------------------------------------------------------- wording
+
+function headline(plan: Plan): string {
+  const how = plan.kind === "switchover" ? `${plan.mode} switchover "${plan.from}" → "${plan.to}" (${plan.route}, promotion ${plan.promotion})` : `${plan.kind} of "${plan.to}"`;
+  const volumes = plan.servers.reduce((sum, server) => sum + server.attachments.length, 0);
+  return `${how}: ${plan.servers.length} instances, ${plan.volumes.length} volumes (${volumes} attached), ${plan.mirrors.length} mirrors; forecast ${forecastSeconds(plan)} s; plan ${plan.digest}`;
+}
+
+function adoptSentences(decision: Decision): string[] {
+  return decision.action === "adopt" ? [`Adopt "${decision.site}" as the active site: production runs there already, nothing is changed`] : [];
+}
+
+function failureOf(finding: Finding): Failure {
+  return { message: finding.message, remedy: finding.remedy };
+}
+
+function approvalFailures(intent: Intent, plan: Plan): Failure[] {
+  if (intent.approvedPlan !== undefined && intent.approvedPlan !== plan.digest)
+    return [
+      {
+        field: "approvedPlan",
+        message: `plan ${intent.approvedPlan} was approved, but what would be done now is ${plan.digest}: ${inventory(plan)}`,
+        remedy: "Read the plan again; approve it with `pulumi config set approvedPlan " + plan.digest + "`.",
+      },
+    ];
+  if (intent.requireApproval && intent.approvedPlan === undefined)
+    return [{ field: "approvedPlan", message: "this stack requires an approved plan", remedy: "Read the plan; approve it with `pulumi config set approvedPlan " + plan.digest + "`." }];
+  return [];
+}
+
+function inventory(plan: Plan): string {
+  return plan.servers.map((server) => `${server.name} (${server.attachments.map((a) => a.device.replace("/dev/", "")).join(", ")})`).join("; ") || "no instances";
+}
+
+function assertAsPreviewed(plan: Plan, o: ApplyOptions): void {
+  if (o.previewed === undefined || o.previewed.digest === "" || o.previewed.digest === plan.digest) return;
+  if (o.previewed.mode !== plan.mode || o.previewed.route !== plan.route)
+    throw new DrError({
+      code: "stale-plan",
+      attempted: `Carry out plan ${plan.digest}`,
+      seen: `it is ${plan.mode} by ${plan.route}, but the preview said ${o.previewed.mode} by ${o.previewed.route}`,
+      state: "Nothing was changed.",
+      remedy: "Run preview again and read it.",
+    });
+  o.progress(`the plan differs from the previewed one (${o.previewed.digest}); now: ${inventory(plan)}`);
+}
+
+function refusal(findings: readonly Finding[]): DrError {
+  const [only] = findings;
+  if (findings.length === 1 && only !== undefined)
+    return new DrError({ code: "precondition", attempted: "Switch over", seen: only.message, state: "Nothing was changed.", remedy: only.remedy });
+  return new DrError({
+    code: "precondition",
+    attempted: "Switch over",
+    seen: `${findings.length} preconditions aren't met:\n${findings.map((finding) => `  ✗ ${finding.message}. ${finding.remedy}`).join("\n")}\n`,
+    state: "Nothing was changed.",
+  });
+}
+
+function stateAfter(o: ApplyOptions, verdict: Verdict, switchoverId: string | undefined, reportDirectory: string | undefined): SwitchoverState {
+  const observedSite = verdict.site ?? "";
+  const protection = verdict.protected ? "protected" : "unprotected";
+  const status =
+    observedSite === ""
+      ? `unclear: ${verdict.mismatches.join("; ")}`
+      : verdict.promoted
+        ? `active at ${observedSite} (${backendHost(o.pair, observedSite)}), ${protection}`
+        : `failed over to ${observedSite}, not promoted, ${protection}`;
+  const last = switchoverId ?? o.state?.lastSwitchoverId;
+  const report = reportDirectory ?? o.state?.reportDirectory;
+  return {
+    activeSite: siteNames(o.pair).includes(observedSite) ? observedSite : o.intent.activeSite,
+    promoted: verdict.promoted,
+    protected: verdict.protected,
+    observedSite,
+    status,
+    backendRevisions: o.intent.backendRevisions ?? {},
+    ...(last === undefined ? {} : { lastSwitchoverId: last }),
+    ...(report === undefined ? {} : { reportDirectory: report }),
+  };
+}

@@ -1,0 +1,68 @@
+/** What the operator asks for, and what is remembered of it between runs. Plain data. */
+
+export type Promotion = "immediate" | "deferred";
+export type Mode = "planned" | "unplanned";
+/** How Cinder is told: by its own failover, or past it where it can't or won't. */
+export type Route = "failover-host" | "direct";
+
+export const phases = [
+  "activate",
+  "hold",
+  "pre-sync",
+  "quiesce",
+  "detach",
+  "final-sync",
+  "cutover",
+  "attach",
+  "start",
+  "promote",
+  "reprotect",
+] as const;
+export type Phase = (typeof phases)[number];
+
+export interface HookSpec {
+  readonly name: string;
+  /** `during:promote` runs while Cinder's services are stopped. */
+  readonly when: `before:${Phase}` | `after:${Phase}` | "during:promote";
+  readonly command: readonly string[];
+  readonly timeoutSeconds: number;
+}
+
+export interface Unplanned {
+  /** The site that was lost. Valid for a switch away from it only. */
+  readonly from: string;
+  readonly acceptLossSeconds?: number;
+  readonly acceptUnknownLoss?: boolean;
+  /** Also when the lost site answers and its mirrors are healthy. */
+  readonly force?: boolean;
+}
+
+export interface Intent {
+  readonly activeSite: string;
+  readonly promotion: Promotion;
+  readonly unplanned?: Unplanned;
+  readonly hooks: readonly HookSpec[];
+  /** Digest of the plan that was approved; any other plan is refused. */
+  readonly approvedPlan?: string;
+  readonly requireApproval: boolean;
+  /** Start instances whose volumes were lost or are short after an unplanned failover. */
+  readonly startIncomplete: boolean;
+  /** Asked for after an unplanned failover, once the lost site is back. */
+  readonly reprotect?: "discardDiverged" | "keepDiverged";
+  /** Digest of each site's stanza; a change of the active one's means a restart of cinder-volume. */
+  readonly backendRevisions?: Readonly<Record<string, string>>;
+  /** Forces the route that preflight would choose otherwise. */
+  readonly route?: Route;
+}
+
+/** What ActiveSite stores. `activeSite` is where production runs, as far as this software moved or adopted it. */
+export interface SwitchoverState {
+  readonly activeSite: string;
+  readonly promoted: boolean;
+  readonly protected: boolean;
+  readonly observedSite: string;
+  readonly status: string;
+  readonly backendRevisions: Readonly<Record<string, string>>;
+  readonly lastSwitchoverId?: string;
+  readonly reportDirectory?: string;
+}

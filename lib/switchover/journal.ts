@@ -1,0 +1,203 @@
+import { mkdir, open, readFile, readdir } from "node:fs/promises";
+import path from "node:path";
+import { DrError, messageOf } from "../errors";
+import type { Plan } from "./plan";
+import type { Clock, CoordinationPort } from "./ports";
+
+/**
+ * What was intended and what came of it: one JSON object a line, in a local file and in the schema
+ * `cinder_cheesecake` beside Cinder's database, since the machine that runs this may be lost with the site. An intent is
+ * on both before the call it announces. The plan, with all that can't be found again later, is the first entry.
+ */
+
+export type Facts = Readonly<Record<string, unknown>>;
+
+export type JournalEntry = { readonly at: string } & (
+  | { readonly type: "begin"; readonly switchoverId: string; readonly stack: string; readonly plan: Plan }
+  | { readonly type: "resume"; readonly owner: string }
+  /** The way back was chosen before cutover: from here on the abort's plan counts. */
+  | { readonly type: "abort"; readonly plan: Plan }
+  /** The mode changed on the same journal: the source died before cutover and `unplanned` was declared. */
+  | { readonly type: "replan"; readonly plan: Plan }
+  | { readonly type: "step"; readonly step: string; readonly event: "begin" | "end" }
+  | { readonly type: "intent"; readonly step: string; readonly item: string }
+  | { readonly type: "done"; readonly step: string; readonly item: string; readonly already: boolean; readonly facts: Facts }
+  | { readonly type: "failed"; readonly step: string; readonly item: string; readonly error: string }
+  | { readonly type: "end"; readonly outcome: "completed" | "aborted" }
+);
+
+type EntryBody = JournalEntry extends infer E ? (E extends { at: string } ? Omit<E, "at"> : never) : never;
+
+export class Journal {
+  private tail: Promise<void> = Promise.resolve();
+
+  private constructor(
+    readonly switchoverId: string,
+    readonly file: string,
+    private readonly pair: string,
+    private readonly coordination: CoordinationPort,
+    private readonly clock: Clock,
+    private readonly recorded: JournalEntry[],
+  ) {}
+
+  static async begin(o: {
+    readonly directory: string;
+    readonly coordination: CoordinationPort;
+    readonly clock: Clock;
+    readonly stack: string;
+    readonly plan: Plan;
+  }): Promise<Journal> {
+    const stamp = o.clock.now().toISOString().replace(/[-:]/g, "").replace(/\.\d+Z$/, "Z");
+    const switchoverId = `${stamp}-${o.plan.pair}-${o.plan.kind}-${o.plan.from}-${o.plan.to}`;
+    await mkdir(o.directory, { recursive: true });
+    const journal = new Journal(switchoverId, fileOf(o.directory, switchoverId), o.plan.pair, o.coordination, o.clock, []);
+    await journal.append({ type: "begin", switchoverId, stack: o.stack, plan: o.plan });
+    return journal;
+  }
+
+  /**
+   * The switchover of this pair that is neither completed nor aborted. File and database are brought to the same
+   * length: a process can die between the two writes of one entry.
+   */
+  static async findOpen(o: {
+    readonly directory: string;
+    readonly coordination: CoordinationPort;
+    readonly clock: Clock;
+    readonly pair: string;
+  }): Promise<Journal | undefined> {
+    const open = (await o.coordination.listSwitchovers(o.pair)).filter((switchover) => switchover.open);
+    if (open.length > 1)
+      throw new DrError({
+        code: "journal",
+        attempted: `Find the open switchover of pair "${o.pair}"`,
+        seen: `${open.length} are open: ${open.map((switchover) => switchover.switchoverId).join(", ")}`,
+        remedy: "Close all but the one that has to be finished (cheesecake journal close).",
+      });
+    const id = open[0]?.switchoverId;
+    if (id === undefined) return undefined;
+    await mkdir(o.directory, { recursive: true });
+    const file = fileOf(o.directory, id);
+    const stored = await o.coordination.readJournal(id);
+    const local = await readLines(file);
+    const shared = Math.min(stored.length, local.length);
+    for (let index = 0; index < shared; index++)
+      if (stored[index] !== local[index])
+        throw new DrError({
+          code: "journal",
+          attempted: `Read the journal of ${id}`,
+          seen: `entry ${index} differs between ${file} and the database`,
+          remedy: "Keep both, find out which one is right, and move the other away.",
+        });
+    const lines = stored.length >= local.length ? stored : local;
+    const journal = new Journal(id, file, o.pair, o.coordination, o.clock, lines.map((line) => decode(line, id)));
+    for (let seq = stored.length; seq < lines.length; seq++)
+      await o.coordination.appendJournal(id, seq, o.pair, lines[seq] ?? "");
+    for (let seq = local.length; seq < lines.length; seq++) await appendDurably(file, lines[seq] ?? "");
+    return journal;
+  }
+
+  static async read(file: string): Promise<JournalEntry[]> {
+    return (await readLines(file)).map((line) => decode(line, file));
+  }
+
+  static async list(directory: string): Promise<string[]> {
+    const names = await readdir(directory).catch(() => []);
+    return names.filter((name) => name.endsWith(".jsonl")).sort().map((name) => path.join(directory, name));
+  }
+
+  get entries(): readonly JournalEntry[] {
+    return this.recorded;
+  }
+
+  /** The plan that counts now: the abort's where one was begun. */
+  get plan(): Plan {
+    for (let index = this.recorded.length - 1; index >= 0; index--) {
+      const entry = this.recorded[index];
+      if (entry !== undefined && (entry.type === "begin" || entry.type === "abort" || entry.type === "replan")) return entry.plan;
+    }
+    throw new DrError({ code: "journal", attempted: `Read the plan of ${this.switchoverId}`, seen: "no begin entry" });
+  }
+
+  /** Entries since the plan that counts was written. */
+  private get current(): readonly JournalEntry[] {
+    const start = this.recorded.findLastIndex((entry) => entry.type === "begin" || entry.type === "abort");
+    return this.recorded.slice(start);
+  }
+
+  isDone(step: string, item: string): boolean {
+    return this.current.some((entry) => entry.type === "done" && entry.step === step && entry.item === item);
+  }
+
+  isEnded(step: string): boolean {
+    return this.current.some((entry) => entry.type === "step" && entry.event === "end" && entry.step === step);
+  }
+
+  /** True from the moment the cutover may have begun: then there is no way back, only forward. */
+  get pastCutover(): boolean {
+    return this.recorded.some((entry) => entry.type === "intent" && (entry.step.startsWith("cutover/") || entry.step.startsWith("promote/")));
+  }
+
+  factsOf(step: string): ReadonlyMap<string, Facts> {
+    const facts = new Map<string, Facts>();
+    for (const entry of this.recorded) if (entry.type === "done" && entry.step === step) facts.set(entry.item, entry.facts);
+    return facts;
+  }
+
+  /** On disk (fsync) and in the database when it resolves. Concurrent calls keep their order. */
+  append(body: EntryBody): Promise<void> {
+    const entry = { at: this.clock.now().toISOString(), ...body } as JournalEntry;
+    const write = async (): Promise<void> => {
+      const seq = this.recorded.length;
+      const line = JSON.stringify(entry);
+      await appendDurably(this.file, line);
+      await this.coordination.appendJournal(this.switchoverId, seq, this.pair, line);
+      this.recorded.push(entry);
+    };
+    const result = this.tail.then(write);
+    this.tail = result.catch(() => undefined);
+    return result;
+  }
+
+  async close(outcome: "completed" | "aborted"): Promise<void> {
+    await this.append({ type: "end", outcome });
+    await this.coordination.closeSwitchover(this.switchoverId);
+  }
+}
+
+function fileOf(directory: string, id: string): string {
+  return path.join(directory, `${id}.jsonl`);
+}
+
+/** A line that was cut by the process's death has no newline yet: it announced nothing that was begun. */
+async function readLines(file: string): Promise<string[]> {
+  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return "";
+    throw error;
+  });
+  return text.split("\n").slice(0, -1);
+}
+
+async function appendDurably(file: string, line: string): Promise<void> {
+  const handle = await open(file, "a+", 0o600);
+  try {
+    const { size } = await handle.stat();
+    // A torn line of a run that died is cut off first.
+    if (size > 0) {
+      const last = Buffer.alloc(1);
+      await handle.read(last, 0, 1, size - 1);
+      if (last.toString() !== "\n") await handle.truncate(Buffer.byteLength((await readLines(file)).map((l) => `${l}\n`).join("")));
+    }
+    await handle.appendFile(`${line}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function decode(line: string, where: string): JournalEntry {
+  try {
+    return JSON.parse(line) as JournalEntry;
+  } catch (error) {
+    throw new DrError({ code: "journal", attempted: `Read the journal ${where}`, seen: messageOf(error), remedy: "Restore it from its other copy." });
+  }
+}

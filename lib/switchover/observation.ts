@@ -1,0 +1,126 @@
+import type { SitePair } from "../topology/site-pair";
+import { siteNames, siteOf } from "../topology/site-pair";
+import type {
+  CinderAttachment,
+  CinderService,
+  CinderSnapshot,
+  CinderVolume,
+  FlexVol,
+  IscsiTargetInfo,
+  LeaseRow,
+  Lun,
+  LunMap,
+  Mirror,
+  QueueInfo,
+  Server,
+  ServerAttachment,
+  ServiceRole,
+  ServiceRow,
+} from "./ports";
+
+/** One look at everything a decision needs: plain data, with what couldn't be read said as such. */
+
+export type Seen<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: string };
+
+export interface ArrayObservation {
+  readonly cluster: string;
+  readonly version: string;
+  readonly svmState: string;
+  readonly iscsi: IscsiTargetInfo;
+  readonly flexVols: readonly FlexVol[];
+  readonly luns: readonly Lun[];
+  readonly lunMaps: readonly LunMap[];
+  /** Their destination is this site. */
+  readonly mirrors: readonly Mirror[];
+}
+
+export interface ControllerObservation {
+  readonly name: string;
+  readonly cinderConf: string;
+  readonly sha256: string;
+  readonly enabledBackends: readonly string[];
+  /** By backend name; absent where the stanza isn't in the file. */
+  readonly stanzas: Readonly<
+    Record<
+      string,
+      {
+        readonly replicationDevices: readonly string[];
+        readonly volumeBackendName?: string;
+        readonly consistentReplication: boolean;
+        readonly backendHost?: string;
+        readonly clustered: boolean;
+      }
+    >
+  >;
+  readonly units: readonly { readonly role: ServiceRole; readonly unit: string; readonly startedHere: boolean; readonly active: boolean; readonly masked: boolean }[];
+}
+
+export interface DatabaseObservation {
+  readonly version: string;
+  readonly schemaHead: string;
+  readonly wsrepOn: boolean;
+  readonly readOnly: boolean;
+  readonly missingRights: readonly string[];
+}
+
+export interface Observation {
+  readonly pair: SitePair;
+  readonly at: string;
+  readonly arrays: Readonly<Record<string, Seen<ArrayObservation>>>;
+  readonly controllers: readonly ControllerObservation[];
+  readonly controllerErrors: readonly string[];
+  readonly database: Seen<DatabaseObservation>;
+  readonly serviceRows: readonly ServiceRow[];
+  readonly cinderServices: Seen<readonly CinderService[]>;
+  /** By site: the volumes whose host is that site's backend. */
+  readonly volumes: Readonly<Record<string, readonly CinderVolume[]>>;
+  readonly volumesError?: string;
+  readonly snapshots: readonly CinderSnapshot[];
+  readonly attachments: readonly CinderAttachment[];
+  /** Servers with at least one of these volumes. */
+  readonly servers: readonly Server[];
+  /** All attachments of those servers, of whatever backend, by server id. */
+  readonly serverAttachments: Readonly<Record<string, readonly ServerAttachment[]>>;
+  readonly serversError?: string;
+  readonly computeServices: readonly { readonly host: string; readonly up: boolean; readonly enabled: boolean }[];
+  /** By site: queues that carry messages for its backend. */
+  readonly queues: Seen<Readonly<Record<string, readonly QueueInfo[]>>>;
+  readonly lease?: LeaseRow;
+}
+
+export function volumesOf(observation: Observation): readonly CinderVolume[] {
+  return siteNames(observation.pair).flatMap((site) => observation.volumes[site] ?? []);
+}
+
+/** `cinder-dr@iprod#pool1` → `pool1` */
+export function poolOf(volumeHost: string): string {
+  return volumeHost.split("#")[1] ?? "";
+}
+
+export function arrayOf(observation: Observation, site: string): ArrayObservation | undefined {
+  const seen = observation.arrays[site];
+  return seen?.ok === true ? seen.value : undefined;
+}
+
+/** The relationship `from` → `to` of a FlexVol, as its destination tells it. */
+export function mirrorOf(observation: Observation, from: string, to: string, flexVol: string): Mirror | undefined {
+  return arrayOf(observation, to)?.mirrors.find((mirror) => isMirrorOf(observation.pair, mirror, from, to, flexVol));
+}
+
+export function isMirrorOf(pair: SitePair, mirror: Mirror, from: string, to: string, flexVol: string): boolean {
+  return (
+    mirror.source.svm === siteOf(pair, from).svm &&
+    mirror.source.flexVol === flexVol &&
+    mirror.destination.svm === siteOf(pair, to).svm &&
+    mirror.destination.flexVol === flexVol
+  );
+}
+
+export function serviceRowOf(observation: Observation, backendHost: string): ServiceRow | undefined {
+  return observation.serviceRows.find((row) => row.binary === "cinder-volume" && row.host === backendHost);
+}
+
+export function cinderServiceOf(observation: Observation, backendHost: string): CinderService | undefined {
+  if (!observation.cinderServices.ok) return undefined;
+  return observation.cinderServices.value.find((row) => row.binary === "cinder-volume" && row.host === backendHost);
+}

@@ -1,0 +1,137 @@
+import type { SitePair } from "../topology/site-pair";
+import { backendHost, siteNames } from "../topology/site-pair";
+import { messageOf } from "../errors";
+import type { ArrayObservation, ControllerObservation, Observation, Seen } from "./observation";
+import type { ArrayPort, ConfigEditor, ControllerPort, Ports, ServerAttachment } from "./ports";
+import { pooled } from "./pool";
+
+/** Reads both sites and the control plane once. Never changes anything; what doesn't answer is recorded, not thrown. */
+export async function observe(pair: SitePair, ports: Ports): Promise<Observation> {
+  const sites = siteNames(pair);
+  const hosts = sites.map((site) => backendHost(pair, site));
+  const [arrays, controllers, database, serviceRows, cinderServices, volumes, snapshots, attachments, computes, allServers, queues, lease] =
+    await Promise.all([
+      Promise.all(sites.map((site) => seen(() => observeArray(portOf(ports, site), pair.flexVols)))),
+      Promise.all(ports.controllers.map((controller) => seen(() => observeController(controller, ports.config)))),
+      seen(() => ports.database.describe()),
+      seen(() => ports.database.listServiceRows()),
+      seen(() => ports.blockStorage.listServices()),
+      Promise.all(hosts.map((host) => seen(() => ports.blockStorage.listVolumes(host)))),
+      seen(() => ports.blockStorage.listSnapshots()),
+      seen(() => ports.blockStorage.listAttachments()),
+      seen(() => ports.compute.listComputeServices()),
+      seen(() => ports.compute.listServers()),
+      seen(() => Promise.all(hosts.map((host) => ports.messageQueue.listBackendQueues(host)))),
+      seen(() => ports.coordination.findLease(pair.name)),
+    ]);
+
+  const volumesBySite = Object.fromEntries(sites.map((site, index) => [site, valueOr(volumes[index], [])]));
+  const involved = new Set(Object.values(volumesBySite).flatMap((list) => list.flatMap((v) => v.attachments.map((a) => a.serverId))));
+  const servers = valueOr(allServers, []).filter((server) => involved.has(server.id));
+  const serverAttachments = await seen(() =>
+    pooled(8, servers, async (server): Promise<[string, readonly ServerAttachment[]]> => [
+      server.id,
+      await ports.compute.listServerAttachments(server.id),
+    ]),
+  );
+
+  const volumesError = firstError([...volumes, snapshots, attachments]);
+  const serversError = firstError([allServers, computes, serverAttachments]);
+  const leaseRow = valueOr(lease, undefined);
+  return {
+    pair,
+    at: ports.clock.now().toISOString(),
+    arrays: Object.fromEntries(sites.map((site, index) => [site, arrays[index] ?? { ok: false, error: "not asked" }])),
+    controllers: controllers.flatMap((controller) => (controller.ok ? [controller.value] : [])),
+    controllerErrors: controllers.flatMap((controller) => (controller.ok ? [] : [controller.error])),
+    database: database.ok && !serviceRows.ok ? serviceRows : database,
+    serviceRows: valueOr(serviceRows, []),
+    cinderServices,
+    volumes: volumesBySite,
+    ...(volumesError === undefined ? {} : { volumesError }),
+    snapshots: valueOr(snapshots, []),
+    attachments: valueOr(attachments, []),
+    servers,
+    serverAttachments: Object.fromEntries(valueOr(serverAttachments, [])),
+    ...(serversError === undefined ? {} : { serversError }),
+    computeServices: valueOr(computes, []),
+    queues: queues.ok ? { ok: true, value: Object.fromEntries(sites.map((site, index) => [site, queues.value[index] ?? []])) } : queues,
+    ...(leaseRow === undefined ? {} : { lease: leaseRow }),
+  };
+}
+
+async function observeArray(port: ArrayPort, flexVols: readonly string[]): Promise<ArrayObservation> {
+  // First one cheap question: a dead cluster costs one deadline, not eight.
+  const cluster = await port.getCluster();
+  const svm = await port.getSvm();
+  const [iscsi, volumes, luns, lunMaps, mirrors] = await Promise.all([
+    port.getIscsiTarget(),
+    port.listFlexVols(),
+    port.listLuns(flexVols),
+    port.listLunMaps(flexVols),
+    port.listMirrors(flexVols),
+  ]);
+  return { cluster: cluster.name, version: cluster.version, svmState: svm.state, iscsi, flexVols: volumes, luns, lunMaps, mirrors };
+}
+
+async function observeController(port: ControllerPort, config: ConfigEditor): Promise<ControllerObservation> {
+  const [units, file] = await Promise.all([port.listUnits(), port.readFile(port.cinderConf)]);
+  const { content } = file;
+  const clustered = config.get(content, "DEFAULT", "cluster") !== undefined;
+  return {
+    name: port.name,
+    cinderConf: port.cinderConf,
+    sha256: file.sha256,
+    enabledBackends: listOf(config.get(content, "DEFAULT", "enabled_backends")),
+    stanzas: Object.fromEntries(
+      config
+        .sections(content)
+        .filter((section) => section !== "DEFAULT")
+        .map((section) => {
+          const name = config.get(content, section, "volume_backend_name");
+          const host = config.get(content, section, "backend_host");
+          return [
+            section,
+            {
+              replicationDevices: config.getAll(content, section, "replication_device"),
+              ...(name === undefined ? {} : { volumeBackendName: name }),
+              consistentReplication: /^(true|1|yes|on)$/i.test(config.get(content, section, "netapp_consistent_replication") ?? ""),
+              ...(host === undefined ? {} : { backendHost: host }),
+              clustered,
+            },
+          ];
+        }),
+    ),
+    units,
+  };
+}
+
+export function listOf(value: string | undefined): string[] {
+  return (value ?? "")
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+}
+
+async function seen<T>(read: () => Promise<T>): Promise<Seen<T>> {
+  try {
+    return { ok: true, value: await read() };
+  } catch (error) {
+    return { ok: false, error: messageOf(error) };
+  }
+}
+
+function valueOr<T>(result: Seen<T> | undefined, otherwise: T): T {
+  return result?.ok === true ? result.value : otherwise;
+}
+
+function firstError(results: readonly Seen<unknown>[]): string | undefined {
+  for (const result of results) if (!result.ok) return result.error;
+  return undefined;
+}
+
+function portOf(ports: Ports, site: string): ArrayPort {
+  const port = ports.arrays[site];
+  if (port === undefined) throw new RangeError(`no array port for site "${site}"`);
+  return port;
+}

@@ -1,0 +1,509 @@
+import { createHash } from "node:crypto";
+import type { ConnectionInfo } from "./ports";
+import type { HookSpec, Intent, Mode, Phase, Promotion, Route } from "./intent";
+import type { Observation } from "./observation";
+import { volumesOf, mirrorOf, poolOf } from "./observation";
+import { backendHost, peerOf, siteOf } from "../topology/site-pair";
+
+/** A plan is data: printable, comparable, and complete. The executor decides nothing that isn't written here. */
+
+export interface PlannedAttachment {
+  readonly volumeId: string;
+  readonly volumeName: string;
+  readonly sizeGiB: number;
+  readonly device: string;
+  readonly tag?: string;
+  readonly deleteOnTermination: boolean;
+  readonly attachmentId?: string;
+  readonly connectionBefore?: ConnectionInfo;
+}
+
+export interface PlannedServer {
+  readonly id: string;
+  readonly name: string;
+  readonly host?: string;
+  /** It ran when the plan was made, so it is started again. */
+  readonly running: boolean;
+  readonly lockedBefore: boolean;
+  /** In device order, which is the order of attaching. */
+  readonly attachments: readonly PlannedAttachment[];
+}
+
+export interface PlannedVolume {
+  readonly id: string;
+  readonly name: string;
+  readonly flexVol: string;
+  readonly sizeGiB: number;
+  readonly snapshotIds: readonly string[];
+}
+
+export interface PlannedMirror {
+  readonly flexVol: string;
+  readonly uuid: string;
+  readonly state: string;
+  readonly lagSeconds?: number;
+  readonly newestSnapshot?: string;
+}
+
+export interface PlannedStep {
+  readonly id: string;
+  readonly phase: Phase;
+  /** One sentence, as the operator reads it. */
+  readonly sentence: string;
+  readonly forecastSeconds: number;
+}
+
+export type PlanKind = "activation" | "reload" | "switchover" | "promotion" | "reprotect" | "abort";
+
+export interface Plan {
+  readonly version: 1;
+  readonly kind: PlanKind;
+  readonly pair: string;
+  /** The site that is left; for activation, reload and reprotect the peer of `to`. */
+  readonly from: string;
+  readonly to: string;
+  readonly mode: Mode;
+  readonly route: Route;
+  readonly promotion: Promotion;
+  readonly diverged?: "discardDiverged" | "keepDiverged";
+  readonly startIncomplete: boolean;
+  readonly servers: readonly PlannedServer[];
+  readonly volumes: readonly PlannedVolume[];
+  readonly mirrors: readonly PlannedMirror[];
+  readonly hooks: readonly HookSpec[];
+  readonly steps: readonly PlannedStep[];
+  readonly warnings: readonly string[];
+  readonly digest: string;
+}
+
+/**
+ * What the digest covers: direction, mode, route, relationships, instances, volumes and their device order. Not times,
+ * lags or bytes: they change while nobody has changed anything.
+ */
+export function digestOf(plan: Omit<Plan, "digest">): string {
+  const bound = {
+    version: plan.version,
+    kind: plan.kind,
+    pair: plan.pair,
+    from: plan.from,
+    to: plan.to,
+    mode: plan.mode,
+    route: plan.route,
+    promotion: plan.promotion,
+    mirrors: plan.mirrors.map((mirror) => mirror.flexVol).sort(),
+    servers: [...plan.servers]
+      .sort((a, b) => a.id.localeCompare(b.id))
+      .map((server) => [server.id, server.attachments.map((a) => [a.volumeId, a.device])]),
+    volumes: plan.volumes.map((volume) => volume.id).sort(),
+    steps: plan.steps.map((step) => step.id),
+    hooks: plan.hooks.map((hook) => [hook.when, hook.name, hook.command]),
+  };
+  return createHash("sha256").update(JSON.stringify(bound)).digest("hex").slice(0, 32);
+}
+
+/** Nova names disks vda … vdz, vdaa: shorter names come first. */
+export function compareDevices(a: string, b: string): number {
+  return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
+}
+
+/** Seconds each piece of work takes, for the forecast that the preview shows; measured values replace it in the report. */
+export const forecast = {
+  stopInstance: 8,
+  detachVolume: 3,
+  attachVolume: 4,
+  startInstance: 8,
+  transfer: 15,
+  failoverPerFlexVol: 8,
+  stopServices: 10,
+  startServices: 30,
+  dump: 10,
+  instanceLanes: 8,
+} as const;
+
+const count = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
+
+/** The whole journey from a switchover's observation: pure. `route` and preflight were settled before. */
+export function planSwitchover(o: {
+  readonly intent: Intent;
+  readonly observation: Observation;
+  readonly from: string;
+  readonly route: Route;
+  readonly warnings: readonly string[];
+}): Plan {
+  const { intent, observation, from, route } = o;
+  const to = peerOf(observation.pair, from);
+  const mode: Mode = intent.unplanned === undefined ? "planned" : "unplanned";
+  const inventory = inventoryOf(observation, from, to);
+  const steps = sentencesFor({ ...inventory, observation, mode, route, from, to, promotion: intent.promotion });
+  return sealed({
+    version: 1,
+    kind: "switchover",
+    pair: observation.pair.name,
+    from,
+    to,
+    mode,
+    route,
+    promotion: intent.promotion,
+    startIncomplete: intent.startIncomplete,
+    ...inventory,
+    hooks: intent.hooks,
+    steps,
+    warnings: o.warnings,
+  });
+}
+
+/** The control plane's part alone, after a switchover whose promotion was deferred. */
+export function planPromotion(o: {
+  readonly intent: Intent;
+  readonly observation: Observation;
+  readonly to: string;
+  readonly mode: Mode;
+  readonly warnings: readonly string[];
+}): Plan {
+  const from = peerOf(o.observation.pair, o.to);
+  const inventory = inventoryOf(o.observation, from, o.to);
+  const words = { ...inventory, observation: o.observation, mode: o.mode, from, to: o.to };
+  return sealed({
+    version: 1,
+    kind: "promotion",
+    pair: o.observation.pair.name,
+    from,
+    to: o.to,
+    mode: o.mode,
+    route: "failover-host",
+    promotion: "immediate",
+    startIncomplete: false,
+    ...inventory,
+    hooks: o.intent.hooks,
+    steps: [...promoteSteps(words), ...(o.mode === "planned" ? reprotectWait(words) : [])],
+    warnings: o.warnings,
+  });
+}
+
+/** Replication from the new site back to the lost one, after its return and only when asked for. */
+export function planReprotect(o: {
+  readonly intent: Intent;
+  readonly observation: Observation;
+  readonly activeSite: string;
+  readonly warnings: readonly string[];
+}): Plan {
+  const to = o.activeSite;
+  const from = peerOf(o.observation.pair, to);
+  const inventory = inventoryOf(o.observation, from, to);
+  const diverged = o.intent.reprotect ?? "keepDiverged";
+  const words = { ...inventory, observation: o.observation, from, to };
+  const mirrors = count(o.observation.pair.flexVols.length, "FlexVol");
+  return sealed({
+    version: 1,
+    kind: "reprotect",
+    pair: o.observation.pair.name,
+    from,
+    to,
+    mode: "planned",
+    route: "failover-host",
+    promotion: "immediate",
+    diverged,
+    startIncomplete: false,
+    ...inventory,
+    hooks: o.intent.hooks,
+    steps: [
+      step("reprotect/fence-source", `Remove every LUN map that "${from}" still holds, so that nobody can write there`, 5),
+      ...(diverged === "keepDiverged"
+        ? [step("reprotect/keep-diverged", `Keep what "${from}" holds beyond the last transfer as clones of ${mirrors}`, 10)]
+        : []),
+      step("promote/stop-services", `Stop and mask Cinder's services on every controller, API first`, forecast.stopServices),
+      step("promote/edit-configuration", `Put replication_device back into cinder.conf on every controller`, 2),
+      step(
+        "promote/reverse-mirrors",
+        `Replicate ${mirrors} from "${to}" to "${from}": what diverged on "${from}" is discarded`,
+        forecast.transfer,
+      ),
+      step("promote/drain-queues", `Drain messages that wait for backends without a consumer`, 2),
+      step("promote/start-services", `Start Cinder's services and prove that "${to}" is initialised`, forecast.startServices),
+      ...reprotectWait(words),
+    ],
+    warnings: o.warnings,
+  });
+}
+
+/** First activation: nothing is enabled, no volumes anywhere. */
+export function planActivation(o: { readonly intent: Intent; readonly observation: Observation; readonly site: string }): Plan {
+  const from = peerOf(o.observation.pair, o.site);
+  return sealed({
+    ...emptyPlan(o.observation, from, o.site),
+    kind: "activation",
+    hooks: o.intent.hooks,
+    steps: [
+      step(
+        "promote/edit-configuration",
+        `Enable backend "${siteOf(o.observation.pair, o.site).backend}" in cinder.conf on ${count(o.observation.controllers.length, "controller")}, replicating to "${from}"`,
+        2,
+      ),
+      step("activate/restart-volume-service", `Restart cinder-volume and prove that "${o.site}" is initialised`, forecast.startServices),
+    ],
+  });
+}
+
+/** The active stanza's options changed: cinder-volume reads them at its start only. */
+export function planReload(o: { readonly intent: Intent; readonly observation: Observation; readonly site: string }): Plan {
+  const from = peerOf(o.observation.pair, o.site);
+  return sealed({
+    ...emptyPlan(o.observation, from, o.site),
+    kind: "reload",
+    hooks: o.intent.hooks,
+    steps: [
+      step(
+        "activate/restart-volume-service",
+        `Restart cinder-volume, as the options of "${o.site}" changed, and prove that it is initialised`,
+        forecast.startServices,
+      ),
+    ],
+  });
+}
+
+/** The way back before cutover, made from the plan that is abandoned. */
+export function planAbort(plan: Plan): Plan {
+  const volumes = plan.servers.reduce((sum, server) => sum + server.attachments.length, 0);
+  return sealed({
+    ...plan,
+    kind: "abort",
+    from: plan.to,
+    to: plan.from,
+    mode: "planned",
+    hooks: [],
+    steps: [
+      step("attach/volumes", `Attach ${count(volumes, "volume")} at "${plan.from}" again, in device order`, 10),
+      step("start/instances", `Start the ${count(plan.servers.filter((s) => s.running).length, "instance")} that ran`, 10),
+      step("start/unlock-instances", `Unlock the instances that weren't locked before`, 2),
+      step("start/enable-backend", `Enable "${plan.from}" for new volumes again`, 2),
+    ],
+    warnings: [],
+  });
+}
+
+export function sentencesOf(plan: Plan): string[] {
+  return plan.steps.map((planned, index) => `${index + 1}. ${planned.phase}: ${planned.sentence}`);
+}
+
+export function forecastSeconds(plan: Plan): number {
+  return plan.steps.reduce((sum, planned) => sum + planned.forecastSeconds, 0);
+}
+
+// ------------------------------------------------------------------------------------------------------------- inside
+
+interface Inventory {
+  readonly servers: readonly PlannedServer[];
+  readonly volumes: readonly PlannedVolume[];
+  readonly mirrors: readonly PlannedMirror[];
+}
+
+function emptyPlan(observation: Observation, from: string, to: string): Omit<Plan, "digest" | "kind" | "steps" | "hooks"> {
+  return {
+    version: 1,
+    pair: observation.pair.name,
+    from,
+    to,
+    mode: "planned",
+    route: "failover-host",
+    promotion: "immediate",
+    startIncomplete: false,
+    servers: [],
+    volumes: [],
+    mirrors: [],
+    warnings: [],
+  };
+}
+
+function sealed(plan: Omit<Plan, "digest">): Plan {
+  const { digest: _stale, ...unsealed } = plan as Plan;
+  return { ...unsealed, digest: digestOf(unsealed) };
+}
+
+function step(id: string, sentence: string, seconds: number): PlannedStep {
+  return { id, phase: id.split("/")[0] as Phase, sentence, forecastSeconds: Math.ceil(seconds) };
+}
+
+/** Instances, volumes and mirrors, from the observation alone. */
+function inventoryOf(observation: Observation, from: string, to: string): Inventory {
+  const volumes = volumesOf(observation);
+  const byId = new Map(volumes.map((volume) => [volume.id, volume]));
+  const connections = new Map(observation.attachments.map((attachment) => [attachment.id, attachment.connection]));
+  const servers = observation.servers.map((server): PlannedServer => {
+    const attachments = (observation.serverAttachments[server.id] ?? [])
+      .filter((attachment) => byId.has(attachment.volumeId) && attachment.device !== undefined)
+      .map((attachment): PlannedAttachment => {
+        const volume = byId.get(attachment.volumeId);
+        const before = attachment.attachmentId === undefined ? undefined : connections.get(attachment.attachmentId);
+        return {
+          volumeId: attachment.volumeId,
+          volumeName: volume?.name ?? "",
+          sizeGiB: volume?.sizeGiB ?? 0,
+          device: attachment.device ?? "",
+          ...(attachment.tag === undefined ? {} : { tag: attachment.tag }),
+          deleteOnTermination: attachment.deleteOnTermination,
+          ...(attachment.attachmentId === undefined ? {} : { attachmentId: attachment.attachmentId }),
+          ...(before === undefined ? {} : { connectionBefore: before }),
+        };
+      })
+      .sort((a, b) => compareDevices(a.device, b.device));
+    return {
+      id: server.id,
+      name: server.name,
+      ...(server.host === undefined ? {} : { host: server.host }),
+      running: server.status === "ACTIVE",
+      lockedBefore: server.locked,
+      attachments,
+    };
+  });
+  const snapshots = new Map<string, string[]>();
+  for (const snapshot of observation.snapshots)
+    snapshots.set(snapshot.volumeId, [...(snapshots.get(snapshot.volumeId) ?? []), snapshot.id]);
+  const mirrors = observation.pair.flexVols.flatMap((flexVol): PlannedMirror[] => {
+    const mirror = mirrorOf(observation, from, to, flexVol);
+    if (mirror === undefined) return [];
+    return [
+      {
+        flexVol,
+        uuid: mirror.uuid,
+        state: mirror.state,
+        ...(mirror.lagSeconds === undefined ? {} : { lagSeconds: mirror.lagSeconds }),
+        ...(mirror.exportedSnapshot === undefined ? {} : { newestSnapshot: mirror.exportedSnapshot }),
+      },
+    ];
+  });
+  return {
+    servers: servers.filter((server) => server.attachments.length > 0).sort((a, b) => a.name.localeCompare(b.name)),
+    volumes: volumes
+      .map((volume) => ({
+        id: volume.id,
+        name: volume.name,
+        flexVol: poolOf(volume.host),
+        sizeGiB: volume.sizeGiB,
+        snapshotIds: snapshots.get(volume.id) ?? [],
+      }))
+      .sort((a, b) => a.id.localeCompare(b.id)),
+    mirrors,
+  };
+}
+
+type Words = Inventory & { readonly observation: Observation; readonly from: string; readonly to: string };
+
+/** The runbook, in its order. Unplanned asks nothing of the lost site, so detaching comes after cutover. */
+function sentencesFor(
+  o: Words & { readonly mode: Mode; readonly route: Route; readonly promotion: Promotion },
+): PlannedStep[] {
+  const { from, to, servers, mirrors } = o;
+  const planned = o.mode === "planned";
+  const attachments = servers.reduce((sum, server) => sum + server.attachments.length, 0);
+  const lanes = Math.max(1, Math.min(forecast.instanceLanes, servers.length));
+  const devices = [...new Set(servers.flatMap((server) => server.attachments.map((a) => a.device.replace("/dev/", ""))))].sort(compareDevices);
+  const running = servers.filter((server) => server.running).length;
+  const mirrorCount = count(mirrors.length, "mirror");
+
+  const detach = [
+    step(
+      "detach/volumes",
+      `Detach ${count(attachments, "volume")} from ${count(servers.length, "instance")}${planned ? "" : `, over dead paths where "${from}" doesn't answer`}`,
+      (attachments * forecast.detachVolume * (planned ? 1 : 4)) / lanes,
+    ),
+  ];
+  const attach = [
+    step(
+      "attach/volumes",
+      `Attach them again at "${to}" as ${devices.join(", ") || "nothing"}, each instance's in its old order`,
+      (attachments * forecast.attachVolume) / lanes,
+    ),
+    step("start/instances", `Start the ${count(running, "instance")} that ran`, (running * forecast.startInstance) / lanes),
+    step("start/unlock-instances", `Unlock the instances that weren't locked before`, servers.length / 4),
+  ];
+  const head = [
+    step("hold/disable-backend", `Disable ${backendHost(o.observation.pair, from)} for new volumes`, 2),
+    step("hold/lock-instances", `Lock ${count(servers.length, "instance")} with a reason`, servers.length / 4),
+    step("hold/drain-transient", `Wait until no volume and no instance is in a passing state`, 5),
+    ...(planned ? [step("pre-sync/update-mirrors", `Update ${mirrorCount} while users still work`, forecast.transfer)] : []),
+    step(
+      "quiesce/stop-instances",
+      `Stop ${count(running, "instance")}${planned ? "" : ", forced after a deadline"}`,
+      (running * forecast.stopInstance) / lanes,
+    ),
+    ...(planned
+      ? [
+          ...detach,
+          step("detach/unmap-source", `Prove that "${from}" maps none of these LUNs to any host`, 2),
+          step("final-sync/update-mirrors", `Update ${mirrorCount} for the last time: nothing can write any more`, forecast.transfer),
+        ]
+      : []),
+  ];
+  const verifyCutover = step(
+    "cutover/verify-destination",
+    `Prove that ${count(o.volumes.length, "volume")} have their LUNs at "${to}" in their size`,
+    3,
+  );
+  const promote = promoteSteps(o);
+  if (o.route === "direct") {
+    // Past Cinder's own failover: its services are stopped, so promotion happens here and nothing is left to defer.
+    const breakMirrors = step("cutover/break-mirrors", `Break ${mirrorCount} at "${to}"`, mirrors.length * forecast.failoverPerFlexVol);
+    const [stop, ...rest] = promote.filter((planned) => planned.id !== "promote/hooks");
+    return [
+      ...head,
+      ...(stop === undefined ? [] : [stop]),
+      breakMirrors,
+      ...rest,
+      verifyCutover,
+      ...(planned ? [] : detach),
+      ...attach,
+      ...(planned ? reprotectWait(o) : []),
+    ];
+  }
+  return [
+    ...head,
+    step(
+      "cutover/failover-host",
+      `Fail ${backendHost(o.observation.pair, from)} over to "${siteOf(o.observation.pair, to).backend}"`,
+      mirrors.length * forecast.failoverPerFlexVol,
+    ),
+    verifyCutover,
+    ...(planned ? [] : detach),
+    ...attach,
+    ...(o.promotion === "deferred"
+      ? [step("start/enable-backend", `Enable the backend for new volumes at "${to}"; promotion is left for a later run`, 2)]
+      : [...promote, ...(planned ? reprotectWait(o) : [])]),
+  ];
+}
+
+function promoteSteps(o: Words & { readonly mode: Mode }): PlannedStep[] {
+  const controllers = count(o.observation.controllers.length, "controller");
+  const backend = siteOf(o.observation.pair, o.to).backend;
+  return [
+    step("promote/stop-services", `Stop and mask Cinder's services on ${controllers}, API first; users' I/O goes on`, forecast.stopServices),
+    step("promote/hooks", `Run what is declared for the time while the services are down`, 1),
+    step(
+      "promote/edit-configuration",
+      o.mode === "planned"
+        ? `Name "${backend}" in enabled_backends on ${controllers}`
+        : `Name "${backend}" in enabled_backends on ${controllers}, without replication_device: "${o.from}" isn't there`,
+      2,
+    ),
+    step("promote/dump-database", `Back up Cinder's database`, forecast.dump),
+    step(
+      "promote/update-database",
+      `Move ${count(o.volumes.length, "volume")} to ${backendHost(o.observation.pair, o.to)} in one transaction; the row of "${o.from}" stays as a fence`,
+      2,
+    ),
+    ...(o.mode === "planned"
+      ? [step("promote/reverse-mirrors", `Turn ${count(o.observation.pair.flexVols.length, "mirror")} round: "${o.to}" → "${o.from}"`, 10)]
+      : []),
+    step("promote/drain-queues", `Drain messages that wait for backends without a consumer`, 2),
+    step("promote/start-services", `Start Cinder's services and prove that "${backend}" is initialised`, forecast.startServices),
+  ];
+}
+
+function reprotectWait(o: Words): PlannedStep[] {
+  return [
+    step(
+      "reprotect/wait-healthy",
+      `Wait until "${o.to}" → "${o.from}" is healthy, its lag below ${o.observation.pair.replication.targetLagSeconds} s`,
+      forecast.transfer,
+    ),
+  ];
+}

@@ -1,0 +1,361 @@
+import { backendHost, peerOf, siteOf } from "../topology/site-pair";
+import type { Intent, Mode, Route } from "./intent";
+import type { Observation } from "./observation";
+import { arrayOf, cinderServiceOf, mirrorOf, poolOf, serviceRowOf, volumesOf } from "./observation";
+import { compareDevices } from "./plan";
+
+/** Every unmet precondition at once, each with its remedy; nothing has been changed when these are printed. Pure. */
+export interface Finding {
+  readonly id: string;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+export interface Preflight {
+  readonly route: Route;
+  readonly routeReason: string;
+  readonly failures: readonly Finding[];
+  readonly warnings: readonly string[];
+}
+
+export function preflight(observation: Observation, intent: Intent, from: string): Preflight {
+  const to = peerOf(observation.pair, from);
+  const mode: Mode = intent.unplanned === undefined ? "planned" : "unplanned";
+  const failures: Finding[] = [];
+  const warnings: string[] = [];
+  const fail = (id: string, message: string, remedy: string): void => void failures.push({ id, message, remedy });
+
+  checkMode(observation, intent, from, to, fail);
+  checkArrays(observation, mode, from, to, fail, warnings);
+  checkMirrors(observation, intent, mode, from, to, fail, warnings);
+  checkControllers(observation, from, to, fail, warnings);
+  checkDatabase(observation, fail, warnings);
+  checkVolumes(observation, from, fail, warnings);
+  checkServers(observation, mode, fail, warnings);
+  checkHooks(intent, fail);
+  const { route, reason } = chooseRoute(observation, intent, from, fail);
+  if (observation.lease !== undefined && !observation.lease.expired)
+    warnings.push(
+      `the lease is held by ${observation.lease.owner} on ${observation.lease.host} (pid ${observation.lease.pid}) until ${observation.lease.expiresAt}`,
+    );
+  return { route, routeReason: reason, failures, warnings };
+}
+
+type Fail = (id: string, message: string, remedy: string) => void;
+
+function checkMode(o: Observation, intent: Intent, from: string, to: string, fail: Fail): void {
+  const { unplanned } = intent;
+  if (unplanned === undefined) return;
+  if (unplanned.from !== from) {
+    fail(
+      "unplanned-from",
+      `"unplanned" is for leaving "${unplanned.from}", but the active site is "${from}"`,
+      `Remove "unplanned", or set unplanned.from to "${from}".`,
+    );
+    return;
+  }
+  const source = arrayOf(o, from);
+  const serving = source !== undefined && source.svmState === "running" && source.iscsi.enabled;
+  const healthy = o.pair.flexVols.every((flexVol) => mirrorOf(o, from, to, flexVol)?.healthy === true);
+  if (serving && healthy && unplanned.force !== true)
+    fail(
+      "source-alive",
+      `"${from}" answers, serves iSCSI and its mirrors are healthy: an unplanned failover would lose data for nothing`,
+      `Remove "unplanned" for a planned switchover without loss, or set unplanned.force.`,
+    );
+  for (const flexVol of o.pair.flexVols) {
+    const lag = mirrorOf(o, from, to, flexVol)?.lagSeconds;
+    if (lag === undefined) {
+      if (unplanned.acceptUnknownLoss !== true)
+        fail(
+          `lag-unknown:${flexVol}`,
+          `the lag of "${flexVol}" can't be read, so what would be lost is unknown`,
+          "Set unplanned.acceptUnknownLoss to go on all the same.",
+        );
+    } else if (unplanned.acceptLossSeconds === undefined) {
+      if (unplanned.acceptUnknownLoss !== true)
+        fail(
+          `lag-unbounded:${flexVol}`,
+          `"${flexVol}" is ${lag} s behind and no accepted loss is given`,
+          "Set unplanned.acceptLossSeconds to the loss that is acceptable.",
+        );
+    } else if (lag > unplanned.acceptLossSeconds)
+      fail(
+        `lag-too-high:${flexVol}`,
+        `"${flexVol}" is ${lag} s behind, more than the accepted ${unplanned.acceptLossSeconds} s`,
+        `Raise unplanned.acceptLossSeconds to at least ${lag} if that loss is acceptable.`,
+      );
+  }
+}
+
+function checkArrays(o: Observation, mode: Mode, from: string, to: string, fail: Fail, warnings: string[]): void {
+  for (const site of [from, to]) {
+    const seen = o.arrays[site];
+    const needed = site === to || mode === "planned";
+    if (seen?.ok !== true) {
+      const message = `the array of "${site}" can't be asked: ${seen?.ok === false ? seen.error : "not configured"}`;
+      if (needed)
+        fail(
+          `array-unreachable:${site}`,
+          message,
+          site === from
+            ? `Repair it; if "${site}" is lost, declare unplanned: { from: "${site}", acceptLossSeconds: … }.`
+            : "Repair it: nothing can be switched to a site that doesn't answer.",
+        );
+      else warnings.push(message);
+      continue;
+    }
+    const { svmState, iscsi } = seen.value;
+    const svm = siteOf(o.pair, site).svm;
+    if (svmState !== "running") {
+      const message = `SVM "${svm}" of "${site}" is ${svmState}`;
+      if (needed) fail(`svm-state:${site}`, message, `Start it (vserver start -vserver ${svm}).`);
+      else warnings.push(message);
+    } else if (!iscsi.enabled || iscsi.portals.length === 0) {
+      const message = `SVM "${svm}" of "${site}" serves no iSCSI: ${iscsi.enabled ? "no enabled data_iscsi interface" : "the service is off"}`;
+      if (needed) fail(`iscsi:${site}`, message, `Enable the iSCSI service and its interfaces on ${svm}.`);
+      else warnings.push(message);
+    }
+    const online = new Set(seen.value.flexVols.filter((v) => v.state === "online").map((v) => v.name));
+    for (const flexVol of o.pair.flexVols)
+      if (!online.has(flexVol) && needed)
+        fail(`flexvol:${site}:${flexVol}`, `FlexVol "${flexVol}" isn't online on ${svm}`, "Bring it online, or take it out of the pair.");
+  }
+  const lunMaps = arrayOf(o, to)?.lunMaps ?? [];
+  if (lunMaps.length > 0)
+    warnings.push(`${lunMaps.length} LUN maps were left at "${to}" by an earlier switchover; attaching uses them again`);
+}
+
+function checkMirrors(o: Observation, intent: Intent, mode: Mode, from: string, to: string, fail: Fail, warnings: string[]): void {
+  if (arrayOf(o, to) === undefined) return;
+  for (const flexVol of o.pair.flexVols) {
+    const mirror = mirrorOf(o, from, to, flexVol);
+    const name = `${siteOf(o.pair, from).svm}:${flexVol} → ${siteOf(o.pair, to).svm}:${flexVol}`;
+    if (mirror === undefined) {
+      fail(`mirror-missing:${flexVol}`, `there is no mirror ${name}`, "Create and initialise it, then wait for its first transfer.");
+      continue;
+    }
+    if (mirror.state !== "snapmirrored") {
+      const usable = mode === "unplanned" && (mirror.state === "paused" || mirror.state === "broken_off");
+      if (!usable)
+        fail(
+          `mirror-state:${flexVol}`,
+          `mirror ${name} is ${mirror.state}, not snapmirrored`,
+          mirror.state === "paused" ? "Resume it (snapmirror resume)." : "Initialise or resync it, then wait for its transfer.",
+        );
+    } else if (!mirror.healthy) {
+      const reasons = mirror.unhealthyReasons.join("; ") || "no reason given";
+      if (mode === "planned") fail(`mirror-unhealthy:${flexVol}`, `mirror ${name} is unhealthy: ${reasons}`, "Repair its cause and let an update succeed.");
+      else warnings.push(`mirror ${name} is unhealthy: ${reasons}`);
+    }
+    if (mirror.state === "snapmirrored" && mirror.transfer?.state === "failed" && mode === "planned")
+      warnings.push(`the last transfer of ${name} failed; the update before the switchover has to succeed`);
+    if (mirror.lagSeconds !== undefined && mirror.lagSeconds > o.pair.replication.targetLagSeconds)
+      warnings.push(
+        `mirror ${name} is ${mirror.lagSeconds} s behind (target ${o.pair.replication.targetLagSeconds} s)` +
+          (mode === "planned" ? ": its update takes longer" : ": what was written since is lost"),
+      );
+    if (mirror.lagSeconds !== undefined && mirror.lagSeconds >= 86_400 && intent.route === "failover-host")
+      fail(
+        `lag-day:${flexVol}`,
+        `mirror ${name} is ${mirror.lagSeconds} s behind: NetApp's driver can't parse a lag of a day or more and its failover fails`,
+        "Leave the route to preflight, or update the mirror first.",
+      );
+  }
+  const covered = new Set(o.pair.flexVols);
+  const uncovered = new Map<string, number>();
+  for (const volume of volumesOf(o)) {
+    const pool = poolOf(volume.host);
+    if (!covered.has(pool)) uncovered.set(pool, (uncovered.get(pool) ?? 0) + 1);
+  }
+  for (const [pool, volumes] of uncovered)
+    fail(`mirror-coverage:${pool}`, `${volumes} volumes are on FlexVol "${pool}", which isn't part of the pair`, `Mirror it and add "${pool}" to flexVols.`);
+}
+
+function checkControllers(o: Observation, from: string, to: string, fail: Fail, warnings: string[]): void {
+  const fromBackend = siteOf(o.pair, from).backend;
+  const toBackend = siteOf(o.pair, to).backend;
+  for (const error of o.controllerErrors) fail("controller", error, "Make the controller reachable and its cinder.conf readable.");
+  for (const controller of o.controllers) {
+    const where = `${controller.cinderConf} on ${controller.name}`;
+    for (const backend of [fromBackend, toBackend]) {
+      const stanza = controller.stanzas[backend];
+      if (stanza === undefined) {
+        fail(`stanza:${controller.name}:${backend}`, `${where} has no stanza [${backend}]`, "Run up with the pair's CinderBackend resources first.");
+        continue;
+      }
+      if (stanza.replicationDevices.length > 1)
+        fail(
+          `replication-targets:${controller.name}:${backend}`,
+          `[${backend}] in ${where} has ${stanza.replicationDevices.length} replication targets: a failover breaks the mirrors to all of them`,
+          "Keep one replication_device.",
+        );
+      if (stanza.consistentReplication)
+        fail(
+          `consistent-replication:${controller.name}:${backend}`,
+          `[${backend}] in ${where} sets netapp_consistent_replication, which isn't supported`,
+          "Take it out, or keep this backend out of the pair.",
+        );
+      if (stanza.clustered)
+        fail(`cluster:${controller.name}:${backend}`, `${where} uses cluster= (active/active), which isn't supported`, "Run cinder-volume active/passive.");
+      if (stanza.backendHost !== undefined && stanza.backendHost !== o.pair.cinder.volumeHost)
+        fail(
+          `backend-host:${controller.name}:${backend}`,
+          `[${backend}] in ${where} has backend_host "${stanza.backendHost}", the pair says volumeHost "${o.pair.cinder.volumeHost}"`,
+          "Make them the same.",
+        );
+    }
+    const names = [fromBackend, toBackend].map((backend) => controller.stanzas[backend]?.volumeBackendName);
+    if (names[0] !== names[1])
+      warnings.push(
+        `volume_backend_name differs in ${where} ("${names[0] ?? ""}" and "${names[1] ?? ""}"): types that ask for one find no backend after the switchover`,
+      );
+  }
+  const configured = new Set([backendHost(o.pair, from), backendHost(o.pair, to)]);
+  for (const row of o.serviceRows) {
+    const backend = row.host.split("@")[1];
+    if (row.binary !== "cinder-volume" || backend === undefined) continue;
+    if ((backend === fromBackend || backend === toBackend) && !configured.has(row.host))
+      fail(
+        `unknown-volume-host:${row.host}`,
+        `Cinder's services name ${row.host}: a cinder-volume of this backend on a host that isn't configured`,
+        "Add its controller, or remove the service (cinder-manage service remove) if the host is gone for good.",
+      );
+    if (row.clusterName !== null && configured.has(row.host))
+      fail(`cluster-row:${row.host}`, `${row.host} belongs to cluster "${row.clusterName}"`, "Run cinder-volume active/passive.");
+  }
+}
+
+function checkDatabase(o: Observation, fail: Fail, warnings: string[]): void {
+  if (!o.database.ok) {
+    fail("database", `Cinder's database can't be asked: ${o.database.error}`, "Check host, port, user, password and TLS of cinder.database.");
+    return;
+  }
+  const database = o.database.value;
+  if (database.readOnly) fail("database-read-only", "the database server is read-only", "Connect to the writable node.");
+  if (database.missingRights.length > 0)
+    fail("database-rights", `the database account lacks: ${database.missingRights.join(", ")}`, "Grant them as docs/real-cloud.md shows.");
+  if (database.wsrepOn) warnings.push(`the database is a Galera node: all statements go to this one`);
+}
+
+/** States in which the switchover can take a volume along. */
+const movableStatuses = new Set(["available", "in-use"]);
+/** States that pass by themselves; the hold phase waits for them. */
+const passingStatuses = new Set([
+  "creating", "deleting", "attaching", "detaching", "extending", "uploading", "downloading", "retyping", "backing-up",
+  "restoring-backup", "reverting", "maintenance",
+]); // prettier-ignore
+
+function checkVolumes(o: Observation, from: string, fail: Fail, warnings: string[]): void {
+  if (o.volumesError !== undefined) {
+    fail("cinder-api", `Cinder's API can't be asked: ${o.volumesError}`, "Start cinder-api; check openstack.authUrl and the credential.");
+    return;
+  }
+  const luns = arrayOf(o, from)?.luns;
+  for (const volume of volumesOf(o)) {
+    const name = `volume "${volume.name}" (${volume.id})`;
+    if (passingStatuses.has(volume.status)) warnings.push(`${name} is ${volume.status}; the switchover waits for it`);
+    else if (!movableStatuses.has(volume.status))
+      fail(`volume-status:${volume.id}`, `${name} is ${volume.status}`, "Bring it to available or in-use, or delete it.");
+    if (volume.multiattach && volume.attachments.length > 1)
+      fail(`multiattach:${volume.id}`, `${name} is attached ${volume.attachments.length} times, which isn't supported`, "Detach it from all but one instance.");
+    if (volume.migrationStatus !== undefined && volume.migrationStatus !== "" && !["success", "error", "none"].includes(volume.migrationStatus))
+      fail(`migration:${volume.id}`, `${name} is being migrated (${volume.migrationStatus})`, "Let the migration end.");
+    if (volume.replicationStatus !== undefined && ["disabled", "not-capable"].includes(volume.replicationStatus))
+      fail(
+        `not-replicated:${volume.id}`,
+        `${name} isn't replicated (${volume.replicationStatus}): Cinder sets it and its snapshots to error at a failover`,
+        "Retype or move it to another backend, or delete it.",
+      );
+    if (volume.status === "in-use" && volume.attachments.length === 0)
+      fail(`no-instance:${volume.id}`, `${name} is in use, but by no instance`, "Detach it where it's attached (bare metal, container).");
+    if (luns !== undefined && !luns.some((lun) => lun.flexVol === poolOf(volume.host) && lun.name === `volume-${volume.id}`))
+      fail(`lun-missing:${volume.id}`, `${name} has no LUN /vol/${poolOf(volume.host)}/volume-${volume.id} at "${from}"`, "Find out where its data is before anything else.");
+  }
+}
+
+function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]): void {
+  if (o.serversError !== undefined) {
+    fail("nova-api", `Nova's API can't be asked: ${o.serversError}`, "Start nova-api; check openstack.authUrl and the credential.");
+    return;
+  }
+  const ours = new Map(volumesOf(o).map((volume) => [volume.id, volume]));
+  const known = new Set(o.servers.map((server) => server.id));
+  for (const volume of ours.values())
+    for (const attachment of volume.attachments)
+      if (!known.has(attachment.serverId))
+        fail(`instance-unknown:${attachment.serverId}`, `instance ${attachment.serverId} holds volume "${volume.name}", but Nova doesn't list it`, "Check Nova's cells, and the account's rights.");
+  const computes = new Map(o.computeServices.map((service) => [service.host, service]));
+  for (const server of o.servers) {
+    const name = `instance "${server.name}" (${server.id})`;
+    if (server.status !== "ACTIVE" && server.status !== "SHUTOFF")
+      fail(`instance-status:${server.id}`, `${name} is ${server.status}: its volumes can't be detached and attached`, "Bring it to ACTIVE or SHUTOFF (resume, unrescue, reset).");
+    if (server.taskState !== undefined) warnings.push(`${name} is in task ${server.taskState}; the switchover waits for it`);
+    const compute = server.host === undefined ? undefined : computes.get(server.host);
+    if (compute?.up !== true || (server.hostStatus !== undefined && server.hostStatus !== "UP"))
+      fail(`compute:${server.id}`, `${name} is on compute host "${server.host ?? "?"}", which is down`, "Start nova-compute there, or evacuate the instance.");
+    const attachments = o.serverAttachments[server.id] ?? [];
+    for (const ghost of attachments.filter((a) => a.attachmentId === undefined))
+      fail(`ghost:${server.id}:${ghost.volumeId}`, `${name} has a block device mapping of volume ${ghost.volumeId} without an attachment`, "Remove the row from nova.block_device_mapping: it blocks every attach of this volume.");
+    const names = attachments.flatMap((a) => (a.device === undefined ? [] : [a.device])).sort(compareDevices);
+    for (const attachment of attachments)
+      if (ours.has(attachment.volumeId) && attachment.device !== undefined && attachment.device === server.rootDevice)
+        fail(`root:${server.id}`, `${name} boots from volume ${attachment.volumeId} on this backend: a root can't be detached`, "Keep roots on a backend that isn't part of the pair.");
+    const gap = firstGap(names);
+    if (gap !== undefined && attachments.some((a) => ours.has(a.volumeId) && a.device !== undefined && compareDevices(a.device, gap) > 0))
+      fail(`device-gap:${server.id}`, `${name} has ${names.map((n) => n.replace("/dev/", "")).join(", ")}, but not ${gap.replace("/dev/", "")}: hypervisors take the lowest free name, so its volumes would come back under other names`, "Attach a placeholder volume to fill the gap.");
+    if (server.locked && server.lockedReason !== undefined && mode === "planned") warnings.push(`${name} is locked (${server.lockedReason}); it stays so`);
+  }
+}
+
+/** The lowest name a hypervisor would take before the last one in use; names are sorted, of one prefix. */
+function firstGap(names: readonly string[]): string | undefined {
+  const last = names.at(-1);
+  if (last === undefined) return undefined;
+  const taken = new Set(names);
+  const prefix = /^(\/dev\/[a-z]d)[a-z]+$/.exec(last)?.[1];
+  if (prefix === undefined) return undefined;
+  for (let index = 0; ; index++) {
+    const letters = index < 26 ? String.fromCharCode(97 + index) : String.fromCharCode(96 + Math.floor(index / 26)) + String.fromCharCode(97 + (index % 26));
+    const name = `${prefix}${letters}`;
+    if (name === last) return undefined;
+    if (!taken.has(name)) return name;
+    if (index > 700) return undefined;
+  }
+}
+
+function checkHooks(intent: Intent, fail: Fail): void {
+  const names = intent.hooks.map((hook) => hook.name);
+  for (const name of new Set(names.filter((candidate, index) => names.indexOf(candidate) !== index)))
+    fail(`hook:${name}`, `hook "${name}" is declared more than once`, "Give each hook a name of its own.");
+}
+
+/** failover-host where Cinder's own failover can run; else the direct route, with the reason. */
+function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): { route: Route; reason: string } {
+  const to = peerOf(o.pair, from);
+  const host = backendHost(o.pair, from);
+  const row = serviceRowOf(o, host);
+  const service = cinderServiceOf(o, host);
+  const against: string[] = [];
+  if (row === undefined) against.push(`Cinder has no service ${host}`);
+  else if (row.replicationStatus !== "enabled") against.push(`its replication_status is ${row.replicationStatus ?? "unset"}, failover-host needs enabled`);
+  if (service !== undefined && !service.up) against.push(`cinder-volume of ${host} is down`);
+  if (!o.controllers.some((controller) => controller.units.some((unit) => unit.role === "volume" && unit.active)))
+    against.push("cinder-volume runs on no controller");
+  for (const flexVol of o.pair.flexVols) {
+    const mirror = mirrorOf(o, from, to, flexVol);
+    if (mirror === undefined) continue;
+    if (mirror.lagSeconds !== undefined && mirror.lagSeconds >= 86_400 && intent.unplanned !== undefined)
+      against.push(`"${flexVol}" is a day or more behind, which NetApp's driver can't parse`);
+    if (mirror.transfer !== undefined && mirror.transfer.state !== "success" && intent.unplanned !== undefined && mirror.transfer.state !== "transferring")
+      against.push(`the last transfer of "${flexVol}" ended as ${mirror.transfer.state}, which NetApp's driver refuses to break`);
+  }
+  if (intent.route === "direct") return { route: "direct", reason: "asked for" };
+  if (intent.route === "failover-host") {
+    if (against.length > 0) fail("route", `route failover-host is asked for, but ${against.join("; ")}`, "Leave the route to preflight, or ask for direct.");
+    return { route: "failover-host", reason: "asked for" };
+  }
+  return against.length === 0
+    ? { route: "failover-host", reason: "Cinder's own failover can run" }
+    : { route: "direct", reason: against.join("; ") };
+}

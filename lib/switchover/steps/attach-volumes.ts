@@ -1,0 +1,130 @@
+import { DrError } from "../../errors";
+import { deadlines } from "../deadlines";
+import type { ConnectionInfo, IscsiTargetInfo } from "../ports";
+import type { Step, StepContext, StepItem } from "../context";
+import { arrayAt, completeServers, lostVolumes, plannedServer, serverItems, waitFor } from "../context";
+import type { PlannedAttachment } from "../plan";
+
+/**
+ * Needs: all of the instance's volumes detached. Does: attaches them one after another in device order: the hypervisor
+ * takes the lowest free name, whatever is asked for. Proof: the old device names, and connection_info that names the
+ * new site's IQN and portals. Safe to repeat because what is attached already is left, and the order of the rest kept.
+ */
+export const attachVolumes: Step = {
+  id: "attach/volumes",
+  lanes: 8,
+  items: (ctx) => serverItems(completeServers(ctx)),
+  async satisfied(ctx, item) {
+    return (await outstanding(ctx, item)).length === 0 ? proof(ctx, item) : undefined;
+  },
+  async apply(ctx, item) {
+    for (const attachment of await outstanding(ctx, item)) await attach(ctx, item, attachment);
+  },
+  async verify(ctx, item) {
+    let attempts = 1;
+    await waitFor(ctx, {
+      attempted: `Attach the volumes of instance "${item.label}"`,
+      deadlineSeconds: deadlines.attachInstance,
+      check: async () => {
+        const volumes = await ctx.live.volumes();
+        const wanted = wantedAttachments(ctx, item);
+        const waiting = wanted.filter((a) => volumes.get(a.volumeId)?.status !== "in-use");
+        if (waiting.length === 0) return { value: undefined };
+        const status = (a: PlannedAttachment): string => volumes.get(a.volumeId)?.status ?? "unknown";
+        const failed = waiting.filter((a) => ["available", "error", "error_attaching"].includes(status(a)));
+        // Nova gave up on it: the name is free again. The lowest first, so that each gets its own back.
+        if (failed.length > 0 && waiting.length === failed.length) {
+          const left = await outstanding(ctx, item);
+          if (left.length === 0) return { seen: "Nova and Cinder disagree" };
+          if (attempts >= 4 || failed.some((a) => status(a) !== "available"))
+            throw new DrError({
+              code: "failure-state",
+              attempted: `Attach the volumes of instance "${item.label}"`,
+              seen: failed.map((a) => `"${a.volumeName}" is ${status(a)}`).join("; ") + ` after ${attempts} attempts`,
+              state: "The instance is stopped.",
+              remedy: "Look at nova-compute's log on its host and at cinder-volume's; then run up again.",
+            });
+          attempts += 1;
+          for (const attachment of left) await attach(ctx, item, attachment);
+        }
+        return { seen: waiting.map((a) => `${a.device} is ${status(a)}`).join(", ") };
+      },
+    });
+    return proof(ctx, item);
+  },
+};
+
+function wantedAttachments(ctx: StepContext, item: StepItem): readonly PlannedAttachment[] {
+  const lost = lostVolumes(ctx);
+  return plannedServer(ctx, item.key).attachments.filter((attachment) => !lost.has(attachment.volumeId));
+}
+
+/** In device order, those that Nova doesn't have yet. */
+async function outstanding(ctx: StepContext, item: StepItem): Promise<readonly PlannedAttachment[]> {
+  const present = new Set((await ctx.ports.compute.listServerAttachments(item.key)).map((attachment) => attachment.volumeId));
+  return wantedAttachments(ctx, item).filter((attachment) => !present.has(attachment.volumeId));
+}
+
+async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
+  const planned = plannedServer(ctx, item.key);
+  if (planned.host !== undefined) {
+    const compute = (await ctx.ports.compute.listComputeServices()).find((service) => service.host === planned.host);
+    // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
+    if (compute?.up !== true)
+      throw new DrError({
+        code: "failure-state",
+        attempted: `Attach "${attachment.volumeName}" to instance "${item.label}"`,
+        seen: `nova-compute on "${planned.host}" is down`,
+        remedy: "Start it, then run up again.",
+      });
+  }
+  await ctx.guard();
+  const device = await ctx.ports.compute.attachVolume({
+    serverId: item.key,
+    volumeId: attachment.volumeId,
+    device: attachment.device,
+    ...(attachment.tag === undefined ? {} : { tag: attachment.tag }),
+    deleteOnTermination: attachment.deleteOnTermination,
+  });
+  if (device !== attachment.device && lostVolumes(ctx).size === 0)
+    throw new DrError({
+      code: "failure-state",
+      attempted: `Attach "${attachment.volumeName}" to instance "${item.label}" as ${attachment.device}`,
+      seen: `Nova took ${device}`,
+      state: "The instance is stopped; no guest has seen the wrong name.",
+      remedy: `Detach ${device} by hand and see which device names are taken; then run up again.`,
+    });
+}
+
+/** Every attachment on its device, leading to the new site. */
+async function proof(ctx: StepContext, item: StepItem) {
+  const target = await arrayAt(ctx, ctx.plan.to).getIscsiTarget();
+  const wanted = wantedAttachments(ctx, item);
+  const nova = new Map((await ctx.ports.compute.listServerAttachments(item.key)).map((a) => [a.volumeId, a]));
+  const cinder = await ctx.live.attachments();
+  const connections: Record<string, ConnectionInfo> = {};
+  const wrong: string[] = [];
+  for (const attachment of wanted) {
+    const mapping = nova.get(attachment.volumeId);
+    if (mapping?.device !== attachment.device && lostVolumes(ctx).size === 0)
+      wrong.push(`"${attachment.volumeName}" is ${mapping?.device ?? "not attached"} instead of ${attachment.device}`);
+    const connection = cinder.find((row) => row.id === mapping?.attachmentId)?.connection;
+    if (connection === undefined || !leadsTo(connection, target))
+      wrong.push(`"${attachment.volumeName}" leads to ${connection?.iqn ?? "nowhere"} at ${connection?.portal ?? "no portal"}`);
+    else connections[attachment.volumeId] = connection;
+  }
+  if (wrong.length > 0)
+    throw new DrError({
+      code: "failure-state",
+      attempted: `Prove that instance "${item.label}" uses "${ctx.plan.to}"`,
+      seen: wrong.join("; "),
+      state: `The instance is stopped. "${ctx.plan.to}" is ${target.iqn} at ${target.portals.join(", ")}.`,
+      remedy: "Detach what is wrong by hand, then run up again.",
+    });
+  return { connections };
+}
+
+function leadsTo(connection: ConnectionInfo, target: IscsiTargetInfo): boolean {
+  const portals = [...(connection.portal === undefined ? [] : [connection.portal]), ...(connection.portals ?? [])];
+  return connection.iqn === target.iqn && portals.length > 0 && portals.every((portal) => target.portals.includes(portal));
+}

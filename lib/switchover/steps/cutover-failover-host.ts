@@ -1,0 +1,135 @@
+import { DrError } from "../../errors";
+import { backendHost, siteOf } from "../../topology/site-pair";
+import { deadlines } from "../deadlines";
+import { isMirrorOf } from "../observation";
+import type { Step, StepContext } from "../context";
+import { arrayAt, waitFor, whole } from "../context";
+import { assertSourceUnmapped, assertStopped } from "./premises";
+
+/**
+ * Needs: cinder-volume proved alive: the API accepts a failover for a while after its death, and the message then waits
+ * in the queue and runs whenever that backend next starts. Does: `failover-host`. Proof: the services row is failed-over
+ * to the new backend, every volume's replication_status follows, every mirror is broken off. Safe to repeat because the
+ * row tells whether it was begun.
+ */
+export const cutoverFailoverHost: Step = {
+  id: "cutover/failover-host",
+  lanes: 1,
+  items: (ctx) => whole(backendHost(ctx.pair, ctx.plan.from)),
+  async premise(ctx) {
+    await assertStopped(ctx);
+    if (ctx.plan.mode === "planned" && (await row(ctx)).replicationStatus === "enabled") await assertSourceUnmapped(ctx);
+  },
+  async satisfied(ctx) {
+    return (await row(ctx)).replicationStatus === "failed-over" ? outcome(ctx) : undefined;
+  },
+  async apply(ctx) {
+    const { replicationStatus } = await row(ctx);
+    if (replicationStatus === "failing-over") return; // sent by the run that was cut off; verify waits for it
+    await provenAlive(ctx);
+    await ctx.guard();
+    await ctx.ports.blockStorage.failoverHost(backendHost(ctx.pair, ctx.plan.from), siteOf(ctx.pair, ctx.plan.to).backend);
+  },
+  verify: outcome,
+};
+
+async function row(ctx: StepContext) {
+  const host = backendHost(ctx.pair, ctx.plan.from);
+  const found = (await ctx.ports.database.listServiceRows()).find((r) => r.binary === "cinder-volume" && r.host === host);
+  if (found === undefined)
+    throw new DrError({ code: "failure-state", attempted: `Fail ${host} over`, seen: "Cinder has no such service any more", remedy: "Start cinder-volume, then run up again." });
+  return found;
+}
+
+/** Two heartbeats after now, and no message left over by an earlier process. */
+async function provenAlive(ctx: StepContext): Promise<void> {
+  const host = backendHost(ctx.pair, ctx.plan.from);
+  const seen = new Set<string>();
+  await waitFor(ctx, {
+    attempted: `Prove that cinder-volume of ${host} is alive`,
+    deadlineSeconds: deadlines.heartbeat,
+    state: `Nothing was failed over; production is still at "${ctx.plan.from}".`,
+    remedy: "Start cinder-volume and run up again, or set route to direct.",
+    check: async () => {
+      const beat = (await row(ctx)).updatedAt;
+      if (beat !== null) seen.add(beat);
+      return seen.size >= 3 ? { value: undefined } : { seen: `${seen.size - 1} of 2 heartbeats` };
+    },
+  });
+  const queues = await ctx.ports.messageQueue.listBackendQueues(host);
+  const orphaned = queues.filter((queue) => queue.messages > 0 && queue.consumers === 0);
+  if (orphaned.length > 0)
+    throw new DrError({
+      code: "precondition",
+      attempted: `Fail ${host} over`,
+      seen: orphaned.map((queue) => `${queue.messages} messages wait in ${queue.name} without a consumer`).join("; "),
+      remedy: "Find out what they are and purge the queue, then run up again.",
+    });
+}
+
+async function outcome(ctx: StepContext) {
+  const host = backendHost(ctx.pair, ctx.plan.from);
+  const { backend } = siteOf(ctx.pair, ctx.plan.to);
+  const attempted = `Fail ${host} over to "${backend}"`;
+  let begun = false;
+  await waitFor(ctx, {
+    attempted,
+    deadlineSeconds: deadlines.failover,
+    check: async () => {
+      const { replicationStatus, activeBackendId } = await row(ctx);
+      if (replicationStatus === "failed-over" && activeBackendId === backend) return { value: undefined };
+      if (replicationStatus === "failing-over") begun = true;
+      if (replicationStatus === "failover-error" || replicationStatus === "error" || (begun && replicationStatus === "enabled"))
+        throw new DrError({
+          code: "failure-state",
+          attempted,
+          seen: `the services row went to ${replicationStatus}`,
+          state: "Some mirrors may be broken off or paused; nothing is attached.",
+          remedy: `Look at cinder-volume's log. The way on past Cinder's failover: set route to "direct" and run up.`,
+        });
+      return { seen: replicationStatus ?? "unset" };
+    },
+  });
+  // The service row is written before the volumes' rows.
+  await waitFor(ctx, {
+    attempted: `${attempted}: wait for every volume`,
+    deadlineSeconds: deadlines.failover,
+    check: async () => {
+      const volumes = await ctx.live.volumes();
+      const waiting = ctx.plan.volumes.filter(({ id }) => {
+        const volume = volumes.get(id);
+        return volume !== undefined && volume.replicationStatus !== "failed-over";
+      });
+      const failed = waiting.filter(({ id }) => ["error", "not-capable"].includes(volumes.get(id)?.replicationStatus ?? ""));
+      if (failed.length > 0)
+        throw new DrError({
+          code: "failure-state",
+          attempted,
+          seen: `the driver couldn't fail over ${failed.map((volume) => `"${volume.name}"`).join(", ")}`,
+          remedy: "Look at cinder-volume's log for the FlexVol it couldn't break; then run up again.",
+        });
+      return waiting.length === 0 ? { value: undefined } : { seen: `${waiting.length} volumes not failed-over` };
+    },
+  });
+  return provenBroken(ctx);
+}
+
+/** Every mirror of the pair is broken off at the destination, and what is the newest that it holds. */
+export async function provenBroken(ctx: StepContext) {
+  const port = arrayAt(ctx, ctx.plan.to);
+  const mirrors = await port.listMirrors(ctx.pair.flexVols);
+  const recoveryPoints: Record<string, { snapshot: string; at: string }> = {};
+  for (const flexVol of ctx.pair.flexVols) {
+    const mirror = mirrors.find((candidate) => isMirrorOf(ctx.pair, candidate, ctx.plan.from, ctx.plan.to, flexVol));
+    if (mirror !== undefined && mirror.state !== "broken_off")
+      throw new DrError({
+        code: "failure-state",
+        attempted: `Prove that every mirror is broken off at "${ctx.plan.to}"`,
+        seen: `${flexVol} is ${mirror.state}`,
+        remedy: `Set route to "direct" and run up, which breaks it.`,
+      });
+    const snapshot = (await port.listSnapshots(flexVol)).find((candidate) => candidate.name === mirror?.exportedSnapshot);
+    if (snapshot !== undefined) recoveryPoints[flexVol] = { snapshot: snapshot.name, at: snapshot.createTime };
+  }
+  return { recoveryPoints };
+}

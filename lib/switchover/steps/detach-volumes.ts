@@ -1,0 +1,71 @@
+import { DrError } from "../../errors";
+import { deadlines } from "../deadlines";
+import type { Step, StepContext, StepItem } from "../context";
+import { completeServers, plannedServer, serverItems, waitFor } from "../context";
+import type { PlannedAttachment } from "../plan";
+import { assertStopped } from "./premises";
+
+/**
+ * Needs: instances stopped. Does: detaches all of an instance's volumes of this backend, so that none is attached again
+ * before the last is gone. Proof: Nova has no block device mapping of them, Cinder no attachment. Safe to repeat because
+ * only what is still attached is asked for; a volume forgotten in `detaching` is rolled back first.
+ */
+export const detachVolumes: Step = {
+  id: "detach/volumes",
+  lanes: 8,
+  items: (ctx) => serverItems(completeServers(ctx)),
+  premise: assertStopped,
+  async satisfied(ctx, item) {
+    return (await stillAttached(ctx, item)).length === 0 ? {} : undefined;
+  },
+  async apply(ctx, item) {
+    for (const attachment of await stillAttached(ctx, item)) await detach(ctx, item, attachment);
+  },
+  async verify(ctx, item) {
+    let stalledSince = ctx.clock.now().getTime();
+    let attempts = 1;
+    return waitFor(ctx, {
+      attempted: `Detach the volumes of instance "${item.label}"`,
+      deadlineSeconds: deadlines.detachInstance,
+      check: async () => {
+        const left = await stillAttached(ctx, item);
+        if (left.length === 0) return { value: { attempts } };
+        const volumes = await ctx.live.volumes();
+        const status = (a: PlannedAttachment): string => volumes.get(a.volumeId)?.status ?? "unknown";
+        // Back in use: the hypervisor refused and Nova rolled it back. Detaching: somebody may still be at work on it.
+        const refused = left.filter((a) => status(a) === "in-use");
+        const now = ctx.clock.now().getTime();
+        const stalled = now - stalledSince > deadlines.detachStalled * 1000 ? left.filter((a) => status(a) === "detaching") : [];
+        if (refused.length > 0 || stalled.length > 0) {
+          if (attempts >= 4)
+            throw new DrError({
+              code: "failure-state",
+              attempted: `Detach the volumes of instance "${item.label}"`,
+              seen: left.map((a) => `${a.device} ("${a.volumeName}") is ${status(a)}`).join("; ") + ` after ${attempts} attempts`,
+              remedy: "Look at nova-compute's log on its host; make dead paths fail fast there; then run up again.",
+            });
+          attempts += 1;
+          stalledSince = now;
+          for (const a of stalled) {
+            await ctx.guard();
+            await ctx.ports.blockStorage.rollDetaching(a.volumeId);
+          }
+          for (const a of [...refused, ...stalled]) await detach(ctx, item, a);
+        }
+        return { seen: left.map((a) => `${a.device} is ${status(a)}`).join(", ") };
+      },
+    });
+  },
+};
+
+async function detach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
+  const status = (await ctx.live.volumes()).get(attachment.volumeId)?.status;
+  if (status === "detaching") return; // asked for already
+  await ctx.guard();
+  await ctx.ports.compute.detachVolume(item.key, attachment.volumeId);
+}
+
+async function stillAttached(ctx: StepContext, item: StepItem): Promise<readonly PlannedAttachment[]> {
+  const present = new Set((await ctx.ports.compute.listServerAttachments(item.key)).map((attachment) => attachment.volumeId));
+  return plannedServer(ctx, item.key).attachments.filter((attachment) => present.has(attachment.volumeId));
+}

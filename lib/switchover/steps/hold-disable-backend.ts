@@ -1,0 +1,33 @@
+import { backendHost } from "../../topology/site-pair";
+import type { Step, StepContext } from "../context";
+import { whole } from "../context";
+
+/**
+ * Needs: Cinder's API. Does: takes the backend out of scheduling, so that no new volume appears behind the plan's back.
+ * Proof: the services row, read back. Safe to repeat because the row is read first.
+ */
+export const holdDisableBackend: Step = {
+  id: "hold/disable-backend",
+  lanes: 1,
+  items: (ctx) => whole(host(ctx)),
+  async satisfied(ctx) {
+    const row = await serviceRow(ctx);
+    // A backend without a running service has nothing to be disabled for.
+    return row === undefined || !row.enabled ? { reason: row?.disabledReason ?? "no service" } : undefined;
+  },
+  async apply(ctx) {
+    await ctx.guard();
+    await ctx.ports.blockStorage.disableService(host(ctx), `switchover to ${ctx.plan.to}`);
+  },
+  async verify(ctx) {
+    const row = await serviceRow(ctx);
+    return { disabledReason: row?.disabledReason ?? "" };
+  },
+};
+
+const host = (ctx: StepContext): string => backendHost(ctx.pair, ctx.plan.from);
+
+async function serviceRow(ctx: StepContext) {
+  const services = await ctx.ports.blockStorage.listServices();
+  return services.find((service) => service.binary === "cinder-volume" && service.host === host(ctx));
+}

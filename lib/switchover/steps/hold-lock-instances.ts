@@ -1,0 +1,23 @@
+import type { Step } from "../context";
+import { plannedServer, serverItems } from "../context";
+
+/**
+ * Needs: Nova's API. Does: locks each instance, so that its users don't start, attach or detach meanwhile.
+ * Proof: `locked`, read back. Safe to repeat because a lock by us is seen; one by others is left as it is.
+ */
+export const holdLockInstances: Step = {
+  id: "hold/lock-instances",
+  lanes: 8,
+  items: (ctx) => serverItems(ctx.plan.servers.filter((server) => !server.lockedBefore)),
+  async satisfied(ctx, item) {
+    return (await ctx.live.servers()).get(item.key)?.locked === true ? {} : undefined;
+  },
+  async apply(ctx, item) {
+    await ctx.guard();
+    await ctx.ports.compute.lock(plannedServer(ctx, item.key).id, `switchover to ${ctx.plan.to} (cinder-cheesecake)`);
+  },
+  async verify(ctx, item) {
+    const server = await ctx.ports.compute.getServer(item.key);
+    return { locked: server.locked };
+  },
+};

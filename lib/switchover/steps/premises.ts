@@ -1,0 +1,33 @@
+import { DrError } from "../../errors";
+import type { StepContext } from "../context";
+import { arrayAt } from "../context";
+
+/** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
+export async function assertStopped(ctx: StepContext): Promise<void> {
+  const servers = await ctx.live.servers();
+  const running = ctx.plan.servers.filter((planned) => {
+    const server = servers.get(planned.id);
+    return server !== undefined && (server.status !== "SHUTOFF" || server.taskState !== undefined);
+  });
+  if (running.length > 0)
+    throw new DrError({
+      code: "failure-state",
+      attempted: "Go on with the switchover",
+      seen: `${running.map((server) => `"${server.name}"`).join(", ")} run again, although all instances were stopped`,
+      state: `Production is still at "${ctx.plan.from}".`,
+      remedy: "Stop what starts them (an auto-healer, a user), stop them, and run up again.",
+    });
+}
+
+/** Invariant: no LUN of the pair is mapped at the source before any mirror is broken. */
+export async function assertSourceUnmapped(ctx: StepContext): Promise<void> {
+  const maps = await arrayAt(ctx, ctx.plan.from).listLunMaps(ctx.pair.flexVols);
+  if (maps.length > 0)
+    throw new DrError({
+      code: "invariant",
+      attempted: `Prove that "${ctx.plan.from}" maps none of the pair's LUNs`,
+      seen: maps.map((map) => `${map.lunPath} is mapped to ${map.igroup} as LUN ${map.logicalUnitNumber}`).join("; "),
+      state: `Production is still at "${ctx.plan.from}"; no mirror was broken.`,
+      remedy: "Find out who uses these LUNs and unmap them, then run up again.",
+    });
+}

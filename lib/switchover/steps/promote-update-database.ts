@@ -1,0 +1,45 @@
+import { DrError } from "../../errors";
+import { backendHost, siteOf } from "../../topology/site-pair";
+import type { Step } from "../context";
+import { whole } from "../context";
+import { assertServicesStopped } from "./promote-stop-services";
+
+/**
+ * Needs: services stopped, the dump. Does: one transaction that moves every row that names the old host, clears the new
+ * site's services row, and leaves the row of the site that was left as the fence: a driver that is ever started on that
+ * stanza again resyncs nothing. Proof: row counts, asserted before the commit. Safe to repeat because a repeat finds no
+ * row with the old host.
+ */
+export const promoteUpdateDatabase: Step = {
+  id: "promote/update-database",
+  lanes: 1,
+  items: (ctx) => whole(`${backendHost(ctx.pair, ctx.plan.from)} → ${backendHost(ctx.pair, ctx.plan.to)}`),
+  premise: assertServicesStopped,
+  // Asked again after a cut: the transaction itself tells whether there is anything left to move.
+  satisfied: () => Promise.resolve(undefined),
+  apply: () => Promise.resolve(),
+  async verify(ctx) {
+    const fromHost = backendHost(ctx.pair, ctx.plan.from);
+    const toHost = backendHost(ctx.pair, ctx.plan.to);
+    const inFlight = await ctx.ports.database.listVolumesInFlight(fromHost);
+    if (inFlight.length > 0)
+      throw new DrError({
+        code: "failure-state",
+        attempted: `Move the rows of ${fromHost} to ${toHost}`,
+        seen: inFlight.map((volume) => `volume ${volume.id} is ${volume.status}`).join("; "),
+        state: "Cinder's services are stopped; the database is unchanged.",
+        remedy: "Reset what was left half-way (openstack volume set --state), then run up again.",
+      });
+    const expected = await ctx.ports.database.countHostRows(fromHost);
+    await ctx.guard();
+    const result = await ctx.ports.database.promote({
+      fromHost,
+      toHost,
+      toBackendId: siteOf(ctx.pair, ctx.plan.to).backend,
+      expected,
+      // failover-host wrote the fence; the direct route has to, and so has a promotion after the backend was enabled again.
+      writeFence: ctx.plan.route === "direct" || ctx.plan.kind === "promotion",
+    });
+    return { before: result.before, after: result.after, beforeImage: result.beforeImage, rollbackSql: result.rollbackSql };
+  },
+};
