@@ -1,0 +1,194 @@
+/** One cluster's management interface: HTTPS, basic authentication, JSON; one listener that can be made unreachable. */
+import { createServer as createTlsServer, type Server } from "node:https";
+import { createServer as createTcpServer, type Server as TcpServer, type Socket } from "node:net";
+import { readFileSync } from "node:fs";
+import { timingSafeEqual, createHash } from "node:crypto";
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { dispatch, splitUrl, type Route } from "./api";
+import { pause } from "./clock";
+import { asOntapError, notAuthenticated, OntapError } from "./errors";
+import { Faults, faultError } from "./faults";
+import type { Recorder } from "./recorder";
+import type { Cluster } from "./state";
+import type { World } from "./world";
+
+const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+
+export class ClusterServer {
+  private app: FastifyInstance | undefined;
+  private server: Server | undefined;
+  private hole: TcpServer | undefined;
+  private readonly held = new Set<Socket>();
+  port: number;
+
+  constructor(
+    private readonly world: World,
+    readonly cluster: Cluster,
+    private readonly routes: readonly Route[],
+    private readonly tls: { certFile: string; keyFile: string },
+    private readonly recorder: Recorder,
+    private readonly faults: Faults,
+  ) {
+    this.port = cluster.config.port;
+  }
+
+  async start(): Promise<void> {
+    const tls = { cert: readFileSync(this.tls.certFile), key: readFileSync(this.tls.keyFile) };
+    const app = fastify({
+      forceCloseConnections: true,
+      serverFactory: (handler) =>
+        (this.server = createTlsServer(tls, (request, response) => void handler(request, response))),
+      bodyLimit: 1 << 24,
+    });
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
+    app.all("/*", (request, reply) => this.answer(request, reply));
+    await app.ready();
+    this.app = app;
+    await this.listen();
+  }
+
+  private listen(): Promise<void> {
+    const server = this.server;
+    if (!server) throw new Error("the cluster's server isn't set up");
+    return new Promise((resolve, reject) => {
+      const failed = (error: Error): void => reject(error);
+      server.once("error", failed);
+      server.listen(this.port, this.cluster.config.address, () => {
+        server.off("error", failed);
+        const address = server.address();
+        if (typeof address === "object" && address) this.port = address.port;
+        resolve();
+      });
+    });
+  }
+
+  private stopListening(): Promise<void> {
+    const server = this.server;
+    if (!server?.listening) return Promise.resolve();
+    return new Promise((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+  }
+
+  /** "refuse": connections are refused; "blackhole": they are taken and never answered. */
+  async setReachable(reachable: boolean, how: "refuse" | "blackhole" = "refuse"): Promise<void> {
+    await this.closeHole();
+    if (reachable) {
+      if (!this.server?.listening) await this.listen();
+      return;
+    }
+    await this.stopListening();
+    if (how === "refuse") return;
+    const hole = createTcpServer((socket) => {
+      this.held.add(socket);
+      socket.on("error", () => undefined);
+      socket.on("close", () => this.held.delete(socket));
+      socket.pause();
+    });
+    this.hole = hole;
+    await new Promise<void>((resolve) => hole.listen(this.port, this.cluster.config.address, () => resolve()));
+  }
+
+  private async closeHole(): Promise<void> {
+    const hole = this.hole;
+    this.hole = undefined;
+    if (!hole) return;
+    for (const socket of this.held) socket.destroy();
+    await new Promise<void>((resolve) => hole.close(() => resolve()));
+  }
+
+  async close(): Promise<void> {
+    await this.closeHole();
+    await this.stopListening();
+    await this.app?.close();
+  }
+
+  private authenticated(header: string | undefined): boolean {
+    const match = /^Basic\s+(\S+)$/i.exec(header ?? "");
+    const given = Buffer.from(match?.[1] ?? "", "base64").toString("utf8");
+    const { username, password } = this.cluster.config;
+    return timingSafeEqual(digest(given), digest(`${username}:${password}`));
+  }
+
+  private async answer(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+    const url = request.raw.url ?? "/";
+    const [path, query] = splitUrl(url);
+    const body = typeof request.body === "string" ? request.body : "";
+    const header = (name: string): string | undefined => {
+      const value = request.headers[name];
+      return Array.isArray(value) ? value[0] : value;
+    };
+    const entry = this.recorder.begin({
+      time: new Date(this.world.clock.now()).toISOString(),
+      cluster: this.cluster.name,
+      method: request.method,
+      path,
+      query,
+      body,
+      who: header("user-agent") ?? "",
+    });
+    void reply.headers({
+      server: "libzapid-httpd",
+      "cache-control": "no-cache,no-store,must-revalidate",
+      "x-content-type-options": "nosniff",
+      "content-type": (header("accept") ?? "").includes("application/json")
+        ? "application/json"
+        : "application/hal+json",
+    });
+    let lost = false;
+    try {
+      if (!this.authenticated(header("authorization"))) throw notAuthenticated();
+      let jobFailure: OntapError | undefined;
+      for (const effect of this.faults.hit(this.cluster.name, request.method, path.replace(/^\/api/, ""))) {
+        switch (effect.kind) {
+          case "delay":
+            await pause(effect.delayMs);
+            break;
+          case "status":
+            throw faultError(effect);
+          case "reset":
+            request.raw.socket.resetAndDestroy();
+            return reply.hijack();
+          case "hang":
+            return reply.hijack();
+          case "lost-answer":
+            lost = true;
+            break;
+          case "job-failure":
+            jobFailure = faultError(effect);
+            break;
+        }
+      }
+      const answer = await dispatch(this.world, this.cluster, this.routes, {
+        method: request.method,
+        url,
+        body,
+        accept: header("accept") ?? "",
+        svmName: header("x-dot-svm-name"),
+        svmUuid: header("x-dot-svm-uuid"),
+        jobFailure,
+      });
+      if (lost) {
+        request.raw.socket.resetAndDestroy();
+        return reply.hijack();
+      }
+      entry.status = answer.status;
+      return await reply
+        .status(answer.status)
+        .headers(answer.headers ?? {})
+        .send(JSON.stringify(answer.body, null, 2));
+    } catch (cause) {
+      const error = asOntapError(cause);
+      if (error.unknown || error.status === 500) this.recorder.addUnknown(entry, error.message);
+      if (lost) {
+        request.raw.socket.resetAndDestroy();
+        return reply.hijack();
+      }
+      entry.status = error.status;
+      if (error.status === 401) void reply.header("www-authenticate", 'Basic realm="ONTAP"');
+      return reply.status(error.status).send(JSON.stringify(error.body(), null, 2));
+    }
+  }
+}

@@ -1,0 +1,76 @@
+/** Faults on request: by method and path, from the nth call on, for so many calls. */
+import { OntapError } from "./errors";
+
+export interface FaultRule {
+  cluster?: string;
+  /** "PATCH"; any without it */
+  method?: string;
+  /** path after /api, "*" stands for anything: "/snapmirror/relationships/*" */
+  path: string;
+  /** counted from 1; default 1 */
+  nth?: number;
+  /** how many calls from the nth on; default 1; 0: all */
+  count?: number;
+  effect:
+    | { kind: "delay"; delayMs: number }
+    | { kind: "status"; status: number; code: string; message: string }
+    /** the connection is reset; nothing is done */
+    | { kind: "reset" }
+    /** no answer, nothing is done, the connection stays */
+    | { kind: "hang" }
+    /** done, but the connection is reset instead of an answer */
+    | { kind: "lost-answer" }
+    /** 202, and the job fails without having done anything */
+    | { kind: "job-failure"; code: string; message: string };
+}
+
+interface Armed {
+  id: number;
+  rule: FaultRule;
+  pattern: RegExp;
+  seen: number;
+}
+
+const kinds = ["delay", "status", "reset", "hang", "lost-answer", "job-failure"];
+
+export class Faults {
+  private armed: Armed[] = [];
+  private lastId = 0;
+
+  add(rule: FaultRule): number {
+    if (typeof rule.path !== "string" || !kinds.includes(rule.effect.kind)) {
+      throw new Error(`A fault needs a path and an effect whose kind is one of ${kinds.join(", ")}.`);
+    }
+    const source = rule.path
+      .split("*")
+      .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
+      .join(".*");
+    this.armed.push({ id: ++this.lastId, rule, pattern: new RegExp(`^${source}$`), seen: 0 });
+    return this.lastId;
+  }
+
+  clear(): void {
+    this.armed = [];
+  }
+
+  list(): { id: number; rule: FaultRule; seen: number }[] {
+    return this.armed.map(({ id, rule, seen }) => ({ id, rule, seen }));
+  }
+
+  /** Counts the call for every rule that it matches, and returns the effects that apply to it. */
+  hit(cluster: string, method: string, path: string): FaultRule["effect"][] {
+    const effects: FaultRule["effect"][] = [];
+    for (const armed of this.armed) {
+      const { rule, pattern } = armed;
+      if ((rule.cluster ?? cluster) !== cluster || (rule.method ?? method) !== method || !pattern.test(path)) continue;
+      armed.seen++;
+      const first = rule.nth ?? 1;
+      const count = rule.count ?? 1;
+      if (armed.seen >= first && (count === 0 || armed.seen < first + count)) effects.push(rule.effect);
+    }
+    return effects;
+  }
+}
+
+export const faultError = (effect: { status?: number; code: string; message: string }): OntapError =>
+  new OntapError(effect.status ?? 400, effect.code, effect.message);

@@ -1,0 +1,190 @@
+/** Two simulated ONTAP clusters in one process. */
+import { promises as fs } from "node:fs";
+import * as path from "node:path";
+import { ClusterServer } from "./cluster-server";
+import type { SimulatorConfig } from "./config";
+import { startControl } from "./control";
+import { Faults, type FaultRule } from "./faults";
+import { Recorder, type RecordedRequest } from "./recorder";
+import { clusterRoutes } from "./routes/cluster";
+import { allLuns, lunRoutes } from "./routes/luns";
+import { peerRoutes } from "./routes/peers";
+import { sanRoutes } from "./routes/san";
+import { snapmirrorRoutes } from "./routes/snapmirror";
+import { infrastructureRoutes } from "./routes/svm";
+import { volumeRoutes } from "./routes/volumes";
+import { runSchedules } from "./schedule";
+import { cutTransfers } from "./snapmirror/engine";
+import { lunFile, lunPath, newCluster, type Cluster } from "./state";
+import { World, type LunServer } from "./world";
+
+export type { ClusterConfig, SimulatorConfig, SvmConfig } from "./config";
+export type { FaultRule } from "./faults";
+export type { RecordedRequest } from "./recorder";
+
+/** One LUN with where its bytes are. */
+export interface LunInfo {
+  cluster: string;
+  svm: string;
+  /** "/vol/<volume>/<lun>" */
+  path: string;
+  volume: string;
+  volumeType: "rw" | "dp";
+  uuid: string;
+  serial: string;
+  file: string;
+  sizeBytes: number;
+  maps: { igroup: string; initiators: string[]; logicalUnitNumber: number }[];
+}
+
+export interface OntapSimulator {
+  /** management endpoints, in the order of the configuration */
+  readonly clusters: { name: string; address: string; port: number }[];
+  readonly control: { address: string; port: number };
+  requests(filter?: { cluster?: string; since?: number; mutating?: boolean }): RecordedRequest[];
+  /** Requests the simulator didn't know. */
+  unknown(): (RecordedRequest & { error: string })[];
+  addFault(rule: FaultRule): number;
+  clearFaults(): void;
+  /** false: management, intercluster traffic and iSCSI of that cluster are gone; its state and bytes stay. */
+  setReachable(cluster: string, reachable: boolean, how?: "refuse" | "blackhole"): Promise<void>;
+  luns(): LunInfo[];
+  advanceClock(seconds: number): void;
+  /** Ends everything; LUN files stay where they are. */
+  close(): Promise<void>;
+}
+
+const routes = [
+  ...clusterRoutes,
+  ...peerRoutes,
+  ...infrastructureRoutes,
+  ...volumeRoutes,
+  ...lunRoutes,
+  ...sanRoutes,
+  ...snapmirrorRoutes,
+];
+const marker = ".ontap-simulator";
+
+/** Empties a cluster's folder, if it's one of ours (or new). */
+async function freshFolder(dir: string): Promise<void> {
+  const entries = await fs.readdir(dir).catch(() => undefined);
+  if (entries && entries.length > 0 && !entries.includes(marker)) {
+    throw new Error(`${dir} is not empty and was not made by the ONTAP simulator; choose another stateDir.`);
+  }
+  await fs.rm(dir, { recursive: true, force: true });
+  await fs.mkdir(dir, { recursive: true, mode: 0o700 });
+  await fs.writeFile(
+    path.join(dir, marker),
+    "LUN files and snapshots of a simulated cluster; emptied at every start\n",
+  );
+}
+
+async function addLunServers(world: World, stateDir: string, log: (line: string) => void): Promise<void> {
+  const { IscsiTarget } = (await import("./iscsi/iscsi-target")) as {
+    IscsiTarget: new (o: {
+      iqn: string;
+      portals: { address: string; port: number }[];
+      stateDir: string;
+      log: (line: string) => void;
+    }) => LunServer;
+  };
+  for (const cluster of world.clusters) {
+    for (const svm of cluster.svms.values()) {
+      const addresses = cluster.config.svms.find((s) => s.name === svm.name)?.iscsiAddresses ?? [];
+      if (!svm.iscsi || addresses.length === 0) continue;
+      const dir = path.join(stateDir, "iscsi", cluster.name, svm.name);
+      await fs.mkdir(dir, { recursive: true, mode: 0o700 });
+      const portals = addresses.map((address) => ({ address, port: 3260 }));
+      world.lunServers.set(svm.uuid, new IscsiTarget({ iqn: svm.iscsi.iqn, portals, stateDir: dir, log }));
+    }
+  }
+}
+
+export async function startOntapSimulator(
+  config: SimulatorConfig,
+  log: (line: string) => void = () => undefined,
+): Promise<OntapSimulator> {
+  const stateDir = path.resolve(config.stateDir);
+  const clusters: Cluster[] = config.clusters.map((c) => newCluster(c, stateDir, Date.now()));
+  for (const cluster of clusters) await freshFolder(cluster.dir);
+  const world = new World(config, clusters);
+  const recorder = new Recorder();
+  const faults = new Faults();
+  const servers = clusters.map((cluster) => new ClusterServer(world, cluster, routes, config.tls, recorder, faults));
+  const closers: (() => Promise<unknown> | void)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+
+  const serverOf = (name: string): ClusterServer => {
+    const server = servers.find((s) => s.cluster.name === name);
+    if (!server)
+      throw new Error(`There is no cluster "${name}"; there are ${clusters.map((c) => c.name).join(" and ")}.`);
+    return server;
+  };
+
+  const simulator: OntapSimulator = {
+    get clusters() {
+      return servers.map((s) => ({ name: s.cluster.name, address: s.cluster.config.address, port: s.port }));
+    },
+    control: { ...config.control },
+    requests: (filter) => recorder.list(filter),
+    unknown: () => recorder.listUnknown(),
+    addFault: (rule) => faults.add(rule),
+    clearFaults: () => faults.clear(),
+    setReachable: async (name, reachable, how) => {
+      const server = serverOf(name);
+      server.cluster.reachable = reachable;
+      if (!reachable) cutTransfers(world);
+      await server.setReachable(reachable, how);
+      await world.publishAll(server.cluster);
+    },
+    luns: () =>
+      clusters.flatMap((cluster) =>
+        allLuns(cluster).map(({ volume, lun }) => ({
+          cluster: cluster.name,
+          svm: cluster.svms.get(volume.svmUuid)?.name ?? "",
+          path: lunPath(volume, lun),
+          volume: volume.name,
+          volumeType: volume.type,
+          uuid: lun.uuid,
+          serial: lun.serial,
+          file: lunFile(cluster, volume, lun.fileId),
+          sizeBytes: lun.sizeBytes,
+          maps: cluster.lunMaps
+            .filter((m) => m.volumeUuid === volume.uuid && m.fileId === lun.fileId)
+            .map((m) => {
+              const group = cluster.igroups.get(m.igroupUuid);
+              return {
+                igroup: group?.name ?? "",
+                initiators: group?.initiators.map((i) => i.name) ?? [],
+                logicalUnitNumber: m.number,
+              };
+            }),
+        })),
+      ),
+    advanceClock: (seconds) => world.clock.advance(seconds),
+    close,
+  };
+
+  try {
+    if (config.iscsi === "tgtd") {
+      await addLunServers(world, stateDir, log);
+      closers.push(() => world.close());
+      for (const cluster of clusters) await world.publishAll(cluster);
+    }
+    for (const server of servers) {
+      await server.start();
+      closers.push(() => server.close());
+    }
+    const control = await startControl(simulator, config.control);
+    closers.push(() => control.close());
+    simulator.control.port = control.port;
+    const stopSchedules = runSchedules(world);
+    closers.push(stopSchedules);
+  } catch (cause) {
+    await close();
+    throw cause;
+  }
+  return simulator;
+}
