@@ -1,0 +1,460 @@
+import { DrError } from "../errors";
+import { Coordination, coordinationSchema } from "./coordination";
+import { type Database, type Row, type Session, errnoOf, wsrepOn } from "./connection";
+import { type DumpResult, dumpSchema } from "./dump";
+import {
+  type BeforeImage,
+  type HostTable,
+  changedColumns,
+  grantedOn,
+  hostTables,
+  namesHost,
+  quoteName,
+  rollbackStatements,
+} from "./sql";
+
+/** Row of cinder.services, as it stands; `updatedAt` (the heartbeat) is ISO 8601 in UTC. */
+export interface ServiceRow {
+  readonly id: number;
+  readonly uuid: string | null;
+  readonly host: string;
+  readonly binary: string;
+  readonly disabled: boolean;
+  readonly disabledReason: string | null;
+  readonly replicationStatus: string | null;
+  readonly activeBackendId: string | null;
+  readonly frozen: boolean;
+  readonly updatedAt: string | null;
+  readonly clusterName: string | null;
+}
+
+/** Live rows of volumes, groups, consistencygroups and image_volume_cache_entries that name a backend host. */
+export type HostRowCounts = Readonly<Record<string, number>>;
+
+export interface PromotionChange {
+  readonly fromHost: string;
+  readonly toHost: string;
+  readonly toBackendId: string;
+  readonly expected: HostRowCounts;
+  readonly writeFence: boolean;
+}
+
+export interface PromotionResult {
+  /** Rows that named `fromHost` before, all moved to `toHost`; all 0 = it was done already. */
+  readonly before: HostRowCounts;
+  /** Rows that name `toHost` now. */
+  readonly after: HostRowCounts;
+  readonly beforeImage: BeforeImage;
+  readonly rollbackSql: readonly string[];
+}
+
+export interface Description {
+  readonly version: string;
+  readonly schemaHead: string;
+  readonly wsrepOn: boolean;
+  readonly readOnly: boolean;
+  readonly missingRights: readonly string[];
+}
+
+/**
+ * States in which nothing works on a volume. A volume that waits for its transfer to be accepted may do so for weeks,
+ * and nothing but a later API call touches it.
+ */
+const quietStatus = /^(available|in-use|awaiting-transfer|error.*)$/;
+
+/** Cinder's database, as Cinder 21 to 29 lay it out (cinder/db/models.py; columns compared with 29.0.0). */
+export class CinderDatabase {
+  constructor(private readonly database: Database) {}
+
+  private get schema(): string {
+    return this.database.options.cinderSchema;
+  }
+
+  private table(name: string): string {
+    return `${quoteName(this.schema)}.${quoteName(name)}`;
+  }
+
+  /**
+   * Reads, and probes rights by statements whose condition is never true. A read-only server refuses those before it
+   * looks at rights: correct that first, and ask again.
+   */
+  describe(): Promise<Description> {
+    return this.database.run(`Describe the database of Cinder`, async (session) => {
+      const [server] = await session.rows<{ version: string; readOnly: number }>(
+        "SELECT VERSION() AS version, @@global.read_only AS readOnly",
+      );
+      const readOnly = Number(server?.readOnly) !== 0;
+      const [head] = await session.rows<{ head: string }>(
+        `SELECT version_num AS head FROM ${this.table("alembic_version")}`,
+      );
+      return {
+        version: server?.version ?? "",
+        schemaHead: head?.head ?? "",
+        wsrepOn: await wsrepOn(session),
+        readOnly,
+        missingRights: await this.missingRights(session, readOnly),
+      };
+    });
+  }
+
+  private async missingRights(session: Session, readOnly: boolean): Promise<string[]> {
+    const missing: string[] = [];
+    const probe = async (right: string, sql: string): Promise<void> => {
+      try {
+        await session.rows(sql);
+      } catch (error) {
+        // 1044, 1142 and 1143: denied on schema, table, column. 1290 and 1836: the server itself is read-only.
+        if ([1044, 1142, 1143].includes(errnoOf(error))) missing.push(right);
+        else if (!(readOnly && [1290, 1836].includes(errnoOf(error)))) throw error;
+      }
+    };
+    for (const table of [...Object.keys(changedColumns), "workers"])
+      await probe(`SELECT ON ${this.schema}.${table}`, `SELECT 1 FROM ${this.table(table)} WHERE FALSE`);
+    for (const [table, { columns }] of Object.entries(changedColumns)) {
+      const same = columns.map((column) => `${quoteName(column)} = ${quoteName(column)}`).join(", ");
+      await probe(`UPDATE ON ${this.schema}.${table}`, `UPDATE ${this.table(table)} SET ${same} WHERE FALSE`);
+    }
+    const grants = (await session.rows("SHOW GRANTS")).map((row) => String(Object.values(row)[0]));
+    const granted = grantedOn(coordinationSchema, grants);
+    for (const right of ["CREATE", "SELECT", "INSERT", "UPDATE"])
+      if (!granted.has(right) && !granted.has("ALL PRIVILEGES")) missing.push(`${right} ON ${coordinationSchema}.*`);
+    return missing;
+  }
+
+  listServiceRows(): Promise<readonly ServiceRow[]> {
+    return this.database.run("List Cinder's services rows", async (session) => {
+      const rows = await session.rows(
+        `SELECT id, uuid, host, \`binary\`, disabled, disabled_reason, replication_status, active_backend_id, frozen,
+                updated_at, cluster_name
+           FROM ${this.table("services")} WHERE deleted = 0 ORDER BY id`,
+      );
+      return rows.map(toServiceRow);
+    });
+  }
+
+  async countHostRows(backendHost: string): Promise<HostRowCounts> {
+    assertBackendHost(backendHost);
+    return this.database.run(`Count the rows of ${backendHost}`, (session) => this.count(session, backendHost));
+  }
+
+  private async count(session: Session, backendHost: string): Promise<HostRowCounts> {
+    const counts: Record<string, number> = {};
+    const names = namesHost(backendHost);
+    for (const { table, live } of hostTables) {
+      const [row] = await session.rows<{ n: number }>(
+        `SELECT COUNT(*) AS n FROM ${this.table(table)} WHERE ${live} AND ${names.sql}`,
+        names.values,
+      );
+      counts[table] = Number(row?.n);
+    }
+    return counts;
+  }
+
+  /** With a status in which something works on them, in a migration, or with a row in `workers`. */
+  async listVolumesInFlight(backendHost: string): Promise<readonly { readonly id: string; readonly status: string }[]> {
+    assertBackendHost(backendHost);
+    return this.database.run(`List the volumes in flight of ${backendHost}`, (session) =>
+      this.inFlight(session, backendHost),
+    );
+  }
+
+  private async inFlight(session: Session, backendHost: string): Promise<{ id: string; status: string }[]> {
+    const names = namesHost(backendHost);
+    const rows = await session.rows<{ id: string; status: string | null; migration: string | null; working: number }>(
+      `SELECT id, status, migration_status AS migration,
+              EXISTS (SELECT 1 FROM ${this.table("workers")} w WHERE w.resource_id = v.id AND w.deleted = 0) AS working
+         FROM ${this.table("volumes")} v WHERE deleted = 0 AND ${names.sql} ORDER BY id`,
+      names.values,
+    );
+    // Cinder's own "no migration": NULL, and the two ends of a former one.
+    const migrating = (status: string | null): boolean => status !== null && !["", "success", "error"].includes(status);
+    return rows.flatMap(({ id, status, migration, working }) => {
+      if (migrating(migration)) return [{ id, status: `${status ?? "NULL"}, migration ${migration}` }];
+      if (Number(working) !== 0) return [{ id, status: `${status ?? "NULL"}, being worked on (workers row)` }];
+      return quietStatus.test(status ?? "") ? [] : [{ id, status: status ?? "NULL" }];
+    });
+  }
+
+  dump(file: string): Promise<DumpResult> {
+    return dumpSchema(this.database, file);
+  }
+
+  /**
+   * One transaction; anything unexpected rolls it back. Rows and rollback are kept in `cinder_cheesecake.promotion` by
+   * the same COMMIT, so a process that dies right after it loses nothing: the repeat finds no row to move, and resolves
+   * to zero counts with that kept rollback. Deleted rows keep their host: nothing reads it.
+   */
+  async promote(change: PromotionChange): Promise<PromotionResult> {
+    const { fromHost, toHost, toBackendId } = change;
+    assertChange(change);
+    await new Coordination(this.database).prepare();
+    const attempted = `Promote ${toHost}: move Cinder's rows of ${fromHost} to it`;
+    return this.database.transaction(attempted, async (session) => {
+      const services = await this.lockServices(session, [fromHost, toHost]);
+      const left = services.find((row) => row.host === fromHost);
+      const next = services.find((row) => row.host === toHost);
+      const image: Record<string, readonly Row[]> = {};
+      for (const { table, live } of hostTables) image[table] = await this.lockHostRows(session, table, live, fromHost);
+      const before = mapCounts((table) => image[table]?.length ?? 0);
+      const moved = Object.values(before).some((count) => count > 0);
+      const atTarget = await this.count(session, toHost);
+      const done = !moved && hostTables.every(({ table }) => (atTarget[table] ?? 0) >= (change.expected[table] ?? 0));
+      if (!done) assertCounts(attempted, change.expected, before);
+      await this.assertQuiet(session, attempted, fromHost);
+
+      const names = namesHost(fromHost);
+      for (const { table, live } of hostTables) {
+        const more =
+          table === "volumes"
+            ? // A volume that isn't replicated stays so. Without a row of the new service (its first start makes one, and
+              // with it the uuid of its volumes) service_uuid stays too.
+              `, replication_status = IF(replication_status IN ('disabled', 'not-capable'), replication_status, 'enabled'),
+                 service_uuid = COALESCE(?, service_uuid)`
+            : "";
+        const changed = await session.change(
+          `UPDATE ${this.table(table)} SET host = CONCAT(?, SUBSTRING(host, CHAR_LENGTH(?) + 1))${more} WHERE ${live} AND ${names.sql}`,
+          [toHost, fromHost, ...(more === "" ? [] : [next?.uuid ?? null]), ...names.values],
+        );
+        if (changed !== before[table])
+          throw rolledBack(attempted, `${changed} rows of ${table} changed where ${before[table]} were locked`);
+      }
+
+      if (change.writeFence && left !== undefined) await this.writeFence(session, left.id, toBackendId);
+      if (next !== undefined)
+        await session.change(
+          `UPDATE ${this.table("services")}
+              SET replication_status = 'enabled', active_backend_id = NULL, disabled = 0, disabled_reason = NULL, frozen = 0
+            WHERE id = ?`,
+          [next.id],
+        );
+      await this.assertFence(session, attempted, fromHost, toBackendId);
+      const rest = await this.count(session, fromHost);
+      if (Object.values(rest).some((count) => count > 0))
+        throw rolledBack(attempted, `rows still name ${fromHost} after the change: ${show(rest)}`);
+      const after = await this.count(session, toHost);
+
+      if (done) {
+        const kept = await findPromotion(session, fromHost, toHost);
+        return { before, after, beforeImage: kept?.beforeImage ?? {}, rollbackSql: kept?.rollbackSql ?? [] };
+      }
+      const beforeImage: BeforeImage = { ...image, services: services.map((row) => ({ ...row })) };
+      const rollbackSql = rollbackStatements(this.schema, beforeImage, toHost);
+      await session.change(
+        `INSERT INTO ${quoteName(coordinationSchema)}.promotion (from_host, to_host, before_image, rollback_sql, promoted_at)
+         VALUES (?, ?, ?, ?, UTC_TIMESTAMP(6))`,
+        [fromHost, toHost, JSON.stringify(beforeImage), JSON.stringify(rollbackSql)],
+      );
+      return { before, after, beforeImage, rollbackSql };
+    });
+  }
+
+  /** What Cinder's own failover writes: the service's row, and the replicated volumes' state. Safe to repeat. */
+  async markFailedOver(o: { readonly host: string; readonly toBackendId: string }): Promise<void> {
+    assertBackendHost(o.host);
+    const attempted = `Mark ${o.host} failed over to "${o.toBackendId}"`;
+    await this.database.transaction(attempted, async (session) => {
+      const [row] = await this.lockServices(session, [o.host]);
+      if (row === undefined) throw noFence(attempted, o.host);
+      await this.writeFence(session, row.id, o.toBackendId);
+      const names = namesHost(o.host);
+      await session.change(
+        `UPDATE ${this.table("volumes")} SET replication_status = 'failed-over'
+          WHERE deleted = 0 AND ${names.sql} AND COALESCE(replication_status, '') NOT IN ('disabled', 'not-capable')`,
+        names.values,
+      );
+      await this.assertFence(session, attempted, o.host, o.toBackendId);
+    });
+  }
+
+  private async writeFence(session: Session, id: number, toBackendId: string): Promise<void> {
+    await session.change(
+      `UPDATE ${this.table("services")}
+          SET replication_status = 'failed-over', active_backend_id = ?, disabled = 1, disabled_reason = 'failed-over'
+        WHERE id = ?`,
+      [toBackendId, id],
+    );
+  }
+
+  /** The driver that is ever started on this stanza again reads this row, and resyncs nothing. */
+  private async assertFence(session: Session, attempted: string, host: string, toBackendId: string): Promise<void> {
+    const [row] = await this.lockServices(session, [host]);
+    if (row === undefined) throw noFence(attempted, host);
+    if (row.replication_status === "failed-over" && row.active_backend_id === toBackendId && row.disabled === 1) return;
+    throw new DrError({
+      code: "precondition",
+      attempted,
+      seen:
+        `the services row of ${host} must be failed-over to "${toBackendId}" and disabled, but is ` +
+        `replication_status ${row.replication_status ?? "NULL"}, active_backend_id ${row.active_backend_id ?? "NULL"}, disabled ${row.disabled}: ` +
+        "a driver started on it would overwrite the new site",
+      state: "Rolled back, nothing was changed",
+      remedy: "Run failover-host first, or promote by the direct route, which writes the row itself",
+      context: { host, toBackendId },
+    });
+  }
+
+  private async lockServices(session: Session, hosts: readonly string[]): Promise<LockedService[]> {
+    const rows = await session.rows<LockedService>(
+      `SELECT id, uuid, host, replication_status, active_backend_id, disabled, disabled_reason, frozen, cluster_name
+         FROM ${this.table("services")}
+        WHERE deleted = 0 AND \`binary\` = 'cinder-volume' AND host IN (?) AND BINARY host IN (?) ORDER BY id FOR UPDATE`,
+      [hosts, hosts],
+    );
+    const attempted = `Lock the services rows of ${hosts.join(" and ")}`;
+    if (new Set(rows.map((row) => row.host)).size !== rows.length)
+      throw rolledBack(attempted, "a host has more than one live cinder-volume row");
+    const clustered = rows.find((row) => row.cluster_name !== null);
+    if (clustered !== undefined)
+      throw rolledBack(
+        attempted,
+        `${clustered.host} belongs to the cluster ${clustered.cluster_name}, which isn't supported`,
+      );
+    return rows;
+  }
+
+  private async lockHostRows(session: Session, table: HostTable, live: string, host: string): Promise<readonly Row[]> {
+    const { key, columns } = changedColumns[table];
+    const names = namesHost(host);
+    const rows = await session.rows(
+      `SELECT ${[key, ...columns, "cluster_name"].map(quoteName).join(", ")} FROM ${this.table(table)}
+        WHERE ${live} AND ${names.sql} ORDER BY ${quoteName(key)} FOR UPDATE`,
+      names.values,
+    );
+    const clustered = rows.filter((row) => row.cluster_name !== null);
+    if (clustered.length > 0)
+      throw rolledBack(
+        `Lock the rows of ${host}`,
+        `${clustered.length} rows of ${table} name a cluster, which isn't supported`,
+      );
+    return rows.map(({ cluster_name: _, ...row }) => row);
+  }
+
+  private async assertQuiet(session: Session, attempted: string, host: string): Promise<void> {
+    const busy = await this.inFlight(session, host);
+    if (busy.length === 0) return;
+    const list = busy.slice(0, 10).map((volume) => `${volume.id} (${volume.status})`);
+    throw new DrError({
+      code: "precondition",
+      attempted,
+      seen: `${busy.length} volumes are in flight: ${list.join(", ")}${busy.length > 10 ? ", …" : ""}`,
+      state: "Rolled back, nothing was changed",
+      remedy: "Let the operations end, or reset these volumes' states",
+      context: { volumes: busy },
+    });
+  }
+}
+
+interface LockedService {
+  readonly id: number;
+  readonly uuid: string | null;
+  readonly host: string;
+  readonly replication_status: string | null;
+  readonly active_backend_id: string | null;
+  readonly disabled: number | null;
+  readonly disabled_reason: string | null;
+  readonly frozen: number | null;
+  readonly cluster_name: string | null;
+}
+
+/** The last promotion between the two hosts, if it went this way: one before a failback doesn't count. */
+async function findPromotion(
+  session: Session,
+  fromHost: string,
+  toHost: string,
+): Promise<{ beforeImage: BeforeImage; rollbackSql: readonly string[] } | undefined> {
+  const [row] = await session.rows<{ from_host: string; before_image: string; rollback_sql: string }>(
+    `SELECT from_host, before_image, rollback_sql FROM ${quoteName(coordinationSchema)}.promotion
+      WHERE (from_host = ? AND to_host = ?) OR (from_host = ? AND to_host = ?) ORDER BY id DESC LIMIT 1`,
+    [fromHost, toHost, toHost, fromHost],
+  );
+  if (row?.from_host !== fromHost) return undefined;
+  return {
+    beforeImage: JSON.parse(row.before_image) as BeforeImage,
+    rollbackSql: JSON.parse(row.rollback_sql) as readonly string[],
+  };
+}
+
+function toServiceRow(row: Row): ServiceRow {
+  const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
+  const updatedAt = text(row.updated_at);
+  return {
+    id: Number(row.id),
+    uuid: text(row.uuid),
+    host: text(row.host) ?? "",
+    binary: text(row.binary) ?? "",
+    disabled: Number(row.disabled) !== 0,
+    disabledReason: text(row.disabled_reason),
+    replicationStatus: text(row.replication_status),
+    activeBackendId: text(row.active_backend_id),
+    frozen: Number(row.frozen) !== 0,
+    updatedAt: updatedAt === null ? null : `${updatedAt.replace(" ", "T")}Z`,
+    clusterName: text(row.cluster_name),
+  };
+}
+
+function assertBackendHost(backendHost: string): void {
+  if (/^[^@#\s]+@[^@#\s]+$/.test(backendHost)) return;
+  throw new DrError({
+    code: "config",
+    attempted: `Look for rows of "${backendHost}"`,
+    seen: "a backend host is written <host>@<backend>",
+    remedy: "Correct the site pair's configuration",
+  });
+}
+
+function assertChange(change: PromotionChange): void {
+  assertBackendHost(change.fromHost);
+  assertBackendHost(change.toHost);
+  const tables: readonly string[] = hostTables.map(({ table }) => table);
+  const given = Object.keys(change.expected);
+  const odd = given.filter((table) => !tables.includes(table)).concat(tables.filter((table) => !given.includes(table)));
+  const seen =
+    change.fromHost === change.toHost
+      ? "both hosts are the same"
+      : !change.toHost.endsWith(`@${change.toBackendId}`)
+        ? `the backend id "${change.toBackendId}" isn't the one of ${change.toHost}`
+        : odd.length > 0
+          ? `expected counts must be given for ${tables.join(", ")} and nothing else (${odd.join(", ")})`
+          : undefined;
+  if (seen !== undefined)
+    throw new DrError({ code: "invariant", attempted: `Promote ${change.toHost}`, seen, state: "Nothing was changed" });
+}
+
+function assertCounts(attempted: string, expected: HostRowCounts, seen: HostRowCounts): void {
+  if (hostTables.every(({ table }) => expected[table] === seen[table])) return;
+  throw new DrError({
+    code: "stale-plan",
+    attempted,
+    seen: `the rows to move are ${show(seen)}, but ${show(expected)} were expected`,
+    state: "Rolled back, nothing was changed",
+    remedy: "Find out what was created, moved or deleted meanwhile, then plan again",
+    context: { expected, seen },
+  });
+}
+
+const mapCounts = (count: (table: string) => number): HostRowCounts =>
+  Object.fromEntries(hostTables.map(({ table }) => [table, count(table)]));
+
+const show = (counts: HostRowCounts): string =>
+  Object.entries(counts)
+    .map(([table, count]) => `${table} ${count}`)
+    .join(", ");
+
+const rolledBack = (attempted: string, seen: string): DrError =>
+  new DrError({
+    code: "precondition",
+    attempted,
+    seen,
+    state: "Rolled back, nothing was changed",
+    remedy: "Correct Cinder's database, then repeat",
+  });
+
+const noFence = (attempted: string, host: string): DrError =>
+  new DrError({
+    code: "precondition",
+    attempted,
+    seen: `there is no live cinder-volume row of ${host} in cinder.services, so nothing would stop a driver started on it`,
+    state: "Rolled back, nothing was changed",
+    remedy: `Start cinder-volume on ${host} once while its mirrors run, or restore its row`,
+    context: { host },
+  });
