@@ -1,0 +1,67 @@
+import * as pulumi from "@pulumi/pulumi";
+import * as path from "node:path";
+import type { HookSpec, Promotion, Route, Unplanned } from "../lib/switchover/intent";
+import { delegateTo } from "./runtime/delegate";
+
+export interface ActiveSiteArgs {
+  /** Site that production is to run on. */
+  readonly activeSite: string;
+  readonly promotion: Promotion;
+  /** One-shot: valid for a switch away from the lost site, to be taken out afterwards. */
+  readonly unplanned?: Unplanned;
+  readonly hooks: readonly HookSpec[];
+  /** Digest of the plan that was approved; another plan is refused. */
+  readonly approvedPlan?: string;
+  readonly requireApproval: boolean;
+  readonly startIncomplete: boolean;
+  readonly reprotect?: "discardDiverged" | "keepDiverged";
+  readonly route?: Route;
+  /** `revision` of each site's CinderBackend: a change of the active one's means a restart of cinder-volume. */
+  readonly backendRevisions: pulumi.Input<Record<string, pulumi.Input<string>>>;
+  /** Owner of the pair in the lease. */
+  readonly stack: string;
+  /** Folders of journals (with the database's dumps) and of reports, relative to the project. */
+  readonly journalDir: string;
+  readonly reportsDir: string;
+}
+
+/**
+ * Where production runs. A change of `activeSite` is a switchover: `plan` says in the preview what it will do, and
+ * the update does it. A refresh never changes `activeSite`; what the systems say is `observedSite`.
+ */
+export class ActiveSite extends pulumi.dynamic.Resource {
+  readonly activeSite!: pulumi.Output<string>;
+  /** Sentences, in order; empty when there's nothing to do. */
+  readonly plan!: pulumi.Output<string[]>;
+  /** Value for `approvedPlan`; empty with an empty plan. */
+  readonly planDigest!: pulumi.Output<string>;
+  readonly planMode!: pulumi.Output<string>;
+  readonly planRoute!: pulumi.Output<string>;
+  readonly observedSite!: pulumi.Output<string>;
+  readonly status!: pulumi.Output<string>;
+  readonly promoted!: pulumi.Output<boolean>;
+  readonly protected!: pulumi.Output<boolean>;
+  readonly reportDirectory!: pulumi.Output<string | undefined>;
+
+  constructor(name: string, args: ActiveSiteArgs, options?: pulumi.CustomResourceOptions) {
+    const outputs = {
+      plan: undefined,
+      planDigest: undefined,
+      planMode: undefined,
+      planRoute: undefined,
+      observedSite: undefined,
+      status: undefined,
+      promoted: undefined,
+      protected: undefined,
+      reportDirectory: undefined,
+    };
+    super(
+      delegateTo(path.join(__dirname, "active-site.provider")),
+      name,
+      { ...args, ...outputs },
+      options,
+      "cinder-cheesecake",
+      "ActiveSite",
+    );
+  }
+}

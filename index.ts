@@ -1,0 +1,3 @@
+import { runProgram } from "./stacks";
+
+export = runProgram();

@@ -1,0 +1,17 @@
+import { DisasterRecoveryPair } from "../components/disaster-recovery-pair";
+import { activeSettings, type DisasterRecoverySettings } from "./settings";
+
+/** Both sites, the replication between them, and where production runs. */
+export function disasterRecovery(settings: DisasterRecoverySettings, stack: string): Record<string, unknown> {
+  const { pair } = settings;
+  const recovery = new DisasterRecoveryPair(pair.name, { pair, active: { ...activeSettings(settings), stack } });
+  return {
+    activeSite: recovery.activeSite.activeSite,
+    observedSite: recovery.activeSite.observedSite,
+    status: recovery.activeSite.status,
+    plan: recovery.activeSite.plan,
+    planDigest: recovery.activeSite.planDigest,
+    report: recovery.activeSite.reportDirectory,
+    mirrors: recovery.mirrors,
+  };
+}

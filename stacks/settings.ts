@@ -1,0 +1,186 @@
+import { z } from "zod";
+import { DrError } from "../lib/errors";
+import { phases, type HookSpec } from "../lib/switchover/intent";
+import { pairSecretsSchema, siteNames, type SitePair, sitePairSchema } from "../lib/topology/site-pair";
+
+/** The stack's configuration as Pulumi hands it to a program: texts, objects as JSON, secrets in clear. */
+export interface RawSettings {
+  readonly project: string;
+  /** By key with its namespace, e.g. `cinder-cheesecake:pair`. */
+  readonly config: Readonly<Record<string, string>>;
+  readonly secretKeys: readonly string[];
+}
+
+const moments = ["during:promote", ...phases.flatMap((phase) => [`before:${phase}`, `after:${phase}`])];
+
+const hookSchema = z.strictObject({
+  name: z.string().min(1),
+  when: z.custom<HookSpec["when"]>((value) => moments.includes(value as string), `one of ${moments.join(", ")}`),
+  command: z.array(z.string()).min(1),
+  timeoutSeconds: z.number().int().positive().default(300),
+});
+
+const unplannedSchema = z.strictObject({
+  from: z.string().min(1),
+  acceptLossSeconds: z.number().int().nonnegative().exactOptional(),
+  acceptUnknownLoss: z.boolean().exactOptional(),
+  force: z.boolean().exactOptional(),
+});
+
+/** What ActiveSite takes as it stands. */
+const activeSchema = z.strictObject({
+  activeSite: z.string().min(1),
+  promotion: z.enum(["immediate", "deferred"]).default("immediate"),
+  unplanned: unplannedSchema.exactOptional(),
+  hooks: z.array(hookSchema).default([]),
+  approvedPlan: z.string().min(1).exactOptional(),
+  requireApproval: z.boolean().default(false),
+  startIncomplete: z.boolean().default(false),
+  reprotect: z.enum(["discardDiverged", "keepDiverged"]).exactOptional(),
+  route: z.enum(["failover-host", "direct"]).exactOptional(),
+  /** Journals and the database's dumps, relative to the project; dumps hold secrets and are readable by the owner only. */
+  journalDir: z.string().min(1).default("reports/journal"),
+  reportsDir: z.string().min(1).default("reports"),
+});
+
+const disasterRecoverySchema = z.strictObject({
+  program: z.literal("disaster-recovery"),
+  pair: sitePairSchema,
+  ...activeSchema.shape,
+  ...pairSecretsSchema.shape,
+});
+
+/** The part of the settings that goes to ActiveSite: without the pair, and above all without the passwords. */
+export function activeSettings(settings: DisasterRecoverySettings): z.output<typeof activeSchema> {
+  return activeSchema.strip().parse(settings);
+}
+
+export const dataVolumeSets = ["prefailover", "postfailover", "prefailback", "postfailback"] as const;
+
+const accountSchema = z.strictObject({ username: z.string().min(1), project: z.string().min(1) });
+
+const testLabSchema = z.strictObject({
+  program: z.literal("test-lab"),
+  lab: z.strictObject({
+    authUrl: z.url(),
+    region: z.string().min(1),
+    caFile: z.string().exactOptional(),
+    admin: accountSchema,
+    demo: accountSchema,
+    image: z.string().min(1),
+    flavor: z.string().min(1),
+    instances: z.number().int().min(1).default(49),
+    volumeSizeGiB: z.number().int().min(1).default(1),
+    /** `volume_backend_name` of the backend for roots, which stays up. */
+    rootBackendName: z.string().min(1).default("loweropenstack1"),
+    /** `volume_backend_name` that both sites' stanzas share. */
+    dataBackendName: z.string().min(1),
+    /** How many of the sets prefailover, postfailover, prefailback, postfailback exist, in that order. */
+    dataVolumeSets: z.number().int().min(0).max(dataVolumeSets.length).default(1),
+    publicKey: z.string().min(1),
+    breadcrumbs: z
+      .strictObject({
+        command: z.array(z.string()).min(1),
+        timeoutSeconds: z.number().int().positive().default(120),
+        written: z.array(z.strictObject({ set: z.enum(dataVolumeSets), stage: z.string().regex(/^[a-z0-9-]+$/) })),
+      })
+      .exactOptional(),
+  }),
+  adminPassword: z.string().min(1),
+  demoPassword: z.string().min(1),
+});
+
+export type DisasterRecoverySettings = z.output<typeof disasterRecoverySchema>;
+export type TestLabSettings = z.output<typeof testLabSchema>;
+export type Settings = DisasterRecoverySettings | TestLabSettings;
+
+const programs = { "disaster-recovery": disasterRecoverySchema, "test-lab": testLabSchema } as const;
+const secrets = [
+  "ontapPasswords",
+  "databasePassword",
+  "messageQueuePassword",
+  "openstackSecret",
+  "adminPassword",
+  "demoPassword",
+];
+
+/**
+ * Settings of the program that the configuration names. Pure.
+ * @throws DrError `config` with every fault at once: the key, what is wrong, and the command that sets it.
+ */
+export function readSettings(raw: RawSettings): Settings {
+  const prefix = `${raw.project}:`;
+  const own = Object.entries(raw.config).filter(([key]) => key.startsWith(prefix));
+  const texts = new Map(own.map(([key, value]) => [key.slice(prefix.length), value]));
+  const program = texts.get("program") ?? "";
+  const schema = program in programs ? programs[program as keyof typeof programs] : undefined;
+  if (schema === undefined)
+    throw faulty([
+      `program: ${program === "" ? "not set" : `"${program}" is unknown`}; it is one of ${Object.keys(programs).join(", ")}`,
+    ]);
+
+  const values = Object.fromEntries([...texts].map(([key, text]) => [key, valueOf(text, schema.shape[key as never])]));
+  const parsed = schema.safeParse(values);
+  const faults = parsed.success ? [] : parsed.error.issues.flatMap(faultsOfIssue);
+  for (const key of secrets)
+    if (texts.has(key) && !raw.secretKeys.includes(prefix + key))
+      faults.push(`${key}: stands in the stack's file in clear; set it with \`pulumi config set --secret\``);
+  if (parsed.success && parsed.data.program === "disaster-recovery") faults.push(...acrossKeys(parsed.data));
+  if (faults.length > 0 || !parsed.success) throw faulty(faults);
+  return parsed.data;
+}
+
+/** Texts stay texts where the schema wants one ("12" as a password); everything else is JSON. */
+function valueOf(text: string, schema: z.ZodType | undefined): unknown {
+  if (schema === undefined || schema.safeParse(text).success) return text;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
+}
+
+/** Values are never quoted: they might be secrets. */
+function faultsOfIssue(issue: z.core.$ZodIssue): string[] {
+  const at = issue.path.join(".");
+  if (issue.code === "unrecognized_keys")
+    return issue.keys.map(
+      (key) => `${at === "" ? key : `${at}.${key}`}: is no key of this program; remove it or correct its spelling`,
+    );
+  return [`${at}: ${issue.message}`];
+}
+
+/** What only shows when two keys are looked at together. */
+function acrossKeys(settings: DisasterRecoverySettings): string[] {
+  const { pair } = settings;
+  const sites = siteNames(pair);
+  const known = (site: string) => sites.includes(site);
+  const faults: string[] = [];
+  if (!known(settings.activeSite))
+    faults.push(`activeSite: "${settings.activeSite}" is not one of ${sites.join(", ")}`);
+  if (settings.unplanned !== undefined && !known(settings.unplanned.from))
+    faults.push(`unplanned.from: "${settings.unplanned.from}" is not one of ${sites.join(", ")}`);
+  for (const site of sites)
+    if (settings.ontapPasswords[site] === undefined) faults.push(`ontapPasswords.${site}: not set (--path --secret)`);
+  for (const site of Object.keys(settings.ontapPasswords))
+    if (!known(site))
+      faults.push(`ontapPasswords.${site}: the pair has no such site; its sites are ${sites.join(", ")}`);
+  return [...faults, ...differentBackendNames(pair)];
+}
+
+/** Volume types name a backend by `volume_backend_name`: with two names they would resolve on one site only. */
+function differentBackendNames(pair: SitePair): string[] {
+  const names = siteNames(pair).map((site) => pair.sites[site]?.stanza["volume_backend_name"] ?? pair.name);
+  return names[0] === names[1]
+    ? []
+    : [`pair.sites: volume_backend_name is "${names[0]}" and "${names[1]}"; give both sites the same`];
+}
+
+function faulty(faults: readonly string[]): DrError {
+  return new DrError({
+    code: "config",
+    attempted: "Read the stack's configuration",
+    seen: `${faults.length === 1 ? "one fault" : `${faults.length} faults`}\n${faults.map((fault) => `  - ${fault}`).join("\n")}\n`,
+    remedy: "Set the keys with `pulumi config set KEY VALUE` (--path for parts of an object, --secret for passwords)",
+  });
+}
