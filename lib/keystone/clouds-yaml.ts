@@ -8,29 +8,27 @@ import type { KeystoneSettings } from "./session";
  * The files come as text; what is read here: credential, region, interface, CA file. Vendor profiles aren't known.
  */
 
-const text = z.union([z.string(), z.number()]).transform(String);
 const authSchema = z.object({
   auth_url: z.url(),
-  username: text.optional(),
-  user_id: text.optional(),
-  password: text.optional(),
-  user_domain_name: text.optional(),
-  user_domain_id: text.optional(),
-  domain_name: text.optional(),
-  domain_id: text.optional(),
-  project_name: text.optional(),
-  project_id: text.optional(),
-  tenant_name: text.optional(),
-  tenant_id: text.optional(),
-  project_domain_name: text.optional(),
-  project_domain_id: text.optional(),
-  default_domain: text.optional(),
-  system_scope: text.optional(),
-  application_credential_id: text.optional(),
-  application_credential_secret: text.optional(),
+  username: z.string().optional(),
+  user_id: z.string().optional(),
+  password: z.string().optional(),
+  user_domain_name: z.string().optional(),
+  user_domain_id: z.string().optional(),
+  domain_name: z.string().optional(),
+  domain_id: z.string().optional(),
+  project_name: z.string().optional(),
+  project_id: z.string().optional(),
+  tenant_name: z.string().optional(),
+  tenant_id: z.string().optional(),
+  project_domain_name: z.string().optional(),
+  project_domain_id: z.string().optional(),
+  default_domain: z.string().optional(),
+  system_scope: z.string().optional(),
+  application_credential_id: z.string().optional(),
+  application_credential_secret: z.string().optional(),
 });
 const cloudSchema = z.object({
-  profile: z.string().optional(),
   auth_type: z.string().optional(),
   auth: authSchema,
   region_name: z.string().optional(),
@@ -38,7 +36,7 @@ const cloudSchema = z.object({
   interface: z.string().optional(),
   endpoint_type: z.string().optional(),
   cacert: z.string().optional(),
-  verify: z.boolean().optional(),
+  verify: z.string().optional(),
 });
 
 export interface CloudFiles {
@@ -46,7 +44,7 @@ export interface CloudFiles {
   readonly secure?: string;
 }
 
-/** @throws DrError `config`, never with a value out of the files. */
+/** @throws DrError `config`, never with a secret out of the files. */
 export function parseCloud(files: CloudFiles, name: string): KeystoneSettings & { readonly secret: string } {
   const attempted = `Read cloud "${name}" from clouds.yaml`;
   const fail = (seen: string, remedy: string): DrError => new DrError({ code: "config", attempted, seen, remedy });
@@ -62,8 +60,8 @@ export function parseCloud(files: CloudFiles, name: string): KeystoneSettings & 
     );
   const { auth, auth_type: type, cacert, verify } = parsed.data;
 
-  if (verify === false)
-    throw fail("verify is false, and TLS is always verified here", "Name the CA's certificate as cacert instead");
+  if (verify !== undefined && !/^(true|yes|on|1)$/i.test(verify))
+    throw fail(`verify is ${verify}, and TLS is always verified here`, "Name the CA's certificate as cacert instead");
   if (auth.system_scope !== undefined)
     throw fail(
       "the token would have system scope, which Nova refuses",
@@ -123,7 +121,8 @@ export function parseCloud(files: CloudFiles, name: string): KeystoneSettings & 
 function cloudOf(content: string, file: string, name: string): Record<string, unknown> | undefined {
   let parsed: unknown;
   try {
-    parsed = parse(content, { prettyErrors: false, logLevel: "silent" });
+    // Every scalar as the text that stands there: a password of digits isn't a number.
+    parsed = parse(content, { schema: "failsafe", merge: true, prettyErrors: false, logLevel: "error" });
   } catch (error) {
     // The parser's message may quote the line, and with it a password.
     const offset = (error as { pos?: readonly number[] }).pos?.[0] ?? 0;

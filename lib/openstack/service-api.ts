@@ -163,6 +163,8 @@ export class ServiceApi {
             "The token was renewed and refused again: see that the credential still stands and, for an application credential, that its access rules allow this call",
         });
       case 403:
+        // Limits are refused with 403 too.
+        if (!DrError.is(error) || !/\bpolicy\b/i.test(error.seen)) return error;
         return extend(error, {
           remedy: "Give the credential the role admin on its project; a token of system scope is refused by Nova",
         });
