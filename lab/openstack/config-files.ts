@@ -249,9 +249,6 @@ memcache_security_strategy = None
 www_authenticate_uri = ${identity}
 ${user("cinder")}
 
-[key_manager]
-backend = cinder.keymgr.conf_key_mgr.ConfKeyManager
-
 # Root volumes: on storage of their own, which stays up when a site is lost. Not replicated.
 [loweropenstack1]
 volume_driver = lab_file_volumes.LabFileVolumes

@@ -150,7 +150,7 @@ export function servicesOf(input: ServicesInput): LabService[] {
         "--config",
         ontapConfigFile(layout),
       ],
-      { TS_NODE_TRANSPILE_ONLY: "true" },
+      { TS_NODE_TRANSPILE_ONLY: "true", TS_NODE_PROJECT: path.join(__dirname, "..", "..", "tsconfig.json") },
     ),
   ];
 }
