@@ -33,6 +33,8 @@ interface Options {
   json?: true;
 }
 
+type CheckOptions = Options & { expect: [string, string[]][]; expected?: string };
+
 /** One device of one instance: what came of it. */
 interface Outcome<T> {
   instance: string;
@@ -41,7 +43,22 @@ interface Outcome<T> {
   error?: string;
 }
 
-async function main(): Promise<void> {
+/** Where results and failures go, a line at a time. */
+export interface Output {
+  out: (line: string) => void;
+  err: (line: string) => void;
+}
+
+/** Carries out the command in `argv` (without node and script). Returns the exit code. */
+export async function runGuest(argv: readonly string[], output: Output): Promise<number> {
+  let failures = 0;
+  const print: Output = {
+    out: output.out,
+    err: (line) => {
+      failures++;
+      output.err(line);
+    },
+  };
   const program = new Command("guest").description("What instances do with their data volumes, over real iSCSI.");
 
   const devices = (name: string, description: string) =>
@@ -54,6 +71,7 @@ async function main(): Promise<void> {
   devices("mkfs", "make a small ext4 on devices that have no filesystem").action((o: Options & { device: string[] }) =>
     onDevices(
       o,
+      print,
       (guest, disk) => guest.mkfs(disk),
       (made) => `formatted, UUID ${made.uuid}`,
     ),
@@ -63,6 +81,7 @@ async function main(): Promise<void> {
     .action((o: Options & { device: string[]; stage: string }) =>
       onDevices(
         o,
+        print,
         (guest, disk) => guest.breadcrumb(disk, o.stage),
         (written) => `wrote ${written.file} ${written.sha256}`,
       ),
@@ -70,6 +89,7 @@ async function main(): Promise<void> {
   devices("list", "list the files with size and sha256").action((o: Options & { device: string[] }) =>
     onDevices(
       o,
+      print,
       async (guest, disk) =>
         (await guest.list(disk)).map(({ name, sizeBytes, sha256 }) => ({ name, sizeBytes, sha256 })),
       (files) => files.map((file) => `\n  ${file.name} ${file.sizeBytes} ${file.sha256}`).join("") || "no files",
@@ -80,6 +100,7 @@ async function main(): Promise<void> {
     .action((o: Options & { device: string[]; file: string }) =>
       onDevices(
         o,
+        print,
         async (guest, disk) => (await guest.read(disk, o.file)).toString("utf8"),
         (text) => `\n${text}`,
       ),
@@ -87,6 +108,7 @@ async function main(): Promise<void> {
   devices("fsck", "check the filesystem").action((o: Options & { device: string[] }) =>
     onDevices(
       o,
+      print,
       (guest, disk) => guest.fsck(disk),
       (filesystem) => `clean, label ${filesystem.label}, UUID ${filesystem.uuid}`,
     ),
@@ -97,6 +119,7 @@ async function main(): Promise<void> {
     .action((o: Options & { device: string[]; bytes: number; seed: string }) =>
       onDevices(
         o,
+        print,
         (guest, disk) => guest.fill(disk, o.bytes, `${o.seed} ${disk.instance} ${disk.device}`),
         (sha256) => `filled ${o.bytes} bytes ${sha256}`,
       ),
@@ -106,6 +129,7 @@ async function main(): Promise<void> {
     .action((o: Options & { device: string[]; bytes: number }) =>
       onDevices(
         o,
+        print,
         (guest, disk) => guest.hash(disk, o.bytes),
         (hash) => `filesystem ${hash.filesystem} fill ${hash.fill}`,
       ),
@@ -113,9 +137,10 @@ async function main(): Promise<void> {
   withCommonOptions(program.command("check").description("compare the breadcrumbs with those that must be there"))
     .option("--expect <device=stage,…>", "stages of a device, on every instance; repeatable", parseExpected, [])
     .option("--expected <file>", "JSON of `breadcrumb --json` runs, one array after another: compares the bytes, too")
-    .action(check);
+    .action((o: CheckOptions) => check(o, print));
 
-  await program.parseAsync();
+  await program.parseAsync(argv, { from: "user" }).catch((error: unknown) => print.err(messageOf(error)));
+  return failures === 0 ? 0 : 1;
 }
 
 function withCommonOptions(command: Command): Command {
@@ -134,6 +159,7 @@ function withCommonOptions(command: Command): Command {
 /** Carries out `work` on the devices asked for: instances side by side, the devices of one after another. */
 async function onDevices<T>(
   o: Options & { device: string[] },
+  print: Output,
   work: (guest: Guest, disk: Disk) => Promise<T>,
   describe: (result: T) => string,
 ): Promise<void> {
@@ -144,14 +170,14 @@ async function onDevices<T>(
     (await findInstances(o, surroundings)).map((instance) => ({ instance, devices: o.device })),
     work,
   );
-  if (o.json) process.stdout.write(`${JSON.stringify(outcomes)}\n`);
+  if (o.json) print.out(JSON.stringify(outcomes));
   for (const { instance, device, result, error } of outcomes) {
-    if (error !== undefined) fail(error);
-    else if (!o.json) process.stdout.write(`${instance} ${device}: ${describe(result as T)}\n`);
+    if (error !== undefined) print.err(error);
+    else if (!o.json) print.out(`${instance} ${device}: ${describe(result as T)}`);
   }
 }
 
-async function check(o: Options & { expect: [string, string[]][]; expected?: string }): Promise<void> {
+async function check(o: CheckOptions, print: Output): Promise<void> {
   const surroundings = readSurroundings(o);
   const instances = await findInstances(o, surroundings);
   const expected: ExpectedBreadcrumb[] = instances.flatMap(({ name }) =>
@@ -178,11 +204,11 @@ async function check(o: Options & { expect: [string, string[]][]; expected?: str
   const problems = checkBreadcrumbs(expected, seen);
   const errors = outcomes.flatMap(({ error }) => error ?? []);
   const files = seen.reduce((sum, device) => sum + device.files.length, 0);
-  if (o.json) process.stdout.write(`${JSON.stringify({ devices: seen.length, files, problems, errors })}\n`);
-  else process.stdout.write(`${seen.length} devices, ${files} files, ${problems.length + errors.length} problems\n`);
-  for (const error of errors) fail(error);
+  if (o.json) print.out(JSON.stringify({ devices: seen.length, files, problems, errors }));
+  else print.out(`${seen.length} devices, ${files} files, ${problems.length + errors.length} problems`);
+  for (const error of errors) print.err(error);
   for (const { kind, instance, device, file, detail } of problems)
-    fail(`${kind}: ${instance} ${device} ${file}: ${detail}`);
+    print.err(`${kind}: ${instance} ${device} ${file}: ${detail}`);
 }
 
 async function workOn<T>(
@@ -273,9 +299,9 @@ function parseCount(value: string): number {
   return Number(value);
 }
 
-function fail(line: string): void {
-  process.stderr.write(`${line}\n`);
-  process.exitCode = 1;
+if (require.main === module) {
+  const line = (stream: NodeJS.WriteStream) => (text: string) => stream.write(`${text}\n`);
+  void runGuest(process.argv.slice(2), { out: line(process.stdout), err: line(process.stderr) }).then((code) => {
+    process.exitCode = code;
+  });
 }
-
-main().catch((error: unknown) => fail(messageOf(error)));
