@@ -92,15 +92,18 @@ export class Guest {
   }
 
   /** @throws DrError `failure-state` with e2fsck's words when the filesystem is damaged */
-  async fsck(disk: Disk): Promise<Filesystem> {
+  fsck(disk: Disk): Promise<Filesystem> {
     return this.mounted(disk, "fsck", async (folder, _before, filesystem) => {
-      const damage = await findDamage(folder, IMAGE);
-      if (damage === undefined) return filesystem;
-      throw new DrError({
-        code: "failure-state",
-        attempted: `fsck of /dev/${disk.device} of ${disk.instance}`,
-        seen: damage,
-      });
+      await assertClean(disk, folder);
+      return filesystem;
+    });
+  }
+
+  /** `fsck` and `list` on one and the same state of the disk. */
+  examine(disk: Disk): Promise<FileFacts[]> {
+    return this.mounted(disk, "examine", async (folder) => {
+      await assertClean(disk, folder);
+      return getFiles(folder, IMAGE);
     });
   }
 
@@ -148,6 +151,16 @@ export class Guest {
   private async writeBack(disk: Disk, before: Buffer, folder: string): Promise<void> {
     await writeBlocks(disk, planRuns(before, await readFile(join(folder, IMAGE))), this.o.deadlineMs);
   }
+}
+
+async function assertClean(disk: Disk, folder: string): Promise<void> {
+  const damage = await findDamage(folder, IMAGE);
+  if (damage === undefined) return;
+  throw new DrError({
+    code: "failure-state",
+    attempted: `fsck of /dev/${disk.device} of ${disk.instance}`,
+    seen: damage,
+  });
 }
 
 function refusal(disk: Disk, what: string, seen: string): DrError {

@@ -2,7 +2,7 @@
  * Command line of the guest: `main.ts breadcrumb --lab DIR --all vm- --device vdb --stage pre-failover`.
  * Exit code 0 when everything asked for was done and found, 1 otherwise, with one line for each failure on stderr.
  */
-import { readFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { createConnection } from "mysql2/promise";
@@ -78,7 +78,8 @@ export async function runGuest(argv: readonly string[], output: Output): Promise
   );
   devices("breadcrumb", "write the file that says who wrote it, where, and at which stage")
     .requiredOption("--stage <name>", "such as pre-failover")
-    .action((o: Options & { device: string[]; stage: string }) =>
+    .option("--record <file>", "append what was written, for a later `check --expected`")
+    .action((o: Options & { device: string[]; stage: string; record?: string }) =>
       onDevices(
         o,
         print,
@@ -158,7 +159,7 @@ function withCommonOptions(command: Command): Command {
 
 /** Carries out `work` on the devices asked for: instances side by side, the devices of one after another. */
 async function onDevices<T>(
-  o: Options & { device: string[] },
+  o: Options & { device: string[]; record?: string },
   print: Output,
   work: (guest: Guest, disk: Disk) => Promise<T>,
   describe: (result: T) => string,
@@ -196,8 +197,12 @@ async function check(o: CheckOptions, print: Output): Promise<void> {
     surroundings,
     instances.map((instance) => ({ instance, devices: devicesOf(instance.name).sort() })),
     async (guest, disk): Promise<DeviceFiles> => {
-      await guest.fsck(disk);
-      return { instance: disk.instance, device: disk.device, volumeId: disk.volumeId, files: await guest.list(disk) };
+      return {
+        instance: disk.instance,
+        device: disk.device,
+        volumeId: disk.volumeId,
+        files: await guest.examine(disk),
+      };
     },
   );
   const seen = outcomes.flatMap(({ result }) => result ?? []);

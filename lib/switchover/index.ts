@@ -59,6 +59,7 @@ interface Question {
   readonly intent: Intent;
   readonly state?: SwitchoverState;
   readonly ports: Ports;
+  /** Journals, dumps (mode 0600) and reports. */
   readonly journalDir: string;
 }
 
@@ -96,7 +97,6 @@ export interface ApplyOptions extends Question {
   readonly stack: string;
   /** What the preview in this very update said; a difference in direction, mode or route is refused. */
   readonly previewed?: { readonly digest: string; readonly mode: string; readonly route: string };
-  readonly reportsDir: string;
   readonly signal: AbortSignal;
   readonly progress: (line: string) => void;
   readonly onEvent?: (event: ExecutionEvent) => void | Promise<void>;
@@ -139,7 +139,7 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
     await takeUp(open, o.intent, o);
     return carryOut(o, lease, open);
   }
-  const { decision, findings, plan, verdict } = await think(o);
+  const { findings, plan, verdict } = await think(o);
   if (findings.length > 0) throw refusal(findings);
   if (plan === undefined) return stateAfter(o, verdict, undefined, undefined);
   const unapproved = approvalFailures(o.intent, plan);
@@ -147,7 +147,6 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   assertAsPreviewed(plan, o);
   o.progress(headline(plan));
   for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
-  void decision;
   const journal = await Journal.begin({ directory: o.journalDir, coordination: o.ports.coordination, clock: o.ports.clock, stack: o.stack, plan });
   return carryOut(o, lease, journal);
 }
@@ -171,7 +170,7 @@ async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promis
     await lease.guard();
     await journal.close(plan.kind === "abort" ? "aborted" : "completed");
   } finally {
-    reportDirectory = await writeReport(o.reportsDir, buildReport(journal.entries)).catch(() => undefined);
+    reportDirectory = await writeReport(o.journalDir, buildReport(journal.entries)).catch(() => undefined);
   }
   o.progress(`report: ${path.join(reportDirectory ?? "", "report.md")}`);
   const verdict = verdictOf(await observe(o.pair, o.ports));

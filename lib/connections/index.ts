@@ -1,0 +1,76 @@
+import { CinderClient } from "../cinder/client";
+import { connectCinderDatabase } from "../cinder-database";
+import { connectController } from "../controller-host";
+import { KeystoneSession } from "../keystone/session";
+import { MessageQueue } from "../message-queue";
+import { NovaClient } from "../nova/client";
+import { OntapClient } from "../ontap/client";
+import * as osloConfig from "../oslo-config";
+import type { Ports } from "../switchover/ports";
+import type { PairSecrets, SitePair } from "../topology/site-pair";
+import { siteNames, siteOf } from "../topology/site-pair";
+import { runCommandHook } from "./command-hook";
+import { systemClock } from "./system-clock";
+
+export interface Connections {
+  readonly ports: Ports;
+  close(): Promise<void>;
+}
+
+/** Clients of the whole pair, put together for the engine. Nothing connects before it's used. */
+export function connect(pair: SitePair, secrets: PairSecrets): Connections {
+  const { openstack, cinder } = pair;
+  const arrays = siteNames(pair).map((name) => {
+    const site = siteOf(pair, name);
+    const { address, port, username, caFile } = site.ontap;
+    return new OntapClient({
+      site: name,
+      svm: site.svm,
+      address,
+      port,
+      username,
+      password: secrets.ontapPasswords[name] ?? "",
+      ...(caFile === undefined ? {} : { caFile }),
+    });
+  });
+  const tls = openstack.caFile === undefined ? {} : { caFile: openstack.caFile };
+  const tokens = new KeystoneSession({
+    authUrl: openstack.authUrl,
+    region: openstack.region,
+    interface: openstack.interface,
+    credential: openstack.credential,
+    secret: secrets.openstackSecret,
+    now: () => new Date(),
+    ...tls,
+  });
+  const blockStorage = new CinderClient({ tokens, ...tls });
+  const compute = new NovaClient({ tokens, ...tls });
+  const { database, coordination, close: closeDatabase } = connectCinderDatabase({ ...cinder.database, password: secrets.databasePassword });
+  const controllers = cinder.controllers.map((controller) => connectController(controller));
+  const messageQueue = new MessageQueue({ ...cinder.messageQueue, password: secrets.messageQueuePassword });
+  return {
+    ports: {
+      arrays: Object.fromEntries(arrays.map((array) => [array.site, array])),
+      blockStorage,
+      compute,
+      database,
+      coordination,
+      controllers,
+      messageQueue,
+      config: osloConfig,
+      hooks: { run: runCommandHook },
+      clock: systemClock,
+    },
+    close: async () => {
+      await Promise.allSettled([
+        ...arrays.map((array) => array.close()),
+        blockStorage.close(),
+        compute.close(),
+        tokens.close(),
+        closeDatabase(),
+        messageQueue.close(),
+        ...controllers.map((controller) => controller.close()),
+      ]);
+    },
+  };
+}
