@@ -120,7 +120,7 @@ export class HttpClient {
       let failure: DrError;
       let waitMs = random() * Math.min(longestDelayMs, firstDelayMs * 2 ** attempt);
       try {
-        const response = await this.send(url, request, headers, signal);
+        const response = await orAborted(this.send(url, request, headers, signal), signal);
         if (request.expected.includes(response.status)) return this.decode(url, request, response);
         if (response.status === 401 && !renewed && this.options.headers !== undefined) {
           renewed = true;
@@ -295,6 +295,24 @@ function retryAfterMs(headers: Headers): number | undefined {
   if (/^\d+$/.test(value)) return Number(value) * 1000;
   const waitMs = Date.parse(value) - Date.parse(headers["date"] ?? "");
   return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
+}
+
+/**
+ * undici tells a request that waits for its connection of an abort only when that is made or given up, 10 s later. It
+ * isn't sent then.
+ */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", onAbort);
+    if (signal.aborted) onAbort();
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
 }
 
 /** The wait between attempts and polls; rejects when the signal fires. */

@@ -19,6 +19,8 @@ export interface OntapApiOptions {
   readonly timeoutMs?: number;
   /** How long a job may take; 10 minutes where absent, as a resync's job was seen to take more than one. */
   readonly jobTimeoutMs?: number;
+  /** Records asked for in one answer; 1000 where absent, so that none runs into ONTAP's own limit of 15 s. */
+  readonly pageSize?: number;
   /** Ends what runs. */
   readonly signal?: AbortSignal;
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -89,7 +91,7 @@ export class OntapApi {
     return this.http.close();
   }
 
-  /** @throws DrError `remote` with status 404 where it's absent: see `isNotFound`. */
+  /** @throws DrError `remote` with code 4 where it's absent: see `isNotFound`. */
   async get<T>(attempted: string, path: string, answer: z.ZodType<T>, query?: Query): Promise<T> {
     const response = await this.http.request({
       method: "GET",
@@ -121,7 +123,9 @@ export class OntapApi {
     let next: string | undefined;
     do {
       const body: z.output<typeof answer> =
-        next === undefined ? await this.get(attempted, path, answer, query) : await this.get(attempted, next, answer);
+        next === undefined
+          ? await this.get(attempted, path, answer, { ...query, max_records: this.options.pageSize ?? 1000 })
+          : await this.get(attempted, next, answer);
       records.push(...body.records);
       next = body._links?.next?.href;
       // A link to another host would be sent our password; one that was there before would never end.

@@ -77,7 +77,7 @@ export function vendorCodeOf(error: unknown): string | undefined {
   return typeof code === "string" ? code : undefined;
 }
 
+/** By the code, not by the status: 404 is also the answer of an array, or of a proxy, that doesn't know the path. */
 export function isNotFound(error: unknown): boolean {
-  if (!DrError.is(error, "remote")) return false;
-  return error.context["status"] === 404 || vendorCodeOf(error) === errorCodes.notFound;
+  return vendorCodeOf(error) === errorCodes.notFound;
 }

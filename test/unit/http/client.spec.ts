@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import * as http from "node:http";
 import * as https from "node:https";
+import * as net from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -368,6 +369,23 @@ describe("HttpClient", () => {
       const plain = await serve((_request, _body, response) => json(response, 200, {}));
       const { client } = connect(plain.url.replace("http:", "https:"), { caFile: join(folder, "ca.pem") });
       assert.equal((await failureOf(client.request({ method: "GET", path: "/", expected: [200] }))).code, "config");
+    });
+
+    it("ends a request at its deadline while the connection is still being made, and on the signal", async function () {
+      this.timeout(8_000);
+      const sockets: net.Socket[] = [];
+      const silent = net.createServer((socket) => void sockets.push(socket));
+      await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+      closers.push(async () => {
+        for (const socket of sockets) socket.destroy();
+        await new Promise<void>((resolve) => silent.close(() => resolve()));
+      });
+      const { client } = connect(`https://127.0.0.1:${(silent.address() as AddressInfo).port}`);
+      const late = await failureOf(client.request({ method: "POST", path: "/", expected: [200], timeoutMs: 50 }));
+      assert.equal(late.code, "unreachable");
+      const signal = AbortSignal.timeout(50);
+      const ended = await failureOf(client.request({ method: "GET", path: "/", expected: [200], signal }));
+      assert.equal(ended.code, "stopped");
     });
 
     it("names a CA file that can't be read", () => {

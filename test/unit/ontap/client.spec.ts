@@ -120,6 +120,11 @@ describe("OntapClient", () => {
       assert.doesNotMatch(JSON.stringify(error) + error.stack, /secret|Basic/);
     });
 
+    it("doesn't take an unknown path for an absent object", async () => {
+      const { client } = await serve({ [`DELETE ${relationships}/${R}`]: failure(404, "3", "API not found") });
+      assert.equal((await failureOf(client.deleteMirror(R))).context["vendorCode"], "3");
+    });
+
     it("tells a refused login from an absent cluster", async () => {
       const { client, seen } = await serve({ "GET /api/cluster": failure(401, "6691623", "User is not authorized.") });
       const error = await failureOf(client.getCluster());
