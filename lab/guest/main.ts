@@ -171,6 +171,7 @@ async function onDevices<T>(
     (await findInstances(o, surroundings)).map((instance) => ({ instance, devices: o.device })),
     work,
   );
+  if (o.record !== undefined) appendFileSync(o.record, `${JSON.stringify(outcomes)}\n`);
   if (o.json) print.out(JSON.stringify(outcomes));
   for (const { instance, device, result, error } of outcomes) {
     if (error !== undefined) print.err(error);

@@ -5,6 +5,9 @@
  * target name. So each initiator has a tgtd of its own, under the SVM's IQN, holding the union of what its igroups map, and
  * a TCP router on the SVM's portals reads the first login request and hands the connection to the initiator's tgtd.
  * An initiator to which nothing is mapped is refused by the router (and by tgtd's own list of initiators, should it get there).
+ *
+ * Not as on ONTAP: maps are all it's told, so an initiator whose igroup has no map at all is refused as one without an igroup is; each
+ * initiator has SCSI reservations of its own; CHAP isn't offered.
  */
 import { mkdir } from "node:fs/promises";
 import { once } from "node:events";

@@ -41,7 +41,7 @@ export class Tgtd {
     private readonly socket: string,
     private readonly stateDir: string,
   ) {
-    this.exited = once(child, "exit");
+    this.exited = new Promise((resolve) => child.once("exit", resolve));
   }
 
   /** Starts a tgtd with one target `iqn` and no LUNs, that only `initiator` may log in to. */
