@@ -149,7 +149,7 @@ export class ClusterServer {
           case "status":
             throw faultError(effect);
           case "reset":
-            request.raw.socket.resetAndDestroy();
+            request.raw.socket.destroy();
             return reply.hijack();
           case "hang":
             return reply.hijack();
@@ -171,7 +171,7 @@ export class ClusterServer {
         jobFailure,
       });
       if (lost) {
-        request.raw.socket.resetAndDestroy();
+        request.raw.socket.destroy();
         return reply.hijack();
       }
       entry.status = answer.status;
@@ -183,7 +183,7 @@ export class ClusterServer {
       const error = asOntapError(cause);
       if (error.unknown || error.status === 500) this.recorder.addUnknown(entry, error.message);
       if (lost) {
-        request.raw.socket.resetAndDestroy();
+        request.raw.socket.destroy();
         return reply.hijack();
       }
       entry.status = error.status;

@@ -252,12 +252,17 @@ export function valuesAt(record: Json | undefined, path: readonly string[]): Jso
 }
 
 const durationPattern = /^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?$/;
+/** "P1DT2H" → 93600; undefined when it isn't a duration. */
+export function durationSeconds(text: string): number | undefined {
+  const match = durationPattern.exec(text);
+  if (!match || text.length < 2) return undefined;
+  const [d, h, m, s] = match.slice(1).map((part) => Number(part ?? 0));
+  return (((d ?? 0) * 24 + (h ?? 0)) * 60 + (m ?? 0)) * 60 + (s ?? 0);
+}
+
 function comparable(text: string): number | string {
-  const duration = durationPattern.exec(text);
-  if (duration && text.length > 1) {
-    const [d, h, m, s] = duration.slice(1).map((part) => Number(part ?? 0));
-    return (((d ?? 0) * 24 + (h ?? 0)) * 60 + (m ?? 0)) * 60 + (s ?? 0);
-  }
+  const seconds = durationSeconds(text);
+  if (seconds !== undefined) return seconds;
   if (/^-?\d+(\.\d+)?$/.test(text)) return Number(text);
   if (/^\d{4}-\d\d-\d\dT/.test(text)) {
     const time = Date.parse(text);

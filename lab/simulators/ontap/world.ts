@@ -1,6 +1,6 @@
 /** Both clusters, the clock, and what serves their LUNs. */
 import type { SimulatorConfig } from "./config";
-import { Clock } from "./clock";
+import { Clock, pause } from "./clock";
 import { lunFile, naaOf, type Cluster, type Svm } from "./state";
 
 /** One SVM's iSCSI target (iscsi/). Every call settles when it has taken effect. */
@@ -86,27 +86,36 @@ export class World {
       await server.start();
       this.serving.add(svmUuid);
     }
-    await server.setMaps(
-      cluster.lunMaps.flatMap((map) => {
-        const volume = cluster.volumes.get(map.volumeUuid);
-        const lun = volume?.luns.get(map.fileId);
-        const igroup = cluster.igroups.get(map.igroupUuid);
-        if (map.svmUuid !== svmUuid || !volume || !lun || !igroup || volume.state !== "online" || !lun.enabled)
-          return [];
-        return [
-          {
-            igroup: igroup.name,
-            initiators: igroup.initiators.map((i) => i.name),
-            lun: map.number,
-            file: lunFile(cluster, volume, lun.fileId),
-            serial: lun.serial,
-            naa: naaOf(lun.serial),
-            sizeBytes: lun.sizeBytes,
-            readOnly: volume.type === "dp",
-          },
-        ];
-      }),
-    );
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await server.setMaps(this.mapsOf(cluster, svmUuid));
+      } catch (cause) {
+        // A file may be between its old and its new size just now: its record follows at once.
+        if (attempt === 5) throw cause;
+        await pause(50);
+      }
+    }
+  }
+
+  private mapsOf(cluster: Cluster, svmUuid: string): Parameters<LunServer["setMaps"]>[0] {
+    return cluster.lunMaps.flatMap((map) => {
+      const volume = cluster.volumes.get(map.volumeUuid);
+      const lun = volume?.luns.get(map.fileId);
+      const igroup = cluster.igroups.get(map.igroupUuid);
+      if (map.svmUuid !== svmUuid || !volume || !lun || !igroup || volume.state !== "online" || !lun.enabled) return [];
+      return [
+        {
+          igroup: igroup.name,
+          initiators: igroup.initiators.map((i) => i.name),
+          lun: map.number,
+          file: lunFile(cluster, volume, lun.fileId),
+          serial: lun.serial,
+          naa: naaOf(lun.serial),
+          sizeBytes: lun.sizeBytes,
+          readOnly: volume.type === "dp",
+        },
+      ];
+    });
   }
 
   private serves(cluster: Cluster, svm: Svm): boolean {

@@ -14,7 +14,17 @@ import {
 } from "../api";
 import { conflict, invalidValue, missingValue, notFound, refused, svmNotFound } from "../errors";
 import { svmByName, type Cluster, type ClusterPeer, type PeerPermission, type SvmPeer } from "../state";
-import { FieldSet, flagAt, isObject, isoTime, listAt, requireText, textAt, type JsonObject } from "../wire";
+import {
+  durationSeconds,
+  FieldSet,
+  flagAt,
+  isObject,
+  isoTime,
+  listAt,
+  requireText,
+  textAt,
+  type JsonObject,
+} from "../wire";
 import type { World } from "../world";
 
 // ------------------------------------------------------------------------------------------------ clusters
@@ -155,7 +165,8 @@ const clusterPeerRoutes: Route[] = [
       const passphrase = given ?? randomBytes(18).toString("base64");
       const expiry = textAt(body, "authentication.expiry_time");
       const now = world.clock.now();
-      const expiresMs = expiry === undefined ? now + 3_600_000 : Date.parse(expiry);
+      const validSeconds = expiry === undefined ? 3600 : durationSeconds(expiry);
+      const expiresMs = validSeconds === undefined ? Date.parse(expiry ?? "") : now + validSeconds * 1000;
       if (Number.isNaN(expiresMs)) throw invalidValue("authentication.expiry_time", expiry);
       if (expiresMs > now + 7 * 86_400_000) throw refused(4655058, "The expiry time may not be more than 7 days away.");
       if (expiresMs <= now) throw refused(4653229, "The expiry time is in the past.");
