@@ -1,0 +1,7 @@
+export {
+  MessageQueue,
+  backendQueueNames,
+  type DrainedMessage,
+  type MessageQueueOptions,
+  type QueueInfo,
+} from "./message-queue";
