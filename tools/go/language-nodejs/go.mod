@@ -1,3 +1,5 @@
+// Pulumi's host for Node.js programs. It became a module of its own that the module proxy doesn't serve; sdk/v3 v3.68.0 is
+// the last version that has it inside. It works with the newer CLI and SDK.
 module cinder-cheesecake/tools/language-nodejs
 
 go 1.25.0

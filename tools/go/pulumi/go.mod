@@ -1,3 +1,5 @@
+// The Pulumi CLI. The one replacement that its own go.mod makes is repeated here, since a dependency's doesn't count.
+// Not every version of pkg/v3 is on the module proxy: 3.259.0, 3.258.0, 3.250.0 and 3.230.0 are.
 module cinder-cheesecake/tools/pulumi
 
 go 1.25.11

@@ -93,10 +93,17 @@ func main() {
 			info.IgnoreMappings = append(info.IgnoreMappings, name)
 		}
 	}
-	// The two attributes that would come out under one name: the SDK gives the older one the plural.
-	info.Resources["openstack_networking_subnet_v2"].Fields = map[string]*tfbridge.SchemaInfo{
-		"allocation_pool":  {Name: "allocationPools"},
-		"allocation_pools": {Name: "allocationPoolsCollection"},
+	// What the SDK names or types otherwise than the bridge would by itself.
+	notFlattened := false
+	for name, fields := range map[string]map[string]*tfbridge.SchemaInfo{
+		"openstack_networking_subnet_v2": {
+			"allocation_pool":  {Name: "allocationPools"},
+			"allocation_pools": {Name: "allocationPoolsCollection"},
+		},
+		"openstack_compute_servergroup_v2": {"policies": {MaxItemsOne: &notFlattened}},
+		"openstack_orchestration_stack_v1": {"outputs": {Name: "StackOutputs"}},
+	} {
+		info.Resources[name].Fields = fields
 	}
 	info.SetAutonaming(255, "-")
 
