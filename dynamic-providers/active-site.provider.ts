@@ -38,7 +38,6 @@ const intentSchema = z.object({
 const declaredSchema = intentSchema.extend({
   stack: z.string().min(1),
   journalDir: z.string().min(1),
-  reportsDir: z.string().min(1),
 });
 type Declared = z.output<typeof declaredSchema>;
 
@@ -156,7 +155,6 @@ async function apply(inputs: Inputs, state: SwitchoverState | undefined): Promis
     ...(state === undefined ? {} : { state }),
     ...(digest === "" ? {} : { previewed: { digest, mode, route } }),
     stack: inputs.stack,
-    reportsDir: inputs.reportsDir,
     signal: stopSignal,
     progress: (line) => console.log(line),
   });

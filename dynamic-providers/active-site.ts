@@ -20,9 +20,8 @@ export interface ActiveSiteArgs {
   readonly backendRevisions: pulumi.Input<Record<string, pulumi.Input<string>>>;
   /** Owner of the pair in the lease. */
   readonly stack: string;
-  /** Folders of journals (with the database's dumps) and of reports, relative to the project. */
+  /** Folder of journals, reports and the database's dumps, relative to the project. */
   readonly journalDir: string;
-  readonly reportsDir: string;
 }
 
 /**

@@ -1,8 +1,6 @@
-import { execFile } from "node:child_process";
 import { z } from "zod";
-import { DrError } from "../lib/errors";
+import { runCommandHook } from "../lib/connections/command-hook";
 import * as lifecycle from "./runtime/lifecycle";
-import { stopSignal } from "./runtime/orphan";
 
 const inputsSchema = z.object({
   instance: z.string().min(1),
@@ -13,11 +11,8 @@ const inputsSchema = z.object({
 });
 type Inputs = z.output<typeof inputsSchema>;
 
-const outputsSchema = inputsSchema.extend({ output: z.string() });
-
 /** What the file is; the other inputs say how it's written. */
 const IDENTITY = ["instance", "device", "stage"];
-const MAX_OUTPUT = 4096;
 
 export const provider = lifecycle.defineProvider({
   check(_olds, news) {
@@ -35,50 +30,24 @@ export const provider = lifecycle.defineProvider({
   /** Killed before the state is saved: the command runs again, and has to write the same file again. */
   async create(properties) {
     const inputs = lifecycle.decode(inputsSchema, properties);
-    const output = await run(inputs);
-    return { id: `${inputs.instance}:${inputs.device}:${inputs.stage}`, outs: stored(inputs, output) };
+    const name = `${inputs.instance}:${inputs.device}:${inputs.stage}`;
+    const { timeoutSeconds } = inputs;
+    await runCommandHook({ name, command: fillIn(inputs.command, inputs), timeoutSeconds, env: {} });
+    return { id: name, outs: stored(inputs) };
   },
 
   read: (id, properties) => Promise.resolve({ id, props: properties }),
 
-  update: (_id, olds, news) =>
-    Promise.resolve({
-      outs: stored(lifecycle.decode(inputsSchema, news), lifecycle.decode(outputsSchema, olds).output),
-    }),
+  update: (_id, _olds, news) => Promise.resolve({ outs: stored(lifecycle.decode(inputsSchema, news)) }),
 
   delete: () => Promise.resolve(),
 });
 
-const stored = (inputs: Inputs, output: string) => ({ ...inputs, output, stateVersion: lifecycle.STATE_VERSION });
+const stored = (inputs: Inputs) => ({ ...inputs, stateVersion: lifecycle.STATE_VERSION });
 
-export function fillIn(command: readonly string[], values: Readonly<Record<string, string>>): string[] {
-  return command.map((argument) =>
-    argument.replace(/\{(instance|device|stage)\}/g, (_all, key: string) => values[key] ?? ""),
-  );
-}
-
-function run(inputs: Inputs): Promise<string> {
-  const [program = "", ...args] = fillIn(inputs.command, {
-    instance: inputs.instance,
-    device: inputs.device,
-    stage: inputs.stage,
-  });
-  const options = { timeout: inputs.timeoutSeconds * 1000, killSignal: "SIGKILL", signal: stopSignal } as const;
-  return new Promise((resolve, reject) => {
-    execFile(program, args, options, (error, stdout, stderr) => {
-      if (error === null) return resolve(stdout.slice(0, MAX_OUTPUT));
-      const ended = error.killed
-        ? `did not end within ${inputs.timeoutSeconds} s`
-        : `failed (${error.code ?? error.signal ?? error.message})`;
-      reject(
-        new DrError({
-          code: "remote",
-          attempted: `Write the breadcrumb "${inputs.stage}" on ${inputs.device} of ${inputs.instance}`,
-          seen: `${program} ${ended}: ${stderr.trim().slice(-500) || "no error output"}`,
-          remedy: "Try the command by hand, then run `pulumi up` again: it writes the file again",
-          cause: error,
-        }),
-      );
-    });
-  });
+/** The template with its words replaced, as an argument vector: what an instance is called can't become a command. */
+export function fillIn(command: readonly string[], crumb: Pick<Inputs, "instance" | "device" | "stage">): string[] {
+  const { instance, device, stage } = crumb;
+  const words: Readonly<Record<string, string>> = { "{instance}": instance, "{device}": device, "{stage}": stage };
+  return command.map((argument) => argument.replace(/\{[a-z]+\}/g, (word) => words[word] ?? word));
 }

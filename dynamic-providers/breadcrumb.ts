@@ -15,14 +15,11 @@ export interface BreadcrumbArgs {
 
 /** A file written inside an instance on one of its data volumes, to prove later that nothing was lost. It stays for good. */
 export class Breadcrumb extends pulumi.dynamic.Resource {
-  /** What the command printed, at most 4 kB of it. */
-  readonly output!: pulumi.Output<string>;
-
   constructor(name: string, args: BreadcrumbArgs, options?: pulumi.CustomResourceOptions) {
     super(
       delegateTo(path.join(__dirname, "breadcrumb.provider")),
       name,
-      { ...args, output: undefined },
+      { ...args },
       options,
       "cinder-cheesecake",
       "Breadcrumb",
