@@ -68,7 +68,6 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
         compute.close(),
         tokens.close(),
         closeDatabase(),
-        messageQueue.close(),
         ...controllers.map((controller) => controller.close()),
       ]);
     },
