@@ -22,8 +22,8 @@ import {
   type Filesystem,
 } from "./ext4";
 
-/** The filesystem is smaller than its device, so that whole operations take tenths of a second. */
-export const FILESYSTEM_BYTES = 16 << 20;
+/** The filesystem is smaller than its device, so that an operation moves little: hundreds are done in a switchover. */
+export const FILESYSTEM_BYTES = 4 << 20;
 const FILL_RUN_BYTES = 8 << 20;
 const IMAGE = "image";
 
