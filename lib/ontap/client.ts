@@ -19,7 +19,8 @@ export interface OntapClientOptions extends OntapApiOptions {
 
 /**
  * One SVM on its cluster, by ONTAP's REST API from 9.11.1 on, with the rights of a cluster administrator. What each
- * method promises stands at the function of the same name in the area's requests.ts.
+ * method promises stands at the function of the same name in the area's requests.ts. A peer SVM is known here by its
+ * own name: mirrors of one that was peered under a local alias are listed under that alias.
  *
  * Failures are `DrError`s: `remote` with ONTAP's code as `context.vendorCode` (see error-codes.ts), `unreachable`,
  * `config` where the certificate isn't trusted or something named doesn't exist, `wait-timeout`, `stopped`.
@@ -110,6 +111,9 @@ export class OntapClient {
   }
   cloneFlexVol(o: { readonly parent: string; readonly name: string }): Promise<void> {
     return storage.cloneFlexVol(this.api, this.svm, o);
+  }
+  splitFlexClone(name: string): Promise<boolean> {
+    return storage.splitFlexClone(this.api, this.svm, name);
   }
 
   // snapmirror

@@ -3,7 +3,7 @@ import type { OntapApi } from "../api";
 import { getSvm } from "../svm/requests";
 import { aggregateBody, cloneBody, flexVolBody, flexVolFields, snapshotBody } from "./results";
 import type { FlexVol, Snapshot } from "./results";
-import { aggregatesUrl, snapshotsUrl, volumesUrl } from "./urls";
+import { aggregatesUrl, snapshotsUrl, volumesUrl, volumeUrl } from "./urls";
 
 /** All FlexVols of the SVM but its root volume. */
 export function listFlexVols(api: OntapApi, svm: string): Promise<readonly FlexVol[]> {
@@ -93,7 +93,10 @@ async function emptiestAggregate(api: OntapApi, svm: string, attempted: string, 
   return emptiest.name;
 }
 
-/** A read-write FlexClone of the FlexVol as it is now; one that exists with this name and parent is success. */
+/**
+ * A read-write FlexClone of the FlexVol as it is now; one that exists with this name and parent is success (once split
+ * it has no parent, and the name is taken). It holds a snapshot of its parent: a resync that would discard that is refused until the clone is split.
+ */
 export async function cloneFlexVol(
   api: OntapApi,
   svm: string,
@@ -101,13 +104,8 @@ export async function cloneFlexVol(
 ): Promise<void> {
   const attempted = `Clone the FlexVol ${svm}:${o.parent} as ${o.name}`;
   const find = async () => {
-    const [found] = await api.list(attempted, volumesUrl, cloneBody, {
-      "svm.name": svm,
-      name: o.name,
-      fields: "uuid,clone.is_flexclone,clone.parent_volume.name",
-    });
-    if (found === undefined) return undefined;
-    if (found.clone?.parent_volume?.name === o.parent) return found;
+    const found = await findClone(api, svm, attempted, o.name);
+    if (found === undefined || found.clone?.parent_volume?.name === o.parent) return found;
     throw new DrError({
       code: "precondition",
       attempted,
@@ -126,4 +124,36 @@ export async function cloneFlexVol(
       }),
     find,
   );
+}
+
+/**
+ * Gives a FlexClone blocks of its own, so that it holds nothing of its parent any more. Resolves to whether that is
+ * done; until then ask again: it takes the longer the larger the FlexVol, and needs as much space.
+ */
+export async function splitFlexClone(api: OntapApi, svm: string, name: string): Promise<boolean> {
+  const attempted = `Split the FlexClone ${svm}:${name} from its parent`;
+  const read = async () => {
+    const found = await findClone(api, svm, attempted, name);
+    if (found !== undefined) return found;
+    throw new DrError({ code: "config", attempted, seen: "there is no such FlexVol", remedy: "Clone it first" });
+  };
+  const before = await read();
+  if (!before.clone?.is_flexclone) return true;
+  if (!before.clone.split_initiated)
+    await api.change({
+      method: "PATCH",
+      path: volumeUrl(before.uuid),
+      body: { clone: { split_initiated: true } },
+      attempted,
+    });
+  return !(await read()).clone?.is_flexclone;
+}
+
+async function findClone(api: OntapApi, svm: string, attempted: string, name: string) {
+  const [found] = await api.list(attempted, volumesUrl, cloneBody, {
+    "svm.name": svm,
+    name,
+    fields: "uuid,clone.is_flexclone,clone.parent_volume.name,clone.split_initiated",
+  });
+  return found;
 }

@@ -28,7 +28,14 @@ export const flexVolBody = identified
 
 export const cloneBody = z.object({
   uuid: z.string(),
-  clone: z.object({ is_flexclone: z.boolean().optional(), parent_volume: named.optional() }).optional(),
+  clone: z
+    .object({
+      /** False again once it's split; then there's no parent either. */
+      is_flexclone: z.boolean().optional(),
+      parent_volume: named.optional(),
+      split_initiated: z.boolean().optional(),
+    })
+    .optional(),
 });
 
 export const snapshotBody = identified

@@ -143,7 +143,7 @@ describe("OntapClient against the ONTAP simulator", () => {
     });
 
     it("finds the SVM peer that a lost answer left behind", async () => {
-      const { iprod, idr, simulator } = await start();
+      const { iprod, idr, simulator } = await start({ timing: { jobMs: 0 } });
       const offer = await idr.createClusterPeerOffer({ remoteAddresses: ["127.66.1.9"] });
       await iprod.acceptClusterPeer({ remoteAddresses: ["127.66.2.9"], passphrase: offer.passphrase });
       simulator.addFault({
@@ -428,7 +428,7 @@ describe("OntapClient against the ONTAP simulator", () => {
   });
 
   describe("clones", () => {
-    it("keep a FlexVol's contents, are made once, and hold up a resync that would drop their snapshot", async () => {
+    it("keep a FlexVol's contents, are made once, and hold up a resync until they're split", async () => {
       const { idr, mirror, createLun } = await start();
       await createLun("/vol/pool1/volume-1");
       const { uuid } = await mirror();
@@ -438,13 +438,19 @@ describe("OntapClient against the ONTAP simulator", () => {
       changes("idr");
       await idr.cloneFlexVol({ parent: "pool1", name: "kept_1" });
       assert.deepEqual(changes("idr"), []);
-      const clone = (await idr.listFlexVols()).find((each) => each.name === "kept_1");
-      assert.equal(clone?.type, "rw");
-      assert.deepEqual(
-        (await idr.listLuns(["kept_1"])).map((lun) => lun.path),
-        ["/vol/kept_1/volume-1"],
-      );
+      const paths = async () => (await idr.listLuns(["kept_1"])).map((lun) => lun.path);
+      assert.deepEqual(await paths(), ["/vol/kept_1/volume-1"]);
       assert.equal((await failureOf(idr.cloneFlexVol({ parent: "kept_1", name: "pool1" }))).code, "precondition");
+
+      const busy = await failureOf(idr.setMirrorState(uuid, "snapmirrored"));
+      assert.equal(busy.context["vendorCode"], "13303810");
+      assert.equal(busy.retryable, false);
+      await eventually(async () => ((await idr.splitFlexClone("kept_1")) ? { done: true } : { seen: "not split" }));
+      assert.equal(await idr.splitFlexClone("kept_1"), true);
+      await idr.setMirrorState(uuid, "snapmirrored");
+      await mirrorOf(idr, (each) => each.state === "snapmirrored" && each.transfer?.state === "success");
+      assert.deepEqual(await paths(), ["/vol/kept_1/volume-1"]);
+      assert.equal((await idr.listFlexVols()).find((each) => each.name === "kept_1")?.type, "rw");
     });
   });
 });

@@ -723,6 +723,31 @@ describe("OntapClient", () => {
       assert.equal(changes().length, 0);
     });
 
+    it("splits a clone once, and says when that is done", async () => {
+      const clone = (more: object) => records({ uuid: "c1", clone: more });
+      const parent = { is_flexclone: true, parent_volume: { name: "pool1" } };
+      const { client, changes } = await serve({
+        [volumes]: [
+          clone(parent),
+          clone({ ...parent, split_initiated: true }),
+          clone({ ...parent, split_initiated: true }),
+          clone({ is_flexclone: false }),
+          clone({ is_flexclone: false }),
+          records(),
+        ],
+        "PATCH /api/storage/volumes/c1": accepted(),
+        "GET /api/cluster/jobs/j1": jobSuccess,
+      });
+      assert.equal(await client.splitFlexClone("kept"), false);
+      assert.equal(await client.splitFlexClone("kept"), true);
+      assert.equal(await client.splitFlexClone("kept"), true);
+      assert.deepEqual(
+        changes().map((request) => request.body),
+        [{ clone: { split_initiated: true } }],
+      );
+      assert.equal((await failureOf(client.splitFlexClone("kept"))).code, "config");
+    });
+
     it("clones once, and refuses a name that something else has", async () => {
       const clone = { uuid: "c1", clone: { is_flexclone: true, parent_volume: { name: "pool1" } } };
       const { client, changes } = await serve({
