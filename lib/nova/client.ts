@@ -114,8 +114,9 @@ export class NovaClient {
   }
 
   /**
-   * Accepted, not done: poll Cinder. Not attached is success. A volume that is `detaching` already is refused (400), so
-   * after a crash read its status in Cinder before a repeat.
+   * Accepted, not done: poll `listServerAttachments` until the volume is gone; Cinder calls it available a moment
+   * earlier. Not attached is success. A volume that is `detaching` already, or whose row is just going, is refused
+   * (400): after a crash look first.
    *
    * @throws DrError `remote`, retryable for a task_state and for a compute service that is down; not for 400, which is
    * about the volume's state (or the root volume), nor for a vm_state in which Nova detaches nothing.
@@ -133,13 +134,16 @@ export class NovaClient {
         timeoutMs: detachTimeoutMs,
       });
     } catch (error) {
-      if (statusOf(error) !== 404) throw advise(error);
-      // 404 is also said of a volume that Cinder doesn't know and that the server still has.
-      if (await this.hasVolume(serverId, volumeId))
-        throw extend(error, {
-          state: "The server still has the volume, and Cinder doesn't know it.",
-          remedy: "See that Cinder's database is the right one and complete; reboot nothing before",
-        });
+      const status = statusOf(error);
+      if (status !== 404 && status !== 400) throw advise(error);
+      // 404 is also said of a volume that Cinder doesn't know and that the server still has; 400 also of one that went
+      // in between.
+      if (!(await this.hasVolume(serverId, volumeId))) return;
+      if (status === 400) throw error;
+      throw extend(error, {
+        state: "The server still has the volume, and Cinder doesn't know it.",
+        remedy: "See that Cinder's database is the right one and complete; reboot nothing before",
+      });
     }
   }
 
