@@ -355,27 +355,30 @@ const SYSTEM_TOOLS = {
 };
 
 async function ensureSystemTools(context) {
+  const commandFor = (tools) =>
+    `apt-get install -y --no-install-recommends ${[...new Set(tools.map((tool) => SYSTEM_TOOLS[tool]))].join(" ")}`;
   let missing = missingSystemTools();
+  if (missing.length > 0 && (!findProgram("apt-get") || process.getuid?.() !== 0)) {
+    throw new SetupError(
+      `Not on PATH: ${missing.join(", ")}; as root, run \`${commandFor(missing)}\` (Debian's names).`,
+    );
+  }
   if (missing.length > 0) {
     // One lock for the machine and not for the cache: two caches share one package manager.
     await step(context, "system", path.join(os.tmpdir(), "cinder-cheesecake-apt.lock"), async (progress) => {
       missing = missingSystemTools();
       if (missing.length === 0) return "already installed by another set-up";
-      const packages = [...new Set(missing.map((tool) => SYSTEM_TOOLS[tool]))];
-      const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
-      if (!findProgram("apt-get") || process.getuid?.() !== 0) {
-        throw new SetupError(`${missing.join(", ")} aren't on PATH: as root, run \`${command}\` (Debian's names).`);
-      }
+      const command = commandFor(missing);
       const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-      const apt = (...args) => run("apt-get", ["-o", "DPkg::Lock::Timeout=300", ...args], { env });
+      const apt = (args) => run("apt-get", ["-o", "DPkg::Lock::Timeout=300", ...args], { env });
       await withoutServiceStart(async () => {
         progress("apt-get update");
-        await apt("update");
+        await apt(["update"]);
         progress(command);
-        await apt("install", "-y", "--no-install-recommends", ...packages);
+        await apt(command.split(" ").slice(1));
       });
       missing = missingSystemTools();
-      if (missing.length > 0) throw new SetupError(`${missing.join(", ")} aren't on PATH even after \`${command}\`.`);
+      if (missing.length > 0) throw new SetupError(`not on PATH even after \`${command}\`: ${missing.join(", ")}.`);
       return command;
     });
   }
