@@ -26,9 +26,9 @@ export class Session {
     readonly projectId: string,
   ) {}
 
-  static async open(addresses: Addresses, username: string, password: string, project: string): Promise<Session> {
+  static async open(identity: string, username: string, password: string, project: string): Promise<Session> {
     const domain = { id: "default" };
-    const response = await fetch(`${endpointsOf(addresses).identity}/auth/tokens`, {
+    const response = await fetch(`${identity}/auth/tokens`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({
@@ -61,7 +61,7 @@ export class Session {
 }
 
 function adminSession(layout: Layout, addresses: Addresses): Promise<Session> {
-  return Session.open(addresses, "admin", secretReader(layout)("admin"), "admin");
+  return Session.open(endpointsOf(addresses).identity, "admin", secretReader(layout)("admin"), "admin");
 }
 
 /** Users of the services, catalogue, demo project with its user, application credential. A repeat adds what is missing. */

@@ -9,7 +9,15 @@ const peerOf = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
 
 export function ontapClient(lab: LabDescription, site: Site): OntapClient {
   const { address, port, username, passwordFile, svm } = lab.arrays[site];
-  return new OntapClient({ site, svm, address, port, username, password: readSecret(passwordFile), caFile: lab.caFile });
+  return new OntapClient({
+    site,
+    svm,
+    address,
+    port,
+    username,
+    password: readSecret(passwordFile),
+    caFile: lab.caFile,
+  });
 }
 
 /** Peers the clusters and the two SVMs. */

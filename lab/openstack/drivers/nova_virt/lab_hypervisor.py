@@ -3,7 +3,7 @@
 - Device names are chosen by libvirt's own code (nova.virt.libvirt.blockinfo): the name asked for is ignored, the lowest
   free one is taken, computed from Nova's block device mappings.
 - Its instances survive a restart of nova-compute (read back from Nova).
-- Connecting a volume proves the path: an INQUIRY through the portal, IQN and LUN of connection_info, as this host's
+- Connecting a volume proves the path: an INQUIRY through a portal, IQN and LUN of connection_info, as this host's
   initiator. A target that refuses or doesn't answer fails the attach (or the start), as os-brick would.
 - Disconnecting one whose portal doesn't answer is slow, as flushing a dead device is, and fails if the lab says so.
 
@@ -46,6 +46,10 @@ VIRT_TYPE = 'qemu'
 
 def initiator_of(host):
     return 'iqn.1994-05.com.redhat:' + hashlib.sha1(host.encode()).hexdigest()[:12]
+
+
+def portals_of(data):
+    return data.get('target_portals') or [data['target_portal']]
 
 
 class LabHypervisor(fake.FakeDriverWithoutFakeNodes):
@@ -100,17 +104,36 @@ class LabHypervisor(fake.FakeDriverWithoutFakeNodes):
             log.write(json.dumps(line) + '\n')
 
     def _connect(self, connection_info):
-        """Raises unless the target serves this LUN to this host now. Roots that aren't iSCSI have no path to prove."""
+        """Raises unless the target serves this LUN to this host now, through one of its portals, as os-brick tries them
+        in turn. Roots that aren't iSCSI have no path to prove."""
         if connection_info['driver_volume_type'] != 'iscsi':
             return
         data = connection_info['data']
-        url = 'iscsi://%s/%s/%s' % (data['target_portal'], data['target_iqn'], data['target_lun'])
-        try:
-            subprocess.run(['iscsi-inq', '-i', initiator_of(self._host), url], check=True, capture_output=True,
-                           text=True, timeout=CONF.lab.connect_timeout_seconds)
-        except (subprocess.SubprocessError, OSError) as error:
-            reason = (getattr(error, 'stderr', '') or str(error)).strip()
-            raise exception.VolumeAttachFailed(volume_id=data.get('volume_id'), reason='%s: %s' % (url, reason))
+        refusals = []
+        for portal in portals_of(data):
+            url = 'iscsi://%s/%s/%s' % (portal, data['target_iqn'], data['target_lun'])
+            try:
+                subprocess.run(['iscsi-inq', '-i', initiator_of(self._host), url], check=True, capture_output=True,
+                               text=True, timeout=CONF.lab.connect_timeout_seconds)
+                return
+            except (subprocess.SubprocessError, OSError) as error:
+                refusals.append('%s: %s' % (url, (getattr(error, 'stderr', '') or str(error)).strip()))
+        raise exception.VolumeAttachFailed(volume_id=data.get('volume_id'), reason='; '.join(refusals))
+
+    def _disconnect(self, connection_info, mountpoint):
+        """Flushes; over a dead path that takes its time, or fails while the lab says so."""
+        if connection_info['driver_volume_type'] != 'iscsi':
+            return
+        for portal in portals_of(connection_info['data']):
+            address, _, port = portal.rpartition(':')
+            try:
+                socket.create_connection((address, int(port)), CONF.lab.connect_timeout_seconds).close()
+                return
+            except OSError:
+                LOG.warning('Portal %s does not answer.', portal)
+        time.sleep(CONF.lab.dead_path_detach_seconds)
+        if os.path.exists(os.path.join(CONF.state_path, 'fail-dead-path-detach')):
+            raise exception.DeviceDetachFailed(device=mountpoint, reason='flush failed: no portal answers')
 
     def _connect_all(self, operation, instance, block_device_info):
         for mapping in driver.block_device_info_get_mapping(block_device_info):
@@ -123,15 +146,7 @@ class LabHypervisor(fake.FakeDriverWithoutFakeNodes):
         self._note('attach', instance, mountpoint, connection_info)
 
     def detach_volume(self, context, connection_info, instance, mountpoint, *args, **kwargs):
-        if connection_info['driver_volume_type'] == 'iscsi':
-            address, _, port = connection_info['data']['target_portal'].rpartition(':')
-            try:
-                socket.create_connection((address, int(port)), CONF.lab.connect_timeout_seconds).close()
-            except OSError as error:
-                time.sleep(CONF.lab.dead_path_detach_seconds)
-                # Present while flushing a dead device gives up, as without multipath's fail-fast setting.
-                if os.path.exists(os.path.join(CONF.state_path, 'fail-dead-path-detach')):
-                    raise exception.DeviceDetachFailed(device=mountpoint, reason='flush failed: %s' % error)
+        self._disconnect(connection_info, mountpoint)
         super().detach_volume(context, connection_info, instance, mountpoint, *args, **kwargs)
         self._note('detach', instance, mountpoint, connection_info)
 
