@@ -561,6 +561,8 @@ function breakLock(file, dead, mine) {
     throw error;
   }
   if (readText(taken) !== dead) tryLink(taken, file);
+  const token = parseJson(dead)?.token; // the dead one's other name for the same file
+  if (token) fs.rmSync(path.join(path.dirname(file), path.basename(token)), { force: true });
   fs.rmSync(taken, { force: true });
 }
 

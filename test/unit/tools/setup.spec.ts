@@ -221,6 +221,7 @@ describe("the set-up", function () {
       );
       assert.equal(await second, "in");
       assert.deepEqual(waited, [holder.pid]);
+      assert.deepEqual(fs.readdirSync(path.dirname(file)), []);
     });
 
     it("is taken over from a process that isn't there, and from one that merely has its number", async () => {
