@@ -202,6 +202,7 @@ describe("OntapClient against the ONTAP simulator", () => {
         destinationSvm: "svm-idr",
         flexVol: "pool1",
         policy: "MirrorAllSnapshots",
+        schedule: "hourly",
       };
       assert.equal((await failureOf(idr.createMirror(wanted))).code, "remote");
       await peer();
@@ -244,7 +245,7 @@ describe("OntapClient against the ONTAP simulator", () => {
     });
 
     it("are refused for now while another one runs, and can be aborted", async () => {
-      const { idr, mirror } = await start({ timing: { jobMs: 5, transferLatencyMs: 300 } });
+      const { idr, mirror } = await start({ timing: { jobMs: 5, transferLatencyMs: 1_500 } });
       const { uuid } = await mirror();
       const transfer = await idr.startTransfer(uuid);
       assert.equal((await idr.listMirrors(["pool1"]))[0]?.transfer?.uuid, transfer);
@@ -297,7 +298,7 @@ describe("OntapClient against the ONTAP simulator", () => {
     });
 
     it("tell a break during a transfer as something that passes", async () => {
-      const { idr, mirror } = await start({ timing: { jobMs: 5, transferLatencyMs: 300 } });
+      const { idr, mirror } = await start({ timing: { jobMs: 5, transferLatencyMs: 1_500 } });
       const { uuid } = await mirror();
       await idr.startTransfer(uuid);
       const refused = await failureOf(idr.setMirrorState(uuid, "broken_off"));

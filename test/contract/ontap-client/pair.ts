@@ -117,7 +117,7 @@ export async function startPair(options: PairOptions = {}) {
       await iprod.acceptSvmPeer(uuid);
     },
 
-    /** Peered, and pool1 mirrored from iprod to idr, initialised and idle. */
+    /** Peered, and pool1 mirrored from iprod to idr, initialised and idle; without a schedule, whose transfers come between. */
     mirror: async (): Promise<Mirror> => {
       await pair.peer();
       await idr.createDestinationVolume({ name: "pool1", sizeBytes: 200 * mebibyte });
@@ -126,7 +126,6 @@ export async function startPair(options: PairOptions = {}) {
         destinationSvm: "svm-idr",
         flexVol: "pool1",
         policy: "MirrorAllSnapshots",
-        schedule: "hourly",
       });
       await idr.setMirrorState(uuid, "snapmirrored");
       return mirrorOf(idr, (mirror) => mirror.state === "snapmirrored" && mirror.transfer?.state === "success");
