@@ -2,7 +2,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { stringify } from "yaml";
-import type { LabAccount } from "../lab";
+import type { LabAccount } from "../description";
 import type { Addresses } from "./addresses";
 import { endpointsOf, REGION } from "./config-files";
 import { type Layout, secretReader, writeFile } from "./files";

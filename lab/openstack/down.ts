@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { descriptionFile } from "../lab";
+import { descriptionFile } from "../description";
 import type { Progress } from "./progress";
 import { listServices, processesOfLab, setSupervisor, stop } from "./service-manager";
 import { releaseSlots } from "./slots";
@@ -10,9 +10,6 @@ export interface LabDownOptions {
   keepLogs?: boolean;
   progress?: Progress;
 }
-
-/** They go last: the services end gracefully only while these answer. */
-const FOUNDATION = ["mariadb", "rabbitmq", "ontap-simulator"];
 
 /** What `up` makes in the folder; lab.json last, so that a repeat still knows the lab. Anything else there is left alone. */
 const ENTRIES = [
@@ -44,11 +41,9 @@ export async function labDown(
   const known = fs.existsSync(descriptionFile(folder));
   if (known) {
     await setSupervisor(folder, "off", "");
-    const services = listServices(folder);
-    await Promise.all(services.filter(({ name }) => !FOUNDATION.includes(name)).map((id) => stop(folder, id)));
-    progress("OpenStack's services have ended");
-    await Promise.all(services.filter(({ name }) => FOUNDATION.includes(name)).map((id) => stop(folder, id)));
-    progress("database, message queue and arrays have ended");
+    // Nothing of them is kept: no need to wait for a graceful end.
+    await Promise.all(listServices(folder).map((id) => stop(folder, id, 1)));
+    progress("all services have ended");
   }
   await endStragglers(folder);
   if (known) {

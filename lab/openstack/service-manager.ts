@@ -257,14 +257,17 @@ export async function start(lab: string, id: ServiceId): Promise<void> {
   });
 }
 
-/** Ends the service and returns when none of its processes is left. A repeat finds nothing to do. */
-export async function stop(lab: string, id: ServiceId): Promise<void> {
-  const definition = readService(lab, id);
+/**
+ * Ends the service and returns when none of its processes is left; the time for a graceful end is the service's own
+ * unless given. A repeat finds nothing to do.
+ */
+export async function stop(lab: string, id: ServiceId, timeoutSeconds?: number): Promise<void> {
+  const { stopTimeoutSeconds } = readService(lab, id);
   await locked(lab, id, async () => {
     const run = readRun(lab, id);
     // First, so that a supervisor leaves it alone from here on.
     if (run?.wanted) writeWhole(runFile(lab, id, "json"), JSON.stringify({ ...run, wanted: false }));
-    await endProcesses(lab, id, definition.stopTimeoutSeconds);
+    await endProcesses(lab, id, timeoutSeconds ?? stopTimeoutSeconds);
   });
 }
 

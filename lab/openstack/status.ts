@@ -1,4 +1,4 @@
-import { readLab } from "../lab";
+import { readLab } from "../description";
 import { listServices, type ServiceStatus, statusOf } from "./service-manager";
 
 /** Every service of the lab in `dir`, by host. Throws when there's no lab. */

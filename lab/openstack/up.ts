@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import * as net from "node:net";
 import * as path from "node:path";
 import type { RowDataPacket } from "mysql2";
-import { descriptionFile, type LabAccount, type LabArray, type LabDescription } from "../lab";
+import { descriptionFile, type LabAccount, type LabArray, type LabDescription } from "../description";
 import { type Addresses, addressesOf, ports } from "./addresses";
 import { ensureCertificates } from "./certificates";
 import { ensureIdentity, ensureImageAndFlavor, FLAVOR, IMAGE, writeClientFiles } from "./cloud";
