@@ -281,7 +281,10 @@ export class CustomManager implements ServiceManager {
   }
 
   private async tell(verb: keyof CustomCommands, service: string): Promise<void> {
-    await succeed(this.runner, this.where, this.argv(verb, service), { timeoutMs: operateTimeoutMs });
+    await succeed(this.runner, this.where, this.argv(verb, service), {
+      timeoutMs: operateTimeoutMs,
+      leavesProcesses: true,
+    });
   }
 
   private async ask(verb: "isActive" | "isMasked", service: string): Promise<boolean> {

@@ -13,6 +13,11 @@ export interface CommandResult {
 export interface RunOptions {
   readonly stdin?: string;
   readonly timeoutMs?: number;
+  /**
+   * For a command that may start a daemon, which then holds its pipes for ever: done soon after its own end, whatever
+   * is still to be read. Without it a command ends with its output, so that none is lost.
+   */
+  readonly leavesProcesses?: boolean;
 }
 
 /**
@@ -25,12 +30,14 @@ export interface CommandRunner {
 }
 
 export const defaultTimeoutMs = 60_000;
+/** How long output may still come after the end of a command that leaves processes. */
+const drainMs = 500;
 const maxOutputBytes = 16 * 1024 * 1024;
 
 export class LocalRunner implements CommandRunner {
   async run(
     argv: readonly string[],
-    { stdin = "", timeoutMs = defaultTimeoutMs }: RunOptions = {},
+    { stdin = "", timeoutMs = defaultTimeoutMs, leavesProcesses = false }: RunOptions = {},
   ): Promise<CommandResult> {
     const [program = "", ...args] = argv;
     // A group of its own, so that the deadline ends its children too.
@@ -67,8 +74,7 @@ export class LocalRunner implements CommandRunner {
         });
       };
       child.on("close", finish);
-      // A daemon that it has started may hold the pipes for ever.
-      child.on("exit", (code, signal) => setTimeout(() => finish(code, signal), 500).unref());
+      if (leavesProcesses) child.on("exit", (code, signal) => setTimeout(() => finish(code, signal), drainMs).unref());
     });
   }
 
@@ -99,7 +105,7 @@ export class SshRunner implements CommandRunner {
 
   async run(
     argv: readonly string[],
-    { stdin = "", timeoutMs = defaultTimeoutMs }: RunOptions = {},
+    { stdin = "", timeoutMs = defaultTimeoutMs, leavesProcesses = false }: RunOptions = {},
   ): Promise<CommandResult> {
     const client = await this.open();
     // sshd leaves a program alone when its connection goes: `timeout` (coreutils) ends it over there.
@@ -127,9 +133,7 @@ export class SshRunner implements CommandRunner {
         stream.stderr.on("data", (chunk: Buffer) => {
           if (!stderr.add(chunk)) end(tooMuch(argv, this.where));
         });
-        stream.on("close", (code: number | null | undefined, signal?: string) => {
-          // Without either the connection went, and its own event follows.
-          if (code === undefined && signal === undefined) return;
+        const finish = (code: number | null, signal: string | undefined): void => {
           clearTimeout(timer);
           client.removeListener("close", lost);
           if (code === 124 || code === 137) return reject(tooLong(argv, timeoutMs, this.where));
@@ -138,7 +142,18 @@ export class SshRunner implements CommandRunner {
             stdout: stdout.content(),
             stderr: stderr.content().toString("utf8"),
           });
+        };
+        stream.on("close", (code: number | null | undefined, signal?: string) => {
+          // Without either the connection went, and its own event follows.
+          if (code !== undefined || signal !== undefined) finish(code ?? null, signal);
         });
+        if (leavesProcesses)
+          stream.on("exit", (code: number | null, signal?: string) =>
+            setTimeout(() => {
+              stream.close();
+              finish(code, signal);
+            }, drainMs).unref(),
+          );
         stream.on("error", () => undefined);
         stream.end(stdin);
       });

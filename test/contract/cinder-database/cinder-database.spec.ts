@@ -252,6 +252,25 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
       assert.notEqual(await everything(), before);
     });
 
+    it("promotes a backend without rows, with a rollback of its services row, and repeats", async () => {
+      await all(
+        "UPDATE volumes SET deleted = 1; DELETE FROM `groups`; DELETE FROM consistencygroups; DELETE FROM image_volume_cache_entries",
+      );
+      const before = await everything();
+      const first = await database.promote(change({ expected: none }));
+      const second = await database.promote(change({ expected: none }));
+      assert.deepEqual(second, first);
+      await server.sql(first.rollbackSql.join(";\n"));
+      assert.equal(await everything(), before);
+    });
+
+    it("finds nothing to do also when asked with what is left, which is nothing", async () => {
+      const first = await database.promote(change());
+      const second = await database.promote(change({ expected: none }));
+      assert.deepEqual(second.before, none);
+      assert.deepEqual(second.rollbackSql, first.rollbackSql);
+    });
+
     it("leaves service_uuid where the new service never ran", async () => {
       await all(
         "UPDATE volumes SET service_uuid = NULL WHERE service_uuid = 'uuid-idr'; DELETE FROM services WHERE id = 2",
