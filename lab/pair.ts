@@ -16,10 +16,22 @@ export function pairOfLab(lab: LabDescription): SitePairInput {
       interclusterAddresses: array.interclusterAddresses,
     },
     // A lab's volumes are sparse, and its patience short.
-    stanza: { netapp_lun_space_reservation: "disabled", max_over_subscription_ratio: "20", netapp_snapmirror_quiesce_timeout: "60" },
+    stanza: {
+      netapp_lun_space_reservation: "disabled",
+      max_over_subscription_ratio: "20",
+      netapp_snapmirror_quiesce_timeout: "60",
+    },
   });
   const controller = ({ name, cinderConf, services }: LabController) => {
-    const command = (verb: string): string[] => [lab.serviceManager, "--lab", lab.dir, "--host", name, verb, "{service}"];
+    const command = (verb: string): string[] => [
+      lab.serviceManager,
+      "--lab",
+      lab.dir,
+      "--host",
+      name,
+      verb,
+      "{service}",
+    ];
     return {
       kind: "local" as const,
       name,
@@ -51,7 +63,13 @@ export function pairOfLab(lab: LabDescription): SitePairInput {
       volumeHost: lab.volumeHost,
       controllers: lab.controllers.map(controller),
       database: { host: lab.database.host, port: lab.database.port, user: lab.database.product.user, tls: false },
-      messageQueue: { host: lab.messageQueue.host, port: lab.messageQueue.port, user: lab.messageQueue.user, vhost: lab.messageQueue.vhost, tls: false },
+      messageQueue: {
+        host: lab.messageQueue.host,
+        port: lab.messageQueue.port,
+        user: lab.messageQueue.user,
+        vhost: lab.messageQueue.vhost,
+        tls: false,
+      },
     },
     openstack: {
       authUrl: lab.endpoints.identity,

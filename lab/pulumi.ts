@@ -52,13 +52,17 @@ export class LabPulumi {
         .join(""),
       { mode: 0o600 },
     );
-    await this.create(this.recoveryStack, {
-      program: "disaster-recovery",
-      activeSite: "iprod",
-      promotion: "deferred",
-      journalDir: path.join(this.lab.dir, "reports"),
-      pair: pairOfLab(this.lab),
-    }, secretsOfLab(this.lab));
+    await this.create(
+      this.recoveryStack,
+      {
+        program: "disaster-recovery",
+        activeSite: "iprod",
+        promotion: "deferred",
+        journalDir: path.join(this.lab.dir, "reports"),
+        pair: pairOfLab(this.lab),
+      },
+      secretsOfLab(this.lab),
+    );
     await this.create(
       this.testLabStack,
       {
@@ -97,7 +101,16 @@ export class LabPulumi {
   }
 
   up(stack: string, ...more: string[]): Promise<CommandResult> {
-    return this.run(["up", "--stack", stack, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", ...more]);
+    return this.run([
+      "up",
+      "--stack",
+      stack,
+      "--yes",
+      "--skip-preview",
+      "--non-interactive",
+      "--suppress-outputs",
+      ...more,
+    ]);
   }
 
   async outputs(stack: string): Promise<Record<string, unknown>> {
@@ -122,7 +135,10 @@ export class LabPulumi {
   }
 
   /** Throws with the last lines where the command fails, unless `anyCode`. */
-  run(args: readonly string[], o: { readonly quiet?: boolean; readonly anyCode?: boolean; readonly input?: string } = {}): Promise<CommandResult> {
+  run(
+    args: readonly string[],
+    o: { readonly quiet?: boolean; readonly anyCode?: boolean; readonly input?: string } = {},
+  ): Promise<CommandResult> {
     return new Promise((resolve, reject) => {
       const child = spawn("pulumi", args, {
         cwd: projectRoot,
@@ -150,18 +166,29 @@ export class LabPulumi {
       child.on("error", reject);
       child.on("close", (code) => {
         if (code === 0 || o.anyCode === true) resolve({ code: code ?? -1, stdout });
-        else reject(new Error(`pulumi ${args.slice(0, 2).join(" ")} ended with ${code ?? "a signal"}:\n${[...tail, rest].join("\n")}`));
+        else
+          reject(
+            new Error(
+              `pulumi ${args.slice(0, 2).join(" ")} ended with ${code ?? "a signal"}:\n${[...tail, rest].join("\n")}`,
+            ),
+          );
       });
     });
   }
 
-  private async create(stack: string, config: Readonly<Record<string, unknown>>, secrets: Readonly<Record<string, unknown>>): Promise<void> {
+  private async create(
+    stack: string,
+    config: Readonly<Record<string, unknown>>,
+    secrets: Readonly<Record<string, unknown>>,
+  ): Promise<void> {
     if (existsSync(this.configFile(stack))) return;
     await this.run(["stack", "init", stack, "--non-interactive", "--no-select"], { quiet: true });
     // Plain settings by file, as an operator would edit it; secrets through standard input, so that no process list shows them.
     const file = this.configFile(stack);
     const head = existsSync(file) ? readFileSync(file, "utf8") : "";
-    const settings = Object.entries(config).map(([key, value]) => `  cinder-cheesecake:${key}: ${JSON.stringify(value)}\n`);
+    const settings = Object.entries(config).map(
+      ([key, value]) => `  cinder-cheesecake:${key}: ${JSON.stringify(value)}\n`,
+    );
     writeFileSync(file, `${head}config:\n${settings.join("")}`, { mode: 0o600 });
     for (const [key, value] of Object.entries(secrets))
       await this.run(["config", "set", "--stack", stack, "--secret", `cinder-cheesecake:${key}`], {

@@ -402,8 +402,7 @@ function refusal(findings: readonly Finding[]): DrError {
   return new DrError({
     code: "precondition",
     attempted: "Switch over",
-    seen: `${findings.length} preconditions aren't met:\n${findings.map((finding) => `  ✗ ${finding.message}. ${finding.remedy}`).join("\n")}\n`,
-    state: "Nothing was changed.",
+    seen: `${findings.length} preconditions aren't met:\n${findings.map((finding) => `  ✗ ${finding.message}. ${finding.remedy}`).join("\n")}\nNothing was changed.`,
   });
 }
 

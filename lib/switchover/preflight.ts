@@ -301,7 +301,7 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
     for (const attachment of attachments)
       if (ours.has(attachment.volumeId) && attachment.device !== undefined && attachment.device === server.rootDevice)
         fail(`root:${server.id}`, `${name} boots from volume ${attachment.volumeId} on this backend: a root can't be detached`, "Keep roots on a backend that isn't part of the pair.");
-    const gap = firstGap(names);
+    const gap = firstGap([...new Set([server.rootDevice ?? "/dev/vda", ...names])].sort(compareDevices));
     if (gap !== undefined && attachments.some((a) => ours.has(a.volumeId) && a.device !== undefined && compareDevices(a.device, gap) > 0))
       fail(`device-gap:${server.id}`, `${name} has ${names.map((n) => n.replace("/dev/", "")).join(", ")}, but not ${gap.replace("/dev/", "")}: hypervisors take the lowest free name, so its volumes would come back under other names`, "Attach a placeholder volume to fill the gap.");
     if (server.locked && server.lockedReason !== undefined && mode === "planned") warnings.push(`${name} is locked (${server.lockedReason}); it stays so`);

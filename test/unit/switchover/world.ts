@@ -1,0 +1,613 @@
+import { createHash } from "node:crypto";
+import { DrError } from "../../../lib/errors";
+import * as osloConfig from "../../../lib/oslo-config";
+import type { Intent } from "../../../lib/switchover";
+import type {
+  ArrayPort,
+  CinderVolume,
+  ControllerPort,
+  LeaseRow,
+  Mirror,
+  Ports,
+  PromotionChange,
+  ServerAttachment,
+} from "../../../lib/switchover/ports";
+import { type SitePair, sitePairSchema } from "../../../lib/topology/site-pair";
+
+/**
+ * Both sites and the control plane as data, for the engine's own tests: what the real systems refuse it refuses, and what
+ * NetApp's driver does at its start it does, so that a wrong order shows as overwritten data. Time passes by sleeping.
+ */
+
+type Site = "iprod" | "idr";
+const peer = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
+
+export const pair: SitePair = sitePairSchema.parse({
+  name: "pair",
+  sites: {
+    iprod: { backend: "iprod", svm: "svm-iprod", ontap: { address: "127.0.0.10", username: "admin" } },
+    idr: { backend: "idr", svm: "svm-idr", ontap: { address: "127.0.0.11", username: "admin" } },
+  },
+  flexVols: ["pool1", "pool2"],
+  cinder: {
+    volumeHost: "cinder",
+    controllers: ["c1", "c2"].map((name) => ({
+      kind: "local",
+      name,
+      services: { manager: "systemd", units: [{ role: "volume", unit: "cinder-volume" }] },
+    })),
+    database: { host: "127.0.0.1", user: "dr", tls: false },
+    messageQueue: { host: "127.0.0.1", user: "dr", tls: false },
+  },
+  openstack: {
+    authUrl: "http://127.0.0.1:5000/v3",
+    region: "RegionOne",
+    credential: { kind: "applicationCredential", id: "id" },
+  },
+});
+
+export const intentTo = (activeSite: Site, more: Partial<Intent> = {}): Intent => ({
+  activeSite,
+  promotion: "immediate",
+  hooks: [],
+  requireApproval: false,
+  startIncomplete: false,
+  ...more,
+});
+
+interface WorldMirror {
+  uuid: string;
+  from: Site;
+  flexVol: string;
+  state: string;
+  transfers: { uuid: string; state: string }[];
+}
+
+interface WorldUnit {
+  role: "api" | "scheduler" | "volume";
+  unit: string;
+  startedHere: boolean;
+  active: boolean;
+  masked: boolean;
+}
+
+const conf = `[DEFAULT]
+# the backends
+enabled_backends = loweropenstack1, iprod
+[iprod]
+volume_backend_name = netapp
+replication_device = backend_id:idr
+[idr]
+volume_backend_name = netapp
+replication_device = backend_id:iprod
+[loweropenstack1]
+volume_backend_name = lower
+`;
+
+export class World {
+  nowMs = Date.parse("2026-01-01T00:00:00Z");
+  /** Every mutating call, in its order. */
+  readonly calls: string[] = [];
+  /** Where a rule was broken that must always hold. */
+  readonly violations: string[] = [];
+  readonly flexVolType: Record<Site, Record<string, "rw" | "dp">> = {
+    iprod: { pool1: "rw", pool2: "rw" },
+    idr: { pool1: "dp", pool2: "dp" },
+  };
+  readonly luns: Record<Site, Map<string, { flexVol: string; sizeBytes: number }>> = { iprod: new Map(), idr: new Map() };
+  readonly maps: Record<Site, Map<string, string>> = { iprod: new Map(), idr: new Map() };
+  mirrors: WorldMirror[] = [];
+  readonly reachable: Record<Site, boolean> = { iprod: true, idr: true };
+  readonly volumes = new Map<string, CinderVolume>();
+  readonly servers = new Map<string, { name: string; running: boolean; locked: boolean; attachments: ServerAttachment[] }>();
+  readonly connections = new Map<string, { volumeId: string; serverId: string; site: Site }>();
+  readonly rows: Record<Site, { disabled: boolean; replicationStatus: string; activeBackendId: string | null; exists: boolean }> = {
+    iprod: { disabled: false, replicationStatus: "enabled", activeBackendId: null, exists: true },
+    idr: { disabled: false, replicationStatus: "not-capable", activeBackendId: null, exists: false },
+  };
+  readonly controllers: Record<string, { content: string; units: WorldUnit[] }>;
+  readonly queues = new Map<string, string[]>();
+  lease: (LeaseRow & { expiresMs: number }) | undefined;
+  owner: string | undefined;
+  readonly journals = new Map<string, { pair: string; open: boolean; entries: string[] }>();
+  /** A site that came back with the maps it had: nobody could take them away while it was gone. */
+  unfenced: Site | undefined;
+  private counter = 0;
+  reversal: "swap" | "refused" = "swap";
+
+  constructor(servers = 2, volumesEach = 2) {
+    const units = (active: boolean): WorldUnit[] => [
+      { role: "api", unit: "cinder-api", startedHere: active, active, masked: false },
+      { role: "scheduler", unit: "cinder-scheduler", startedHere: true, active: true, masked: false },
+      { role: "volume", unit: "cinder-volume", startedHere: active, active, masked: false },
+    ];
+    this.controllers = { c1: { content: conf, units: units(true) }, c2: { content: conf, units: units(false) } };
+    for (const flexVol of pair.flexVols)
+      this.mirrors.push({ uuid: `m-${flexVol}`, from: "iprod", flexVol, state: "snapmirrored", transfers: [] });
+    for (let s = 0; s < servers; s++) {
+      const serverId = `server-${s}`;
+      const attachments: ServerAttachment[] = [];
+      for (let v = 0; v < volumesEach; v++) {
+        const id = `${s}${v}`;
+        const flexVol = v % 2 === 0 ? "pool1" : "pool2";
+        for (const site of ["iprod", "idr"] as const) this.luns[site].set(id, { flexVol, sizeBytes: 2 ** 30 });
+        const device = `/dev/vd${String.fromCharCode(98 + v)}`;
+        const attachmentId = `a-${id}`;
+        attachments.push({ serverId, volumeId: id, device, deleteOnTermination: v === 1, attachmentId });
+        this.connections.set(attachmentId, { volumeId: id, serverId, site: "iprod" });
+        this.maps.iprod.set(id, "host");
+        this.volumes.set(id, this.volume(id, flexVol, [{ attachmentId, serverId, device }]));
+      }
+      this.servers.set(serverId, { name: serverId, running: s !== 1, locked: s === 1, attachments });
+    }
+  }
+
+  private volume(id: string, flexVol: string, attachments: CinderVolume["attachments"]): CinderVolume {
+    return {
+      id,
+      name: `v${id}`,
+      host: `cinder@iprod#${flexVol}`,
+      status: attachments.length > 0 ? "in-use" : "available",
+      sizeGiB: 1,
+      projectId: "p",
+      replicationStatus: "enabled",
+      multiattach: false,
+      bootable: false,
+      encrypted: false,
+      attachments,
+    };
+  }
+
+  /** Which side Cinder's driver uses for volumes of a backend. */
+  private servingSite(volume: CinderVolume): Site {
+    const site = volume.host.split("@")[1]?.split("#")[0] as Site;
+    return this.rows[site].replicationStatus === "failed-over" ? peer(site) : site;
+  }
+
+  /** After every change: no two writable sides that are both mapped. */
+  private did(call: string): void {
+    this.calls.push(call);
+    if (this.unfenced !== undefined && this.maps[this.unfenced].size === 0) this.unfenced = undefined;
+    if (this.unfenced !== undefined) return;
+    const writableMapped = (site: Site): boolean =>
+      [...this.maps[site].keys()].some((id) => this.flexVolType[site][this.luns[site].get(id)?.flexVol ?? ""] === "rw");
+    if (writableMapped("iprod") && writableMapped("idr") && this.reachable.iprod && this.reachable.idr)
+      this.violations.push(`after ${call}: both sides are writable and mapped`);
+  }
+
+  private findMirror(uuid: string): WorldMirror {
+    const mirror = this.mirrors.find((candidate) => candidate.uuid === uuid);
+    if (mirror === undefined) throw new DrError({ code: "remote", attempted: uuid, seen: "entry doesn't exist" });
+    return mirror;
+  }
+
+  private setMirror(mirror: WorldMirror, state: string): void {
+    const to = peer(mirror.from);
+    if (state === "snapmirrored" && mirror.state === "broken_off") {
+      // A resync overwrites the destination with the source's data.
+      if (this.activeData() === to) this.violations.push(`resync of ${mirror.flexVol} overwrote the active site ${to}`);
+      this.flexVolType[to][mirror.flexVol] = "dp";
+      this.copyLuns(mirror);
+    }
+    if (state === "broken_off") this.flexVolType[to][mirror.flexVol] = "rw";
+    mirror.state = state;
+  }
+
+  private copyLuns(mirror: WorldMirror): void {
+    const to = peer(mirror.from);
+    for (const [id, lun] of this.luns[to]) if (lun.flexVol === mirror.flexVol) this.luns[to].delete(id);
+    for (const [id, lun] of this.luns[mirror.from]) if (lun.flexVol === mirror.flexVol) this.luns[to].set(id, lun);
+  }
+
+  /** The side that holds what users wrote last: where attached volumes lead. */
+  activeData(): Site | undefined {
+    const sites = new Set([...this.connections.values()].map((connection) => connection.site));
+    return sites.size === 1 ? [...sites][0] : undefined;
+  }
+
+  /** What NetApp's driver does when its service starts: repair replication from its own side. */
+  startVolumeService(controller: string): void {
+    const content = this.controllers[controller]?.content ?? "";
+    const enabled = osloConfig.listItems(osloConfig.get(content, "DEFAULT", "enabled_backends") ?? "");
+    for (const site of ["iprod", "idr"] as const) {
+      if (!enabled.includes(site)) continue;
+      const row = this.rows[site];
+      if (!row.exists) Object.assign(row, { exists: true, replicationStatus: "enabled", disabled: false, activeBackendId: null });
+      if (row.replicationStatus === "failed-over") continue;
+      if (osloConfig.get(content, site, "replication_device") === undefined) continue;
+      for (const mirror of this.mirrors.filter((candidate) => candidate.from === site && candidate.state !== "snapmirrored"))
+        this.setMirror(mirror, "snapmirrored");
+      for (const queue of [...this.queues.keys()].filter((name) => name.includes(`@${site}`)))
+        this.violations.push(`messages in ${queue} ran at the start of ${site}`);
+    }
+  }
+
+  ports(): Ports {
+    const array = (site: Site): ArrayPort => {
+      const up = (): void => {
+        if (!this.reachable[site]) throw new DrError({ code: "unreachable", attempted: `Ask ${site}`, seen: "no answer" });
+      };
+      const view = (mirror: WorldMirror): Mirror => ({
+        uuid: mirror.uuid,
+        source: { svm: `svm-${mirror.from}`, flexVol: mirror.flexVol },
+        destination: { svm: `svm-${peer(mirror.from)}`, flexVol: mirror.flexVol },
+        state: mirror.state,
+        healthy: true,
+        unhealthyReasons: [],
+        lagSeconds: 60,
+        exportedSnapshot: "snap",
+        transfer: { state: "success" },
+      });
+      return {
+        site,
+        getCluster: async () => (up(), { name: site, version: "9.16.1" }),
+        getSvm: async () => (up(), { uuid: site, state: "running" }),
+        getIscsiTarget: async () => (up(), { iqn: `iqn.${site}`, enabled: true, portals: [`${site}:3260`] }),
+        listFlexVols: async () => (
+          up(),
+          pair.flexVols.map((name) => ({ uuid: name, name, type: this.flexVolType[site][name] ?? "rw", state: "online", sizeBytes: 1 }))
+        ),
+        listLuns: async () => (
+          up(),
+          [...this.luns[site]].map(([id, lun]) => ({
+            uuid: `${site}-${id}`,
+            path: `/vol/${lun.flexVol}/volume-${id}`,
+            flexVol: lun.flexVol,
+            name: `volume-${id}`,
+            serial: `${site}${id}`,
+            sizeBytes: lun.sizeBytes,
+          }))
+        ),
+        listLunMaps: async () => (
+          up(),
+          [...this.maps[site]].map(([id, igroup]) => ({
+            lunUuid: id,
+            lunPath: `/vol/x/volume-${id}`,
+            igroupUuid: igroup,
+            igroup,
+            logicalUnitNumber: 1,
+          }))
+        ),
+        deleteLunMap: async (map) => {
+          up();
+          this.maps[site].delete(map.lunUuid);
+          this.did(`unmap ${site} ${map.lunUuid}`);
+        },
+        listSnapshots: async () => (up(), [{ uuid: "s", name: "snap", versionUuid: "s", createTime: new Date(this.nowMs).toISOString() }]),
+        listMirrors: async () => (up(), this.mirrors.filter((mirror) => peer(mirror.from) === site).map(view)),
+        startTransfer: async (uuid) => {
+          up();
+          const mirror = this.findMirror(uuid);
+          if (mirror.state !== "snapmirrored") throw new DrError({ code: "remote", attempted: "Update", seen: `it is ${mirror.state}` });
+          this.copyLuns(mirror);
+          const transfer = { uuid: `t${++this.counter}`, state: "success" };
+          mirror.transfers.push(transfer);
+          this.did(`transfer ${mirror.from} ${mirror.flexVol}`);
+          return transfer.uuid;
+        },
+        getTransfer: async (uuid, transferUuid) => {
+          up();
+          const transfer = this.findMirror(uuid).transfers.find((candidate) => candidate.uuid === transferUuid);
+          return { uuid: transferUuid, state: transfer?.state ?? "failed", bytesTransferred: 1 };
+        },
+        listTransfers: async () => [],
+        abortTransfer: async () => undefined,
+        setMirrorState: async (uuid, state) => {
+          up();
+          const mirror = this.findMirror(uuid);
+          this.setMirror(mirror, state);
+          this.did(`${state} ${mirror.from} ${mirror.flexVol}`);
+        },
+        createMirror: async (o) => {
+          up();
+          const existing = this.mirrors.find((m) => m.flexVol === o.flexVol && peer(m.from) === site);
+          if (existing !== undefined) return existing.uuid;
+          const mirror = { uuid: `m${++this.counter}`, from: peer(site), flexVol: o.flexVol, state: "broken_off", transfers: [] };
+          this.mirrors.push(mirror);
+          this.did(`create mirror ${mirror.from} ${o.flexVol}`);
+          return mirror.uuid;
+        },
+        reverseMirror: async (mirror) => {
+          up();
+          if (this.reversal === "refused") throw new DrError({ code: "remote", attempted: "Reverse", seen: "not supported" });
+          const found = this.findMirror(mirror.uuid);
+          found.from = peer(found.from);
+          this.setMirror(found, "snapmirrored");
+          this.did(`reverse ${found.from} ${found.flexVol}`);
+        },
+        deleteMirror: async (uuid) => {
+          up();
+          this.mirrors = this.mirrors.filter((mirror) => mirror.uuid !== uuid);
+          this.did(`delete mirror ${uuid}`);
+        },
+        releaseMirror: async () => this.did(`release ${site}`),
+        cloneFlexVol: async () => this.did(`clone ${site}`),
+      };
+    };
+    const row = (site: Site) => ({
+      id: 1,
+      uuid: site,
+      host: `cinder@${site}`,
+      binary: "cinder-volume",
+      disabled: this.rows[site].disabled,
+      disabledReason: null,
+      replicationStatus: this.rows[site].replicationStatus,
+      activeBackendId: this.rows[site].activeBackendId,
+      frozen: false,
+      updatedAt: new Date(this.nowMs).toISOString(),
+      clusterName: null,
+    });
+    const rows = () => (["iprod", "idr"] as const).filter((site) => this.rows[site].exists).map(row);
+    const apiUp = (): void => {
+      if (!this.controllers["c1"]?.units.some((unit) => unit.role === "api" && unit.active))
+        throw new DrError({ code: "unreachable", attempted: "Ask Cinder", seen: "connection refused" });
+    };
+    const volumeUp = (): boolean => Object.values(this.controllers).some((c) => c.units.some((unit) => unit.role === "volume" && unit.active));
+    const siteOfHost = (host: string): Site => host.split("@")[1] as Site;
+    const controller = (name: string): ControllerPort => {
+      const state = this.controllers[name];
+      if (state === undefined) throw new Error(name);
+      const unitNamed = (unit: string): WorldUnit => {
+        const found = state.units.find((candidate) => candidate.unit === unit);
+        if (found === undefined) throw new Error(unit);
+        return found;
+      };
+      const digest = (): string => createHash("sha256").update(state.content).digest("hex");
+      return {
+        name,
+        cinderConf: "/etc/cinder/cinder.conf",
+        listUnits: async () => state.units.map((unit) => ({ ...unit })),
+        stopAndMask: async (unit) => {
+          Object.assign(unitNamed(unit), { active: false, masked: true });
+          this.did(`stop ${unit}@${name}`);
+        },
+        unmaskAndStart: async (unit) => {
+          const found = unitNamed(unit);
+          Object.assign(found, { active: true, masked: false });
+          if (found.role === "volume") this.startVolumeService(name);
+          this.did(`start ${unit}@${name}`);
+        },
+        unmask: async (unit) => {
+          unitNamed(unit).masked = false;
+          this.did(`unmask ${unit}@${name}`);
+        },
+        restart: async (unit) => {
+          if (unitNamed(unit).role === "volume") this.startVolumeService(name);
+          this.did(`restart ${unit}@${name}`);
+        },
+        readFile: async () => ({ content: state.content, sha256: digest() }),
+        writeFile: async (_path, content, expected) => {
+          if (digest() !== expected) throw new DrError({ code: "conflict", attempted: "Write cinder.conf", seen: "it changed" });
+          state.content = content;
+          this.did(`edit conf@${name}`);
+          return { content, sha256: digest() };
+        },
+        markLog: async () => "0",
+        readLogSince: async () => "",
+      };
+    };
+    return {
+      arrays: { iprod: array("iprod"), idr: array("idr") },
+      blockStorage: {
+        listServices: async () => (
+          apiUp(),
+          rows().map(({ disabled, disabledReason: _reason, replicationStatus, activeBackendId, updatedAt, ...r }) => ({
+            ...r,
+            enabled: !disabled,
+            up: volumeUp(),
+            replicationStatus,
+            ...(activeBackendId === null ? {} : { activeBackendId }),
+            updatedAt,
+          }))
+        ),
+        listVolumes: async (host) => (apiUp(), [...this.volumes.values()].filter((volume) => volume.host.startsWith(`${host}#`))),
+        listSnapshots: async () => (apiUp(), []),
+        listAttachments: async () => (
+          apiUp(),
+          [...this.connections].map(([id, c]) => ({
+            id,
+            volumeId: c.volumeId,
+            serverId: c.serverId,
+            status: "attached",
+            connection: { type: "iscsi", iqn: `iqn.${c.site}`, portal: `${c.site}:3260`, lun: 1 },
+          }))
+        ),
+        listPools: async () => (
+          apiUp(),
+          rows().filter((r) => !r.disabled).flatMap((r) => pair.flexVols.map((flexVol) => ({ name: `${r.host}#${flexVol}` })))
+        ),
+        disableService: async (host) => {
+          apiUp();
+          this.rows[siteOfHost(host)].disabled = true;
+          this.did(`disable ${host}`);
+        },
+        enableService: async (host) => {
+          apiUp();
+          this.rows[siteOfHost(host)].disabled = false;
+          this.did(`enable ${host}`);
+        },
+        failoverHost: async (host, backendId) => {
+          apiUp();
+          const from = siteOfHost(host);
+          const target = this.rows[from];
+          if (target.replicationStatus !== "enabled" || !volumeUp())
+            throw new DrError({ code: "remote", attempted: "failover-host", seen: `refused: ${target.replicationStatus}` });
+          for (const mirror of this.mirrors.filter((m) => m.from === from)) this.setMirror(mirror, "broken_off");
+          Object.assign(target, { replicationStatus: "failed-over", activeBackendId: backendId, disabled: true });
+          for (const [id, volume] of this.volumes)
+            if (volume.host.startsWith(`${host}#`)) this.volumes.set(id, { ...volume, replicationStatus: "failed-over" });
+          this.did(`failover-host ${host} ${backendId}`);
+        },
+        rollDetaching: async () => undefined,
+      },
+      compute: {
+        listServers: async () => [...this.servers.keys()].map((id) => this.server(id)),
+        getServer: async (id) => this.server(id),
+        listServerAttachments: async (id) => this.servers.get(id)?.attachments ?? [],
+        listComputeServices: async () => [{ host: "compute", up: true, enabled: true }],
+        lock: async (id) => this.change(id, "lock", (server) => (server.locked = true)),
+        unlock: async (id) => this.change(id, "unlock", (server) => (server.locked = false)),
+        stop: async (id) => this.change(id, "stop", (server) => (server.running = false)),
+        start: async (id) => this.change(id, "start", (server) => (server.running = true)),
+        detachVolume: async (id, volumeId) =>
+          this.change(id, `detach ${volumeId}`, (server) => {
+            const gone = server.attachments.find((attachment) => attachment.volumeId === volumeId);
+            if (gone === undefined) return;
+            const connection = this.connections.get(gone.attachmentId ?? "");
+            const volume = this.volumes.get(volumeId);
+            server.attachments = server.attachments.filter((attachment) => attachment !== gone);
+            this.connections.delete(gone.attachmentId ?? "");
+            // The driver unmaps at the side that it uses now; maps of the other side stay.
+            if (volume !== undefined && connection !== undefined) this.maps[this.servingSite(volume)].delete(volumeId);
+            if (volume !== undefined) this.volumes.set(volumeId, { ...volume, status: "available", attachments: [] });
+          }),
+        attachVolume: async ({ serverId, volumeId, tag, deleteOnTermination }) => {
+          let taken = "";
+          const volume = this.volumes.get(volumeId);
+          if (volume === undefined) throw new Error(volumeId);
+          if (volume.status !== "available")
+            throw new DrError({ code: "remote", attempted: `Attach ${volumeId}`, seen: `it is ${volume.status}` });
+          this.change(serverId, `attach ${volumeId}`, (server) => {
+            const site = this.servingSite(volume);
+            const names = new Set(server.attachments.map((attachment) => attachment.device));
+            for (let letter = 98; taken === ""; letter++) {
+              const name = `/dev/vd${String.fromCharCode(letter)}`;
+              if (!names.has(name)) taken = name;
+            }
+            const attachmentId = `a${++this.counter}`;
+            server.attachments = [
+              ...server.attachments,
+              { serverId, volumeId, device: taken, deleteOnTermination, attachmentId, ...(tag === undefined ? {} : { tag }) },
+            ];
+            this.connections.set(attachmentId, { volumeId, serverId, site });
+            this.maps[site].set(volumeId, "host");
+            this.volumes.set(volumeId, { ...volume, status: "in-use", attachments: [{ attachmentId, serverId, device: taken }] });
+          });
+          return taken;
+        },
+      },
+      database: {
+        describe: async () => ({ version: "10.11", schemaHead: "head", wsrepOn: false, readOnly: false, missingRights: [] }),
+        listServiceRows: async () => rows(),
+        countHostRows: async (host) => ({ volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)).length }),
+        listVolumesInFlight: async () => [],
+        dump: async () => ({ bytes: 1, sha256: "x", tables: 1 }),
+        promote: async (change) => this.promote(change),
+        markFailedOver: async () => undefined,
+      },
+      coordination: {
+        prepare: async () => undefined,
+        findLease: async () => this.lease && { ...this.lease, expired: this.lease.expiresMs < this.nowMs },
+        acquireLease: async (name, holder, token, ttlSeconds) => {
+          if (this.lease !== undefined && this.lease.expiresMs >= this.nowMs && this.lease.token !== token) return undefined;
+          const expiresMs = this.nowMs + ttlSeconds * 1000;
+          this.lease = { ...holder, pair: name, token, acquiredAt: "", expiresAt: "", expired: false, expiresMs };
+          return this.lease;
+        },
+        renewLease: async (_name, token, ttlSeconds) => {
+          if (this.lease?.token !== token) return false;
+          this.lease.expiresMs = this.nowMs + ttlSeconds * 1000;
+          return true;
+        },
+        releaseLease: async (_name, token) => {
+          if (this.lease?.token === token) this.lease = undefined;
+        },
+        claimOwnership: async (_name, stack) => ({ stack: (this.owner ??= stack) }),
+        appendJournal: async (id, seq, name, entry) => {
+          const journal = this.journals.get(id) ?? { pair: name, open: true, entries: [] };
+          this.journals.set(id, journal);
+          if (seq !== journal.entries.length) throw new Error(`journal ${id}: entry ${seq} after ${journal.entries.length}`);
+          journal.entries.push(entry);
+        },
+        readJournal: async (id) => this.journals.get(id)?.entries ?? [],
+        listSwitchovers: async () =>
+          [...this.journals].map(([switchoverId, journal]) => ({ switchoverId, startedAt: "", open: journal.open })).reverse(),
+        closeSwitchover: async (id) => {
+          const journal = this.journals.get(id);
+          if (journal !== undefined) journal.open = false;
+        },
+      },
+      controllers: Object.keys(this.controllers).map(controller),
+      messageQueue: {
+        listBackendQueues: async (host) =>
+          [...this.queues].filter(([name]) => name.includes(host)).map(([name, messages]) => ({ name, messages: messages.length, consumers: volumeUp() ? 1 : 0 })),
+        drainQueue: async (name) => {
+          const messages = this.queues.get(name) ?? [];
+          this.queues.delete(name);
+          this.did(`drain ${name}`);
+          return messages.map((method) => ({ method, summary: method }));
+        },
+      },
+      config: osloConfig,
+      hooks: { run: async (hook) => this.did(`hook ${hook.name}`) },
+      clock: {
+        now: () => new Date(this.nowMs),
+        sleep: async (ms, signal) => {
+          // A renewal loop must not let time pass by itself: it waits for the work's own sleeps.
+          if (ms >= 8_000) return new Promise((_resolve, reject) => signal?.addEventListener("abort", () => reject(new Error("closed"))));
+          this.nowMs += ms;
+          await Promise.resolve();
+        },
+      },
+    };
+  }
+
+  private promote(change: PromotionChange) {
+    const before = { volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${change.fromHost}#`)).length };
+    if (change.expected["volumes"] !== before.volumes) throw new DrError({ code: "conflict", attempted: "Promote", seen: "row counts" });
+    const from = change.fromHost.split("@")[1] as Site;
+    const fence = this.rows[from];
+    if (change.writeFence) Object.assign(fence, { replicationStatus: "failed-over", activeBackendId: change.toBackendId, disabled: true });
+    if (fence.replicationStatus !== "failed-over" || fence.activeBackendId !== change.toBackendId || !fence.disabled)
+      throw new DrError({ code: "invariant", attempted: "Promote", seen: "no fence" });
+    for (const [id, volume] of this.volumes)
+      if (volume.host.startsWith(`${change.fromHost}#`))
+        this.volumes.set(id, { ...volume, host: volume.host.replace(change.fromHost, change.toHost), replicationStatus: "enabled" });
+    const to = this.rows[peer(from)];
+    if (to.exists) Object.assign(to, { replicationStatus: "enabled", activeBackendId: null, disabled: false });
+    this.did("promote");
+    return { before, after: { volumes: 0 }, beforeImage: {}, rollbackSql: [] };
+  }
+
+  private server(id: string) {
+    const server = this.servers.get(id);
+    if (server === undefined) throw new Error(id);
+    return {
+      id,
+      name: server.name,
+      status: server.running ? "ACTIVE" : "SHUTOFF",
+      host: "compute",
+      hostStatus: "UP",
+      locked: server.locked,
+      projectId: "p",
+      rootDevice: "/dev/vda",
+    };
+  }
+
+  private change(id: string, what: string, how: (server: NonNullable<ReturnType<World["servers"]["get"]>>) => void): void {
+    const server = this.servers.get(id);
+    if (server === undefined) throw new Error(id);
+    how(server);
+    this.did(`${id} ${what}`);
+  }
+
+  /** What must be the same however a switchover came to its end. */
+  endState(): unknown {
+    return {
+      rows: this.rows,
+      conf: Object.fromEntries(Object.entries(this.controllers).map(([name, c]) => [name, c.content])),
+      units: Object.fromEntries(Object.entries(this.controllers).map(([name, c]) => [name, c.units])),
+      volumes: [...this.volumes.values()].map((v) => [v.id, v.host, v.status, v.replicationStatus]),
+      servers: [...this.servers].map(([id, s]) => [
+        id,
+        s.running,
+        s.locked,
+        s.attachments.map((a) => [a.volumeId, a.device, a.deleteOnTermination, this.connections.get(a.attachmentId ?? "")?.site]),
+      ]),
+      mirrors: this.mirrors.map((m) => [m.from, m.flexVol, m.state]).sort(),
+      types: this.flexVolType,
+      maps: Object.fromEntries(Object.entries(this.maps).map(([site, maps]) => [site, [...maps.keys()].sort()])),
+      open: [...this.journals.values()].filter((journal) => journal.open).length,
+    };
+  }
+}
