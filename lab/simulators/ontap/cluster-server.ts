@@ -12,6 +12,9 @@ import type { Recorder } from "./recorder";
 import type { Cluster } from "./state";
 import type { World } from "./world";
 
+/** Bytes, as a text would get a charset into its content type. */
+const jsonBytes = (body: unknown): Buffer => Buffer.from(JSON.stringify(body, null, 2));
+
 const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
 
 export class ClusterServer {
@@ -178,17 +181,17 @@ export class ClusterServer {
       return await reply
         .status(answer.status)
         .headers(answer.headers ?? {})
-        .send(JSON.stringify(answer.body, null, 2));
+        .send(jsonBytes(answer.body));
     } catch (cause) {
       const error = asOntapError(cause);
-      if (error.unknown || error.status === 500) this.recorder.addUnknown(entry, error.message);
+      if (error.unknown) this.recorder.addUnknown(entry, error.message);
       if (lost) {
         request.raw.socket.destroy();
         return reply.hijack();
       }
       entry.status = error.status;
       if (error.status === 401) void reply.header("www-authenticate", 'Basic realm="ONTAP"');
-      return reply.status(error.status).send(JSON.stringify(error.body(), null, 2));
+      return reply.status(error.status).send(jsonBytes(error.body()));
     }
   }
 }

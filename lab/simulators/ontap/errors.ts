@@ -48,6 +48,7 @@ export const svmNotFound = (name: string): OntapError => refused(2621462, `SVM "
 export const volumeNotFound = (path: string): OntapError =>
   refused(917927, `The specified volume "${path}" was not found.`);
 
+/** Anything that isn't an OntapError is a bug of the simulator: 500, and listed as unknown. */
 export const asOntapError = (cause: unknown): OntapError =>
   cause instanceof OntapError
     ? cause
@@ -55,4 +56,6 @@ export const asOntapError = (cause: unknown): OntapError =>
         500,
         "262145",
         `Simulator fault: ${cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)}`,
+        undefined,
+        true,
       );

@@ -33,7 +33,7 @@ def volume(size, pool, backend):
     identity = str(uuid.uuid4())
     return Fields(id=identity, name='volume-' + identity, size=size, host='lab@%s#%s' % (backend, pool), volume_type_id=None,
                   volume_type=None, project_id='p', display_name='x', name_id=identity, provider_location=None, provider_auth=None, qos_specs=None,
-                  replication_status='enabled', group=None, group_id=None, metadata={}, host_name='lab')
+                  replication_status='enabled', group=None, group_id=None, metadata={}, host_name='lab', multiattach=False, volume_attachment=[])
 
 
 def driver(backend, active):

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-return, @typescript-eslint/no-unsafe-call -- wire answers are looked at as they come */
 import { strict as assert } from "node:assert";
 import {
   createLun,
@@ -29,8 +30,9 @@ describe("simulated SnapMirror", () => {
     await write(lunFile(pair, "prod", "/vol/vol1/lun1"), 4096, "first");
   });
   afterEach(async () => {
-    assert.deepEqual(pair.simulator.unknown(), []);
+    const unknown = pair.simulator.unknown();
     await pair.close();
+    assert.deepEqual(unknown, []);
   });
 
   it("initialises a dp volume with the source's bytes, under uuid and serial of its own", async () => {

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-return -- wire answers are looked at as they come */
 /** A pair of simulated clusters for one test file, and a bare HTTP client (none of the product's code). */
 import { mkdtempSync, promises as fs, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -153,7 +153,7 @@ const licences: Resource<{ name: string }> = {
 /** Counter tables that NetApp's Cinder driver reads for its performance figures. Real ones have many more counters. */
 const counterTables: Record<string, { counters: Record<string, string>; perNode: (node: string) => string[] }> = {
   "system:constituent": {
-    counters: { average_processor_busy_percent: "elapsed_time", cpu_busy: "elapsed_time" },
+    counters: { average_processor_busy_percent: "elapsed_time", cpu_busy: "elapsed_time", elapsed_time: "" },
     perNode: (node) => [`${node}:constituent`],
   },
   wafl: { counters: { total_cp_msecs: "", cp_phase_times: "total_cp_msecs" }, perNode: (node) => [`${node}:wafl`] },
@@ -214,7 +214,9 @@ const counterRows: Resource<{ table: string; id: string }> = {
   },
   render: ({ table, id }, { query }) => {
     const wanted = query.all.get("counters.name")?.split("|");
-    const uptime = Math.floor(process.uptime() * 1e6) + 1;
+    // Counters only ever grow, and are never 0: the driver takes 0 for "no value". A node that is 5 % busy.
+    const elapsed = 1_000_000 + Math.floor(process.uptime() * 1e6);
+    const busy = Math.floor(elapsed / 20);
     const node = id.split(":")[0] ?? "";
     return {
       id,
@@ -224,9 +226,8 @@ const counterRows: Resource<{ table: string; id: string }> = {
         .filter((name) => !wanted || wanted.includes(name))
         .map((name) => {
           const labels = labelled[name];
-          return labels
-            ? { name, labels, values: labels.map(() => 0) }
-            : { name, value: name === "elapsed_time" || name === "total_cp_msecs" ? uptime : 0 };
+          if (labels) return { name, labels, values: labels.map(() => Math.floor(busy / labels.length)) };
+          return { name, value: name === "elapsed_time" || name === "total_cp_msecs" ? elapsed : busy };
         }),
     };
   },

@@ -311,13 +311,14 @@ const svmPeerRoutes: Route[] = [
       const uuid = randomUUID();
       const alias = textAt(body, "name") ?? peerName;
       const local = cluster.svms.get(svmUuid);
-      if (
-        [...cluster.svmPeers.values()].some(
+      const refuseTwice = (): void => {
+        const there = [...cluster.svmPeers.values()].some(
           (p) => p.svmUuid === svmUuid && p.peerSvmName === peerName && p.peerClusterName === clusterName,
-        )
-      ) {
-        throw conflict(1, `duplicate entry: SVM "${local?.name ?? ""}" and SVM "${peerName}" are peers already`);
-      }
+        );
+        if (there)
+          throw conflict(1, `duplicate entry: SVM "${local?.name ?? ""}" and SVM "${peerName}" are peers already`);
+      };
+      refuseTwice();
       if (
         svmByName(cluster, alias) ||
         [...cluster.svmPeers.values()].some((p) => p.name === alias && p.peerSvmName !== peerName)
@@ -325,6 +326,7 @@ const svmPeerRoutes: Route[] = [
         throw refused(9896086, `Peer SVM name "${alias}" conflicts with a name on this cluster; give a local name.`);
       }
       const work = (): Promise<void> => {
+        refuseTwice(); // another job may have been faster
         if (!clustersPeered(world, cluster, other))
           throw refused(6621034, `Cluster "${clusterName}" could not be contacted.`);
         const peerSvm = svmByName(other, peerName);

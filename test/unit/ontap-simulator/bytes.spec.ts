@@ -1,0 +1,104 @@
+import { strict as assert } from "node:assert";
+import { promises as fs, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
+import * as bytes from "../../../lab/simulators/ontap/bytes";
+import { due } from "../../../lab/simulators/ontap/schedule";
+
+const mb = 1 << 20;
+
+describe("the simulator's bytes", () => {
+  let dir: string;
+  const file = (name: string): string => path.join(dir, name);
+  const write = async (name: string, offset: number, text: string): Promise<void> => {
+    const handle = await fs.open(file(name), "r+");
+    await handle.write(text, offset);
+    await handle.close();
+  };
+  beforeEach(() => {
+    dir = mkdtempSync(path.join(tmpdir(), "simulator-bytes-"));
+  });
+  afterEach(() => fs.rm(dir, { recursive: true }));
+
+  it("merges ranges to whole blocks inside the file", () => {
+    assert.deepEqual(
+      bytes.mergeRanges(
+        [
+          { offset: 5000, length: 10 },
+          { offset: 0, length: 1 },
+          { offset: 4096, length: 1 },
+          { offset: 20000, length: 9000 },
+        ],
+        21000,
+      ),
+      [
+        { offset: 0, length: 8192 },
+        { offset: 16384, length: 21000 - 16384 },
+      ],
+    );
+  });
+
+  for (const sizeMb of [2, 64]) {
+    it(`finds exactly the blocks that differ in a sparse file of ${sizeMb} MB, and applying them makes both equal in place`, async () => {
+      await bytes.createSparse(file("a"), sizeMb * mb);
+      await write("a", 100, "kept");
+      await write("a", mb, "overwritten");
+      await bytes.copyInto([file("a")], file("b"));
+      await write("b", mb, "OVERWRITTEN");
+      await write("b", mb + 4096, "\0\0\0\0");
+      await write("b", sizeMb * mb - 3, "end");
+      const ranges = await bytes.difference(file("a"), file("b"));
+      assert.deepEqual(ranges, [
+        { offset: mb, length: 4096 },
+        { offset: sizeMb * mb - 4096, length: 4096 },
+      ]);
+      const { ino } = await fs.stat(file("a"));
+      await bytes.applyRanges(file("b"), file("a"), ranges);
+      assert.deepEqual(await bytes.difference(file("a"), file("b")), []);
+      assert.equal((await fs.stat(file("a"))).ino, ino);
+      assert.ok((await fs.readFile(file("a"))).equals(await fs.readFile(file("b"))));
+    });
+  }
+
+  it("keeps copies sparse", async () => {
+    await bytes.createSparse(file("a"), 512 * mb);
+    await write("a", 300 * mb, "x");
+    await bytes.copyInto([file("a")], file("b"));
+    assert.ok((await fs.stat(file("b"))).blocks * 512 < mb);
+  });
+
+  it("follows a file that shrank or grew", async () => {
+    await bytes.createSparse(file("a"), 2 * mb);
+    await write("a", mb + 10, "gone when cut");
+    await bytes.copyInto([file("a")], file("b"));
+    await bytes.resize(file("b"), mb);
+    await bytes.resize(file("b"), 3 * mb);
+    const ranges = await bytes.difference(file("a"), file("b"));
+    assert.equal(bytes.bytesOf(ranges), 4096);
+    await bytes.applyRanges(file("b"), file("a"), ranges);
+    assert.ok((await fs.readFile(file("a"))).equals(await fs.readFile(file("b"))));
+  });
+
+  it("doesn't trust a time of modification that is as young as the copy", async () => {
+    await bytes.createSparse(file("a"), mb);
+    await bytes.copyInto([file("a")], file("b"));
+    const { mtimeMs } = await fs.stat(file("b"));
+    assert.equal(await bytes.seemsUnchanged(file("b"), mtimeMs, file("a")), false);
+    assert.equal(await bytes.seemsUnchanged(file("b"), mtimeMs + 1000, file("a")), true);
+  });
+});
+
+describe("the simulator's schedules", () => {
+  const time = (text: string): number => Date.parse(`2026-03-04T${text}Z`); // a Wednesday
+  it("fall due once their minute has come", () => {
+    assert.equal(due({ minutes: [5] }, time("10:04:30"), time("10:04:59")), false);
+    assert.equal(due({ minutes: [5] }, time("10:04:59"), time("10:05:00")), true);
+    assert.equal(due({ minutes: [5] }, time("10:05:00"), time("10:05:30")), false);
+    assert.equal(due({ minutes: [0], hours: [8] }, time("00:00:00"), time("23:00:00")), true);
+    assert.equal(due({ minutes: [0], weekdays: [0] }, time("00:00:00"), time("23:00:00")), false);
+    assert.equal(
+      due({ minutes: [0], weekdays: [3], months: [3], days: [4] }, time("00:00:00"), time("23:00:00")),
+      true,
+    );
+  });
+});
