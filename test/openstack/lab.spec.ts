@@ -13,7 +13,7 @@ import { processesOfLab } from "../../lab/openstack/service-manager";
 import { reserveSlot, releaseSlots, slotsOf } from "../../lab/openstack/slots";
 import { missingForLab } from "../../lab/openstack/up";
 import { skipBecause } from "../support/skip";
-import { enableSite, ontapClient, peerSites } from "./site-pair";
+import { enableSite, ontapClient, peerSites, setSvmState } from "./site-pair";
 
 const run = promisify(execFile);
 const UP_TIMEOUT_MS = 600_000;
@@ -279,74 +279,106 @@ describe("a lab with a real OpenStack", function () {
     }
   });
 
-  it("serves volumes of NetApp's driver, and after its failover from the other cluster", async () => {
-    await peerSites(lab);
-    enableSite(lab, "iprod");
-    await service("controller-1", "restart", "cinder-volume");
-    interface Row {
-      binary: string;
-      host: string;
-      state: string;
-      replication_status?: string;
-    }
-    const row = async () =>
-      (await cloud.request<{ services: Row[] }>("GET", "blockStorage", "/os-services")).services.find(
-        ({ host }) => host === `${lab.volumeHost}@iprod`,
-      );
-    await until("the backend is up", row, (seen) => seen?.state === "up");
-    await cloud.createType("netapp_iscsi", "netapp_iscsi");
-    const server = await cloud.createServer("on-iscsi");
-    const volume = await cloud.createVolume("data", "netapp_iscsi");
-    await cloud.attach(server, volume, "/dev/vdb");
+  describe("with NetApp's driver", () => {
+    const pools = ["pool1", "pool2"];
+    let server: string;
+    let volume: string;
 
-    const prod = ontapClient(lab, "iprod");
-    const dr = ontapClient(lab, "idr");
-    try {
-      const pools = ["pool1", "pool2"];
-      const maps = async (site: typeof prod) =>
-        (await site.listLunMaps(pools)).map(({ lunPath }) => lunPath.split("/").at(-1));
-      assert.deepEqual(await maps(prod), [`volume-${volume}`]);
-      assert.deepEqual(await maps(dr), []);
-
-      // The route of Cinder 29; /os-services/failover isn't served.
-      await cloud.request("PUT", "blockStorage", "/os-services/failover_host", {
-        host: `${lab.volumeHost}@iprod`,
-        backend_id: "idr",
-      });
-      const statuses = () =>
-        query(
+    const backendRow = async () =>
+      (
+        await query(
           lab,
           "services",
-          `SELECT replication_status AS s FROM cinder.services WHERE host = '${lab.volumeHost}@iprod'`,
+          `SELECT * FROM cinder.services WHERE host = '${lab.volumeHost}@iprod' AND deleted = 0`,
+        )
+      )[0];
+    const mapsOf = async (site: "iprod" | "idr") => {
+      const client = ontapClient(lab, site);
+      try {
+        return (await client.listLunMaps(pools)).map(({ lunPath }) => lunPath.split("/").at(-1));
+      } finally {
+        await client.close();
+      }
+    };
+    const act = (action: "os-start" | "os-stop") =>
+      cloud.request("POST", "compute", `/servers/${server}/action`, { [action]: null });
+    const settled = (status: string) =>
+      until(
+        `the server is ${status}`,
+        () => cloud.server(server),
+        (seen) => seen.status === status && seen["OS-EXT-STS:task_state"] === null,
+      );
+
+    before(async () => {
+      await peerSites(lab);
+      enableSite(lab, "iprod");
+      await service("controller-1", "restart", "cinder-volume");
+      await until("the backend has registered", backendRow, (row) => row?.["replication_status"] === "enabled");
+      await cloud.createType("netapp_iscsi", "netapp_iscsi");
+      server = await cloud.createServer("on-iscsi");
+      volume = await cloud.createVolume("data", "netapp_iscsi");
+      assert.equal(await cloud.attach(server, volume, "/dev/vdb"), "/dev/vdb");
+    });
+
+    it("maps what is attached at the active site", async () => {
+      assert.deepEqual(await mapsOf("iprod"), [`volume-${volume}`]);
+      assert.deepEqual(await mapsOf("idr"), []);
+    });
+
+    it("has hosts whose dead paths show: a start fails, and a detach when flushing gives up", async () => {
+      await act("os-stop");
+      await settled("SHUTOFF");
+      await setSvmState(lab, "iprod", "stopped");
+      try {
+        await act("os-start");
+        await settled("SHUTOFF"); // Nova takes a failed start back
+        const flags = lab.computes.map(({ failDeadPathDetachFile }) => failDeadPathDetachFile);
+        for (const flag of flags) fs.writeFileSync(flag, "");
+        await cloud.request("DELETE", "compute", `/servers/${server}/os-volume_attachments/${volume}`);
+        await until(
+          "the volume stays attached",
+          () => cloud.volume(volume),
+          ({ status }) => status === "in-use",
         );
-      await until("the backend has failed over", statuses, ([seen]) => seen?.["s"] === "failed-over");
+        for (const flag of flags) fs.rmSync(flag);
+      } finally {
+        await setSvmState(lab, "iprod", "running");
+      }
+      await act("os-start");
+      await settled("ACTIVE");
+    });
+
+    it("fails over, after which a new attachment leads to the other cluster", async () => {
+      // The route of Cinder 29; /os-services/failover isn't served.
+      const host = `${lab.volumeHost}@iprod`;
+      await cloud.request("PUT", "blockStorage", "/os-services/failover_host", { host, backend_id: "idr" });
+      await until("the backend has failed over", backendRow, (row) => row?.["replication_status"] === "failed-over");
       await cloud.detach(server, volume);
-      await cloud.attach(server, volume, "/dev/vdb");
-      assert.deepEqual(await maps(dr), [`volume-${volume}`]);
-    } finally {
-      await Promise.all([prod.close(), dr.close()]);
-    }
-    const [mapping] = await query(
-      lab,
-      "services",
-      `SELECT connection_info FROM nova.block_device_mapping WHERE deleted = 0 AND volume_id = '${volume}'`,
-    );
-    const { data } = JSON.parse(String(mapping?.["connection_info"])) as { data: { target_portals: string[] } };
-    assert.deepEqual(
-      data.target_portals,
-      lab.arrays.idr.iscsiAddresses.map((address) => `${address}:3260`),
-    );
-    const last = hypervisorLog(lab)
-      .filter((line) => line.volume === volume)
-      .at(-1);
-    assert.deepEqual([last?.operation, last?.portal, last?.device], ["attach", data.target_portals[0], "/dev/vdb"]);
+      assert.equal(await cloud.attach(server, volume, "/dev/vdb"), "/dev/vdb");
+      assert.deepEqual(await mapsOf("idr"), [`volume-${volume}`]);
+      const [mapping] = await query(
+        lab,
+        "services",
+        `SELECT connection_info FROM nova.block_device_mapping WHERE deleted = 0 AND volume_id = '${volume}'`,
+      );
+      const { data } = JSON.parse(String(mapping?.["connection_info"])) as { data: { target_portals: string[] } };
+      const portals = lab.arrays.idr.iscsiAddresses.map((address) => `${address}:3260`);
+      assert.deepEqual(data.target_portals, portals);
+      const last = hypervisorLog(lab)
+        .filter((line) => line.volume === volume)
+        .at(-1);
+      assert.deepEqual([last?.operation, last?.portal, last?.device], ["attach", portals[0], "/dev/vdb"]);
+    });
   });
 
-  it("leaves nothing when it's ended", async () => {
-    await labDown(dir);
-    assert.deepEqual(processesOfLab(dir), []);
-    assert.equal(fs.existsSync(dir), false);
-    assert.deepEqual(slotsOf(dir), []);
-    await labDown(dir); // a repeat finds nothing to do
+  // A suite, as mocha runs those after the tests beside them.
+  describe("at its end", () => {
+    it("leaves nothing", async () => {
+      await labDown(dir);
+      assert.deepEqual(processesOfLab(dir), []);
+      assert.equal(fs.existsSync(dir), false);
+      assert.deepEqual(slotsOf(dir), []);
+      await labDown(dir); // a repeat finds nothing to do
+    });
   });
 });

@@ -2,22 +2,32 @@
 import * as fs from "node:fs";
 import type { LabArray, LabDescription } from "../../lab/lab";
 import { readSecret } from "../../lab/lab";
+import { OntapApi } from "../../lib/ontap/api";
 import { OntapClient } from "../../lib/ontap/client";
 
 type Site = "iprod" | "idr";
 const peerOf = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
 
+const access = (lab: LabDescription, site: Site) => {
+  const { address, port, username, passwordFile } = lab.arrays[site];
+  return { address, port, username, password: readSecret(passwordFile), caFile: lab.caFile };
+};
+
 export function ontapClient(lab: LabDescription, site: Site): OntapClient {
-  const { address, port, username, passwordFile, svm } = lab.arrays[site];
-  return new OntapClient({
-    site,
-    svm,
-    address,
-    port,
-    username,
-    password: readSecret(passwordFile),
-    caFile: lab.caFile,
-  });
+  return new OntapClient({ site, svm: lab.arrays[site].svm, ...access(lab, site) });
+}
+
+/** Stops or starts the site's SVM: the way in which the procedure plays the loss of a site. */
+export async function setSvmState(lab: LabDescription, site: Site, state: "running" | "stopped"): Promise<void> {
+  const client = ontapClient(lab, site);
+  const api = new OntapApi(access(lab, site));
+  try {
+    const { uuid } = await client.getSvm();
+    const path = `/api/svm/svms/${uuid}`;
+    await api.change({ method: "PATCH", path, body: { state }, attempted: `Make the SVM of ${site} ${state}` });
+  } finally {
+    await Promise.all([client.close(), api.close()]);
+  }
 }
 
 /** Peers the clusters and the two SVMs. */
