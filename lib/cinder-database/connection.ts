@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { type Socket, connect as connectSocket, isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import mysql from "mysql2/promise";
 import pLimit from "p-limit";
@@ -132,6 +133,7 @@ export class Database implements AsyncDisposable {
     const { host, port, user, password, tls, caFile } = this.options;
     const connection = await mysql.createConnection({
       ...(host.startsWith("/") ? { socketPath: host } : { host, port }),
+      ...(tls && isIP(host) !== 0 ? { stream: () => socketTo(host, port) } : {}),
       user,
       password,
       connectTimeout: connectTimeoutMs,
@@ -176,6 +178,17 @@ export class Database implements AsyncDisposable {
     const { code, fatal } = error as { code?: string; fatal?: boolean };
     const errno = errnoOf(error);
     const context = { method: "SQL", url: this.url, vendorCode: errno > 0 ? String(errno) : code };
+    if (code === "HANDSHAKE_SSL_ERROR" || code === "HANDSHAKE_NO_SSL_SUPPORT")
+      return new DrError({
+        code: "config",
+        attempted,
+        seen: `the database at ${this.url} can't be trusted: ${messageOf(error)}`,
+        state: "No password was sent",
+        remedy:
+          "Set database.caFile to the CA of the server's certificate, and database.host to a name or address that the certificate holds",
+        context,
+        cause: error,
+      });
     // 1040 too many connections, 1047 Galera node not ready, 1053 and 1927 shutting down, 1317 and 1969 statement killed
     const away = [1040, 1047, 1053, 1927].includes(errno);
     if (away || errno <= 0 || fatal === true) {
@@ -205,6 +218,14 @@ export class Database implements AsyncDisposable {
       cause: error,
     });
   }
+}
+
+/**
+ * mysql2 3.24 gives Node no name to compare the certificate with where the host is an address, and Node then compares it
+ * with "localhost". It takes the socket's own name before that; were it to forget it, the comparison would fail.
+ */
+function socketTo(host: string, port: number): Socket {
+  return Object.assign(connectSocket({ host, port, keepAlive: true, noDelay: true }), { _host: host });
 }
 
 function sessionOf(connection: mysql.Connection): Session {
