@@ -7,6 +7,11 @@ export class Clock {
     return Date.now() + this.offsetMs;
   }
 
+  /** how far it is ahead of the machine's clock, ms */
+  offset(): number {
+    return this.offsetMs;
+  }
+
   /** Moves time forward; schedules that fell due meanwhile run once. */
   advance(seconds: number): void {
     this.offsetMs += seconds * 1000;

@@ -1,6 +1,9 @@
 /** Configuration of the two clusters. */
 export interface SimulatorConfig {
-  /** LUN files and snapshots live in <stateDir>/<cluster>/<volume uuid>/…; emptied at every start. */
+  /**
+   * LUN files and snapshots live in <stateDir>/<cluster>/<volume uuid>/…, everything else in <stateDir>/state.json. A start with the same
+   * configuration goes on from there; remove the folder to start anew.
+   */
   stateDir: string;
   /** Server certificate (PEM files) covering both clusters' addresses. */
   tls: { certFile: string; keyFile: string };

@@ -5,6 +5,7 @@ import { ClusterServer } from "./cluster-server";
 import type { SimulatorConfig } from "./config";
 import { startControl } from "./control";
 import { Faults, type FaultRule } from "./faults";
+import { keepSaved, load, restore } from "./persistence";
 import { Recorder, type RecordedRequest } from "./recorder";
 import { clusterRoutes } from "./routes/cluster";
 import { allLuns, lunRoutes } from "./routes/luns";
@@ -73,10 +74,7 @@ async function freshFolder(dir: string): Promise<void> {
   }
   await fs.rm(dir, { recursive: true, force: true });
   await fs.mkdir(dir, { recursive: true, mode: 0o700 });
-  await fs.writeFile(
-    path.join(dir, marker),
-    "LUN files and snapshots of a simulated cluster; emptied at every start\n",
-  );
+  await fs.writeFile(path.join(dir, marker), "LUN files and snapshots of a simulated cluster\n");
 }
 
 async function addLunServers(world: World, stateDir: string, log: (line: string) => void): Promise<void> {
@@ -106,9 +104,11 @@ export async function startOntapSimulator(
 ): Promise<OntapSimulator> {
   const stateDir = path.resolve(config.stateDir);
   const clusters: Cluster[] = config.clusters.map((c) => newCluster(c, stateDir, Date.now()));
-  for (const cluster of clusters) await freshFolder(cluster.dir);
   const world = new World(config, clusters);
   const recorder = new Recorder();
+  const saved = await load(config, stateDir);
+  if (saved) await restore(saved, world);
+  else for (const cluster of clusters) await freshFolder(cluster.dir);
   const faults = new Faults();
   const servers = clusters.map((cluster) => new ClusterServer(world, cluster, routes, config.tls, recorder, faults));
   const closers: (() => Promise<unknown> | void)[] = [];
@@ -180,6 +180,7 @@ export async function startOntapSimulator(
     const control = await startControl(simulator, config.control);
     closers.push(() => control.close());
     simulator.control.port = control.port;
+    closers.push(keepSaved(config, stateDir, world, () => recorder.mutations));
     const stopSchedules = runSchedules(world);
     closers.push(stopSchedules);
   } catch (cause) {

@@ -15,11 +15,15 @@ export interface RecordedRequest {
 
 const secret = /("(?:[^"]*\.)?(?:passphrase|password|secret|token|chap[^"]*)"\s*:\s*)"(?:[^"\\]|\\.)*"/gi;
 const kept = 200_000;
+const readOnly = new Set(["GET", "HEAD", "OPTIONS"]);
 
 export class Recorder {
   private readonly requests: RecordedRequest[] = [];
   private readonly unknown: (RecordedRequest & { error: string })[] = [];
   private lastId = 0;
+
+  /** how many requests there have been that may have changed something */
+  mutations = 0;
 
   begin(request: Omit<RecordedRequest, "id" | "status">): RecordedRequest {
     const entry: RecordedRequest = {
@@ -28,6 +32,7 @@ export class Recorder {
       status: undefined,
       body: request.body.replace(secret, '$1"***"'),
     };
+    if (!readOnly.has(request.method)) this.mutations++;
     this.requests.push(entry);
     if (this.requests.length > kept) this.requests.shift();
     return entry;
@@ -45,7 +50,7 @@ export class Recorder {
       (r) =>
         (filter.cluster === undefined || r.cluster === filter.cluster) &&
         (filter.since === undefined || r.id > filter.since) &&
-        (filter.mutating !== true || !["GET", "HEAD", "OPTIONS"].includes(r.method)),
+        (filter.mutating !== true || !readOnly.has(r.method)),
     );
   }
 

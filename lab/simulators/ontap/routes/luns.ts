@@ -170,7 +170,7 @@ async function createLun(request: ApiRequest): Promise<Reply> {
     if (sizeBytes > volume.sizeBytes && (flagAt(body, "space.guarantee.requested") ?? false)) {
       throw refused(917836, `Volume "${volume.name}" has not enough space for the LUN.`, "space.size");
     }
-    // A stop between file and record leaves a file without a LUN: start empties the folder.
+    // A stop between file and record leaves a file without a LUN: the next start removes it.
     if (source) {
       await bytes.copyInto([source.file], file);
       if (sizeBytes !== source.lun.sizeBytes) await bytes.resize(file, sizeBytes);
