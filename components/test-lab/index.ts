@@ -40,11 +40,7 @@ export class TestLab extends pulumi.ComponentResource {
         { projectId, instances: UNLIMITED, cores: UNLIMITED, ram: UNLIMITED },
         asAdmin,
       ),
-      new openstack.blockstorage.QuoteSetV3(
-        "block-storage",
-        { projectId, volumes: UNLIMITED, gigabytes: UNLIMITED, snapshots: UNLIMITED },
-        asAdmin,
-      ),
+      new openstack.blockstorage.QuoteSetV3("block-storage", { projectId, ...blockStorageQuotas }, asAdmin),
     ];
     const rootType = new openstack.blockstorage.VolumeTypeV3(
       "netapp_nfs",
@@ -106,6 +102,16 @@ export class TestLab extends pulumi.ComponentResource {
 }
 
 const UNLIMITED = -1;
+/** All of them: what isn't given the provider (terraform-provider-openstack 1.54.1) sends as 0. */
+const blockStorageQuotas = {
+  volumes: UNLIMITED,
+  gigabytes: UNLIMITED,
+  perVolumeGigabytes: UNLIMITED,
+  snapshots: UNLIMITED,
+  backups: UNLIMITED,
+  backupGigabytes: UNLIMITED,
+  groups: UNLIMITED,
+};
 
 const ruleArgs = [
   { protocol: "icmp", direction: "ingress", ethertype: "IPv4", remoteIpPrefix: "0.0.0.0/0" },

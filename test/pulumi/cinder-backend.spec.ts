@@ -111,7 +111,11 @@ describe("CinderBackend on two controllers", () => {
 
   it("finds no change when nothing has changed", async () => {
     const outs = await create();
-    const { id, props, inputs: found } = await provider.read("iprod", outs);
+    const {
+      id,
+      props,
+      inputs: found,
+    } = (await provider.read("iprod", outs)) as { id: string; props: unknown; inputs: unknown };
     assert.equal(id, "iprod");
     assert.deepEqual(props, outs);
     assert.deepEqual(found, inputs);
