@@ -1,5 +1,5 @@
 import { DrError } from "../errors";
-import type { Database } from "./connection";
+import type { Database, Session } from "./connection";
 
 /** Beside Cinder's schema on the same server, so that it is there wherever the promotion is possible at all. */
 export const coordinationSchema = "cinder_cheesecake";
@@ -40,6 +40,9 @@ const leaseColumns = `pair, token, owner, host, pid, stack, plan_digest AS planD
   DATE_FORMAT(acquired_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS acquiredAt, DATE_FORMAT(expires_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS expiresAt,
   expires_at <= UTC_TIMESTAMP(6) AS expired`;
 
+const ER_NO_SUCH_TABLE = "1146";
+const ER_BAD_DB_ERROR = "1049";
+
 /**
  * Lease, ownership and journal. No GET_LOCK: Galera grants it on two nodes at once. A row is taken by one conditional
  * UPDATE, and on Galera the loser of two commits gets 1213 and tries again on what the winner wrote.
@@ -66,8 +69,19 @@ export class Coordination {
     });
   }
 
+  /** Before the first switchover there is no schema: then there's nothing in it. */
+  private async read<T>(attempted: string, nothing: T, work: (session: Session) => Promise<T>): Promise<T> {
+    try {
+      return await this.database.run(attempted, work);
+    } catch (error) {
+      const code = DrError.is(error) ? String(error.context["vendorCode"]) : "";
+      if (code === ER_NO_SUCH_TABLE || code === ER_BAD_DB_ERROR) return nothing;
+      throw error;
+    }
+  }
+
   findLease(pair: string): Promise<LeaseRow | undefined> {
-    return this.database.run(`Read the lease of ${pair}`, async (session) => {
+    return this.read(`Read the lease of ${pair}`, undefined, async (session) => {
       const [row] = await session.rows<Omit<LeaseRow, "expired"> & { expired: number }>(
         `SELECT ${leaseColumns} FROM ${coordinationSchema}.lease WHERE pair = ? AND token IS NOT NULL`,
         [pair],
@@ -173,7 +187,7 @@ export class Coordination {
   }
 
   readJournal(switchoverId: string): Promise<readonly string[]> {
-    return this.database.run(`Read the journal of ${switchoverId}`, async (session) => {
+    return this.read<readonly string[]>(`Read the journal of ${switchoverId}`, [], async (session) => {
       const rows = await session.rows<{ entry: string }>(
         `SELECT entry FROM ${coordinationSchema}.journal WHERE switchover_id = ? ORDER BY seq`,
         [switchoverId],
@@ -186,7 +200,7 @@ export class Coordination {
   listSwitchovers(
     pair: string,
   ): Promise<readonly { readonly switchoverId: string; readonly startedAt: string; readonly open: boolean }[]> {
-    return this.database.run(`List the switchovers of ${pair}`, async (session) => {
+    return this.read(`List the switchovers of ${pair}`, [], async (session) => {
       const rows = await session.rows<{ switchoverId: string; startedAt: string; open: number }>(
         `SELECT switchover_id AS switchoverId, DATE_FORMAT(started_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS startedAt,
                 closed_at IS NULL AS open
