@@ -146,6 +146,17 @@ export class MessageQueue {
         context,
         cause: error,
       });
+    if (typeof code === "string" && /CERT|TLS|SSL|UNABLE_TO_VERIFY/.test(code))
+      return new DrError({
+        code: "config",
+        attempted,
+        seen: `RabbitMQ at ${url} can't be trusted: ${messageOf(error)}`,
+        state: "No password was sent",
+        remedy:
+          "Set messageQueue.caFile to the CA of the server's certificate, and messageQueue.host to a name or address that the certificate holds",
+        context,
+        cause: error,
+      });
     return new DrError({
       code: "unreachable",
       attempted,

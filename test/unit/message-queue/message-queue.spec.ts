@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import type { AddressInfo } from "node:net";
+import { createServer } from "node:tls";
+import forge from "node-forge";
 import { backendQueueNames, MessageQueue } from "../../../lib/message-queue";
 import { describeMessage } from "../../../lib/message-queue/envelope";
 import { DrError } from "../../../lib/errors";
@@ -59,5 +62,28 @@ describe("MessageQueue", () => {
       () => new MessageQueue({ host: "192.0.2.1", port: 5672, user: "u", password: "p", vhost: "/", tls: false }),
       (error: Error) => DrError.is(error, "config") && /TLS/.test(error.message),
     );
+  });
+
+  it("sends nothing to a server whose certificate isn't signed by a CA it trusts", async () => {
+    const keys = forge.pki.rsa.generateKeyPair(2048);
+    const certificate = forge.pki.createCertificate();
+    certificate.publicKey = keys.publicKey;
+    certificate.validity.notAfter = new Date(Date.now() + 86_400_000);
+    certificate.sign(keys.privateKey, forge.md.sha256.create());
+    let received = 0;
+    const server = createServer(
+      { key: forge.pki.privateKeyToPem(keys.privateKey), cert: forge.pki.certificateToPem(certificate) },
+      (socket) => socket.on("data", (chunk: Buffer) => (received += chunk.length)),
+    );
+    server.on("tlsClientError", () => undefined);
+    await new Promise<void>((resolve) => server.listen(0, "127.71.0.8", resolve));
+    const { port } = server.address() as AddressInfo;
+    const queue = new MessageQueue({ host: "127.71.0.8", port, user: "u", password: "p", vhost: "/", tls: true });
+    await assert.rejects(
+      queue.drainQueue("q"),
+      (error: Error) => DrError.is(error, "config") && /can't be trusted/.test(error.message),
+    );
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+    assert.equal(received, 0);
   });
 });
