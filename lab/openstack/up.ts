@@ -23,7 +23,7 @@ import { connectDatabase, type DatabaseInput, databaseUp, PRODUCT_USER } from ".
 import { ensureSecrets, type Layout, layoutOf, secretReader, writeFile } from "./files";
 import { type Progress, runTool, waitUntil } from "./progress";
 import { databaseSocket, isStandby, ontapConfigFile, type ServicesInput, servicesOf } from "./services";
-import { type ServiceId, setSupervisor, start, writeService } from "./service-manager";
+import { mainPid, type ServiceId, setSupervisor, start, writeService } from "./service-manager";
 import { reserveSlot } from "./slots";
 
 export interface LabUpOptions {
@@ -317,7 +317,9 @@ export async function labUp({ dir, python, supervise = false, progress }: LabUpO
     await up(control("nova-scheduler"));
     for (const id of apiIds) await up(id);
     const workers = servicesOf(services).filter(({ name }) => name === "cinder-scheduler" || name === "cinder-volume");
-    const started = workers.filter((id) => !isStandby(id));
+    // Where an operator has moved cinder-volume to the standby, it stays there: two at once would be split brain.
+    const moved = workers.some((id) => isStandby(id) && mainPid(layout.dir, id) !== undefined);
+    const started = workers.filter((id) => (id.name === "cinder-volume" ? isStandby(id) === moved : true));
     for (const id of started) await up(id);
     await waitUntil(
       layout,
