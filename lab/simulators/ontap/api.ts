@@ -3,15 +3,16 @@ import { pause } from "./clock";
 import { notFound, OntapError, refused, svmNotFound, unknownArgument, unknownRoute, unsupportedVerb } from "./errors";
 import { startJob } from "./jobs";
 import { svmByName, type Cluster, type Svm } from "./state";
+import type { FieldSet } from "./wire";
 import {
   checkBody,
-  FieldSet,
   filterRecords,
   isObject,
   nest,
   page,
   parseQuery,
   selectFields,
+  textOf,
   type Json,
   type JsonObject,
   type Query,
@@ -347,7 +348,7 @@ export function svmOfBody(request: ApiRequest): Svm {
     const name = named["name"];
     const svm =
       typeof uuid === "string" ? cluster.svms.get(uuid) : svmByName(cluster, typeof name === "string" ? name : "");
-    if (!svm) throw svmNotFound(String((typeof name === "string" ? name : uuid) ?? ""));
+    if (!svm) throw svmNotFound(textOf(name ?? uuid));
     return svm;
   }
   if (tunnel) return tunnel;

@@ -9,6 +9,10 @@ export interface JsonObject {
   [key: string]: Json | undefined;
 }
 
+/** A value as text; objects by their JSON. */
+export const textOf = (value: Json | undefined): string =>
+  value === undefined || value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
@@ -75,7 +79,7 @@ export function nest(body: JsonObject): JsonObject {
     for (const part of parts.slice(0, -1)) {
       const next = at[part];
       if (isObject(next)) at = next;
-      else at = (at[part] = {}) as JsonObject;
+      else at = at[part] = {};
     }
     const last = parts[parts.length - 1] ?? key;
     const present = at[last];
@@ -407,7 +411,6 @@ function drop(target: JsonObject, path: readonly string[]): void {
   const [head, ...rest] = path;
   if (head === undefined) return;
   if (rest.length === 0) {
-    // eslint-disable-next-line @typescript-eslint/no-dynamic-delete
     delete target[head];
     return;
   }
@@ -468,7 +471,7 @@ export function page(records: readonly JsonObject[], query: Query, shape: Resour
     });
     ordered.sort((a, b) => {
       for (const { path, sign } of terms) {
-        const c = compare(String(valuesAt(a, path)[0] ?? ""), String(valuesAt(b, path)[0] ?? ""));
+        const c = compare(textOf(valuesAt(a, path)[0]), textOf(valuesAt(b, path)[0]));
         if (c !== 0) return c * sign;
       }
       return 0;
@@ -477,7 +480,7 @@ export function page(records: readonly JsonObject[], query: Query, shape: Resour
   const offset = query.all.get("offset");
   if (offset !== undefined) ordered = ordered.slice(Number(offset));
   const keyOf = (record: JsonObject): string =>
-    shape.keys.map((k) => String(valuesAt(record, k.split("."))[0] ?? "")).join("\n");
+    shape.keys.map((k) => textOf(valuesAt(record, k.split("."))[0])).join("\n");
   if (query.start.size > 0) {
     const wanted = shape.keys.map((k) => query.start.get(k) ?? "").join("\n");
     const i = ordered.findIndex((record) => keyOf(record) === wanted);
@@ -487,7 +490,7 @@ export function page(records: readonly JsonObject[], query: Query, shape: Resour
   const last = records_[records_.length - 1];
   if (ordered.length <= query.maxRecords || last === undefined) return { records: records_, next: undefined };
   const parameters = [...query.all].filter(([name]) => !name.startsWith("start.") && name !== "offset");
-  for (const key of shape.keys) parameters.push([`start.${key}`, String(valuesAt(last, key.split("."))[0] ?? "")]);
+  for (const key of shape.keys) parameters.push([`start.${key}`, textOf(valuesAt(last, key.split("."))[0])]);
   const text = parameters.map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`).join("&");
   return { records: records_, next: `/api${query.path}?${text}` };
 }

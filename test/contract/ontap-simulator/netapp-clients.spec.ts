@@ -1,4 +1,3 @@
-/* eslint-disable @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-return, @typescript-eslint/no-unsafe-call -- wire answers are looked at as they come */
 import { strict as assert } from "node:assert";
 import { execFile } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
@@ -31,7 +30,9 @@ async function pythonWith(
 
 /** What a script printed on its last line; certificates are checked against the test's own, not against the machine's. */
 async function lastLine(python: string, script: string, args: readonly string[]): Promise<Record<string, unknown>> {
-  const { REQUESTS_CA_BUNDLE: _r, CURL_CA_BUNDLE: _c, ...env } = process.env;
+  const env = { ...process.env };
+  delete env["REQUESTS_CA_BUNDLE"];
+  delete env["CURL_CA_BUNDLE"];
   const { stdout } = await run(python, [path.join(__dirname, script), ...args], { env, maxBuffer: 1 << 26 });
   return JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}") as Record<string, unknown>;
 }

@@ -97,7 +97,7 @@ const schedules: Resource<Schedule> = {
     name: s.name,
     type: s.cron ? "cron" : "interval",
     scope: "cluster",
-    cron: s.cron as JsonObject | undefined,
+    cron: s.cron,
     interval: s.interval,
     cluster: { name: cluster.name, uuid: cluster.uuid },
   }),

@@ -23,6 +23,7 @@ import {
   listAt,
   requireText,
   textAt,
+  textOf,
   type JsonObject,
 } from "../wire";
 import type { World } from "../world";
@@ -125,7 +126,7 @@ function meet(world: World, cluster: Cluster, offer: ClusterPeer): void {
 function addressesIn(body: JsonObject): string[] {
   return (listAt(body, "remote.ip_addresses") ?? []).map((a) => {
     if (typeof a !== "string" || !/^[0-9a-fA-F.:]+$/.test(a))
-      throw refused(4653368, `Invalid peer address "${String(a)}".`);
+      throw refused(4653368, `Invalid peer address "${textOf(a)}".`);
     return a;
   });
 }
@@ -180,7 +181,7 @@ const clusterPeerRoutes: Route[] = [
         established: false,
         applications: (listAt(body, "peer_applications") ?? ["snapmirror"]).map(String),
         initialAllowedSvms: (listAt(body, "initial_allowed_svms") ?? []).map((s) =>
-          isObject(s) ? String(s["name"] ?? "*") : String(s),
+          isObject(s) ? textOf(s["name"] ?? "*") : textOf(s),
         ),
         encryption: textAt(body, "encryption.proposed") ?? "tls_psk",
       };
@@ -218,7 +219,7 @@ const clusterPeerRoutes: Route[] = [
         meet(world, cluster, peer);
       }
       const allowed = listAt(body, "initial_allowed_svms");
-      if (allowed) peer.initialAllowedSvms = allowed.map((s) => (isObject(s) ? String(s["name"] ?? "*") : String(s)));
+      if (allowed) peer.initialAllowedSvms = allowed.map((s) => (isObject(s) ? textOf(s["name"] ?? "*") : textOf(s)));
       return ok();
     },
   },

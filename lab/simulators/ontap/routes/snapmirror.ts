@@ -65,6 +65,7 @@ import {
   listAt,
   requireText,
   textAt,
+  textOf,
   type JsonObject,
 } from "../wire";
 
@@ -113,7 +114,7 @@ function scheduleIn(cluster: Cluster, body: JsonObject): string | null | undefin
   const schedule = [...cluster.schedules.values()].find((s) =>
     typeof uuid === "string" ? s.uuid === uuid : s.name === name,
   );
-  if (!schedule) throw refused(6619699, `Schedule "${String(name ?? uuid)}" not found.`, "transfer_schedule");
+  if (!schedule) throw refused(6619699, `Schedule "${textOf(name ?? uuid)}" not found.`, "transfer_schedule");
   if (!schedule.cron)
     throw refused(6619714, `Schedule "${schedule.name}" is not a cron schedule.`, "transfer_schedule");
   return schedule.name;
@@ -132,7 +133,7 @@ function changePolicy(cluster: Cluster, policy: MirrorPolicy, body: JsonObject):
     policy.retention = rules.map((r) =>
       isObject(r)
         ? { label: requireText(r, "label"), count: Number(textAt(r, "count") ?? 0) }
-        : { label: String(r), count: 0 },
+        : { label: textOf(r), count: 0 },
     );
 }
 

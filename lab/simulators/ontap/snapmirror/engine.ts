@@ -5,7 +5,8 @@
 import { randomUUID } from "node:crypto";
 import * as bytes from "../bytes";
 import { pause } from "../clock";
-import { asOntapError, OntapError, refused, refusedBecause, volumeNotFound } from "../errors";
+import type { OntapError } from "../errors";
+import { asOntapError, refused, refusedBecause, volumeNotFound } from "../errors";
 import {
   snapshotFile,
   svmByName,
