@@ -57,7 +57,12 @@ export function ontapConfigFile(layout: Layout): string {
 export function servicesOf(input: ServicesInput): LabService[] {
   const { layout, addresses, python } = input;
   const bin = path.dirname(python);
-  const environment = { PYTHONWARNINGS: "ignore", PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`, no_proxy: "*" };
+  const environment = {
+    PYTHONWARNINGS: "ignore",
+    PYTHONDONTWRITEBYTECODE: "1", // the drivers are in the checkout
+    PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`,
+    no_proxy: "*",
+  };
   const service = (
     host: string,
     name: string,
