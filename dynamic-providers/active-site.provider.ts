@@ -125,10 +125,12 @@ export const provider = lifecycle.defineProvider({
     return { id: configuredPair().name, outs: await apply(inputs, undefined) };
   },
 
+  /** `activeSite` stays as it was, in inputs and outputs: were the live one returned, `up --refresh` would switch. */
   async read(id, properties) {
-    const { observedSite } = await observeState({ pair: configuredPair(), ports: connection() });
-    // `activeSite` stays as it was, in inputs and outputs: were the live one returned, `up --refresh` would switch.
-    return { id, props: { ...properties, observedSite } };
+    const live = await observeState({ pair: configuredPair(), ports: connection() });
+    const same = live.observedSite === properties["activeSite"];
+    const seen = same ? { promoted: live.promoted, protected: live.protected } : {};
+    return { id, props: { ...properties, ...seen, observedSite: live.observedSite } };
   },
 
   async update(id, olds, news) {
