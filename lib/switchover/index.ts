@@ -139,7 +139,7 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
     await takeUp(open, o.intent, o);
     return carryOut(o, lease, open);
   }
-  const { findings, plan, verdict } = await think(o);
+  const { findings, plan, verdict } = await think(o, "under our lease");
   if (findings.length > 0) throw refusal(findings);
   if (plan === undefined) return stateAfter(o, verdict, undefined, undefined);
   const unapproved = approvalFailures(o.intent, plan);
@@ -187,8 +187,9 @@ interface Thought {
   readonly plan?: Plan;
 }
 
-async function think(o: Question): Promise<Thought> {
-  const observation = await observe(o.pair, o.ports);
+async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
+  const { lease: held, ...seen } = await observe(o.pair, o.ports);
+  const observation: Observation = held === undefined || lease !== undefined ? seen : { ...seen, lease: held };
   const verdict = verdictOf(observation);
   const blind = unreadable(observation);
   if (blind.length > 0) return { decision: { action: "nothing" }, verdict, findings: blind, warnings: [] };
