@@ -10,8 +10,20 @@ import { readSecret } from "./lab";
 export const projectRoot = path.resolve(__dirname, "..");
 
 export interface CommandResult {
+  /** -1 where a signal ended it. */
   readonly code: number;
   readonly stdout: string;
+  /** Both streams, as they came. */
+  readonly output: string;
+}
+
+export interface RunOptions {
+  readonly quiet?: boolean;
+  /** A failure is a result, too. */
+  readonly anyCode?: boolean;
+  readonly input?: string;
+  /** Each line as it comes, with the CLI's process id. */
+  readonly onLine?: (line: string, pid: number) => void;
 }
 
 /**
@@ -135,10 +147,7 @@ export class LabPulumi {
   }
 
   /** Throws with the last lines where the command fails, unless `anyCode`. */
-  run(
-    args: readonly string[],
-    o: { readonly quiet?: boolean; readonly anyCode?: boolean; readonly input?: string } = {},
-  ): Promise<CommandResult> {
+  run(args: readonly string[], o: RunOptions = {}): Promise<CommandResult> {
     return new Promise((resolve, reject) => {
       const child = spawn("pulumi", args, {
         cwd: projectRoot,
@@ -147,15 +156,18 @@ export class LabPulumi {
       });
       if (o.input !== undefined) child.stdin?.end(o.input);
       let stdout = "";
+      let output = "";
       let rest = "";
       const tail: string[] = [];
       const lines = (chunk: Buffer): void => {
+        output += chunk.toString();
         const parts = (rest + chunk.toString()).split("\n");
         rest = parts.pop() ?? "";
         for (const line of parts) {
           tail.push(line);
           if (tail.length > 60) tail.shift();
           if (o.quiet !== true) this.print(line);
+          o.onLine?.(line, child.pid ?? 0);
         }
       };
       child.stdout?.on("data", (chunk: Buffer) => {
@@ -165,7 +177,7 @@ export class LabPulumi {
       child.stderr?.on("data", lines);
       child.on("error", reject);
       child.on("close", (code) => {
-        if (code === 0 || o.anyCode === true) resolve({ code: code ?? -1, stdout });
+        if (code === 0 || o.anyCode === true) resolve({ code: code ?? -1, stdout, output });
         else
           reject(
             new Error(

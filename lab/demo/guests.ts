@@ -36,7 +36,10 @@ export class Guests {
   }
 
   async list(device: string, instance: string): Promise<string[]> {
-    const { stdout } = await this.run([...this.base(), "list", "--lab", this.lab.dir, "--instance", instance, "--device", device, "--json"], true);
+    const { stdout } = await this.run(
+      [...this.base(), "list", "--lab", this.lab.dir, "--instance", instance, "--device", device, "--json"],
+      true,
+    );
     const outcomes = JSON.parse(stdout) as { result?: { name: string }[] }[];
     return outcomes.flatMap((outcome) => (outcome.result ?? []).map((file) => file.name));
   }
@@ -45,14 +48,21 @@ export class Guests {
   written(): Map<string, Set<string>> {
     const stages = new Map<string, Set<string>>();
     if (!existsSync(this.record)) return stages;
-    for (const line of readFileSync(this.record, "utf8").split("\n").filter((text) => text !== ""))
+    for (const line of readFileSync(this.record, "utf8")
+      .split("\n")
+      .filter((text) => text !== ""))
       for (const { device, result } of JSON.parse(line) as { device: string; result?: { stage: string } }[])
         if (result !== undefined) stages.set(device, (stages.get(device) ?? new Set()).add(result.stage));
     return stages;
   }
 
   private base(): string[] {
-    return [process.execPath, "-r", "ts-node/register/transpile-only", path.join(projectRoot, "lab", "guest", "main.ts")];
+    return [
+      process.execPath,
+      "-r",
+      "ts-node/register/transpile-only",
+      path.join(projectRoot, "lab", "guest", "main.ts"),
+    ];
   }
 
   private command(verb: string, ...args: string[]): string[] {
@@ -79,6 +89,12 @@ export class Guests {
 export interface CheckResult {
   readonly devices: number;
   readonly files: number;
-  readonly problems: readonly { readonly kind: string; readonly instance: string; readonly device: string; readonly file: string; readonly detail: string }[];
+  readonly problems: readonly {
+    readonly kind: string;
+    readonly instance: string;
+    readonly device: string;
+    readonly file: string;
+    readonly detail: string;
+  }[];
   readonly errors: readonly string[];
 }

@@ -20,7 +20,13 @@ async function main(): Promise<void> {
   const instances = Number(values.instances);
   if (!Number.isInteger(instances) || instances < 1)
     throw new Error(`--instances ${values.instances}: a whole number from 1 on is needed.`);
-  const facts = await runDemo({ instances, keep: values.keep, dir: values.dir, signal: stop.signal, print: (line) => console.log(line) });
+  const facts = await runDemo({
+    instances,
+    keep: values.keep,
+    dir: values.dir,
+    signal: stop.signal,
+    print: (line) => console.log(line),
+  });
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(facts, null, 2)}\n`);
   console.log(closingTable(facts));
   process.exitCode = facts.verdict === "passed" ? 0 : 1;
@@ -29,6 +35,9 @@ async function main(): Promise<void> {
 main().catch((error: unknown) => {
   console.error(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);
   if (values.json !== undefined)
-    writeFileSync(values.json, `${JSON.stringify({ verdict: "failed", error: error instanceof Error ? error.message : String(error) }, null, 2)}\n`);
+    writeFileSync(
+      values.json,
+      `${JSON.stringify({ verdict: "failed", error: error instanceof Error ? error.message : String(error) }, null, 2)}\n`,
+    );
   process.exitCode = 1;
 });

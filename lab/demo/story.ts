@@ -12,8 +12,13 @@ export interface DemoFacts {
   readonly verdict: "passed" | "failed";
   readonly instances: number;
   /** By device, over all instances: files (row B7) expected and found. */
-  readonly devices: Readonly<Record<string, { readonly expectedPerInstance: number; readonly expected: number; readonly found: number }>>;
-  readonly sample: readonly { readonly instance: string; readonly files: Readonly<Record<string, readonly string[]>> }[];
+  readonly devices: Readonly<
+    Record<string, { readonly expectedPerInstance: number; readonly expected: number; readonly found: number }>
+  >;
+  readonly sample: readonly {
+    readonly instance: string;
+    readonly files: Readonly<Record<string, readonly string[]>>;
+  }[];
   readonly problems: readonly string[];
   readonly switchovers: readonly {
     readonly direction: string;
@@ -87,7 +92,14 @@ export async function runDemo(o: {
     await pulumi.set(
       recoveryStack,
       "hooks",
-      JSON.stringify([{ name: "down-services", when: "during:promote", command: guests.breadcrumbCommand(["vdb", "vdc"], "down-services"), timeoutSeconds: 900 }]),
+      JSON.stringify([
+        {
+          name: "down-services",
+          when: "during:promote",
+          command: guests.breadcrumbCommand(["vdb", "vdc"], "down-services"),
+          timeoutSeconds: 900,
+        },
+      ]),
     );
     await pulumi.up(recoveryStack);
     await pulumi.unset(recoveryStack, "hooks");
@@ -123,14 +135,24 @@ export async function runDemo(o: {
   }
 }
 
-async function closingFacts(instances: number, guests: Guests, checked: CheckResult, reports: readonly Report[], begun: number): Promise<DemoFacts> {
+async function closingFacts(
+  instances: number,
+  guests: Guests,
+  checked: CheckResult,
+  reports: readonly Report[],
+  begun: number,
+): Promise<DemoFacts> {
   const written = guests.written();
   const problems = [
     ...checked.errors,
-    ...checked.problems.map((problem) => `${problem.kind}: ${problem.instance} ${problem.device} ${problem.file}: ${problem.detail}`),
+    ...checked.problems.map(
+      (problem) => `${problem.kind}: ${problem.instance} ${problem.device} ${problem.file}: ${problem.detail}`,
+    ),
     // What was never written can't be missed by the comparison above.
     ...Object.entries(wanted).flatMap(([device, stages]) =>
-      stages.filter((stage) => !(written.get(`/dev/${device}`) ?? written.get(device))?.has(stage)).map((stage) => `${stage} was never written on ${device}`),
+      stages
+        .filter((stage) => !(written.get(`/dev/${device}`) ?? written.get(device))?.has(stage))
+        .map((stage) => `${stage} was never written on ${device}`),
     ),
   ];
   const missing = (device: string): number =>
@@ -141,11 +163,18 @@ async function closingFacts(instances: number, guests: Guests, checked: CheckRes
       return [device, { expectedPerInstance: stages.length, expected, found: Math.max(0, expected - missing(device)) }];
     }),
   );
-  const names = Array.from({ length: Math.min(3, instances) }, (_, at) => `${prefix}${String(at + 1).padStart(Math.max(2, String(instances).length), "0")}`);
+  const names = Array.from(
+    { length: Math.min(3, instances) },
+    (_, at) => `${prefix}${String(at + 1).padStart(Math.max(2, String(instances).length), "0")}`,
+  );
   const sample = await Promise.all(
     names.map(async (instance) => ({
       instance,
-      files: Object.fromEntries(await Promise.all(Object.keys(wanted).map(async (device) => [device, await guests.list(device, instance)] as const))),
+      files: Object.fromEntries(
+        await Promise.all(
+          Object.keys(wanted).map(async (device) => [device, await guests.list(device, instance)] as const),
+        ),
+      ),
     })),
   );
   return {
@@ -162,7 +191,10 @@ async function closingFacts(instances: number, guests: Guests, checked: CheckRes
         ...(report.rtoSeconds === undefined ? {} : { rtoSeconds: report.rtoSeconds }),
         ...(report.rpoSeconds === undefined ? {} : { rpoSeconds: report.rpoSeconds }),
         bytesLost: checked.problems.filter((problem) => problem.kind !== "unexpected").length === 0 ? 0 : NaN,
-        steps: report.steps.map(({ id, durationSeconds }) => ({ id, ...(durationSeconds === undefined ? {} : { durationSeconds }) })),
+        steps: report.steps.map(({ id, durationSeconds }) => ({
+          id,
+          ...(durationSeconds === undefined ? {} : { durationSeconds }),
+        })),
       })),
     seconds: Math.round((Date.now() - begun) / 1000),
   };
@@ -171,22 +203,29 @@ async function closingFacts(instances: number, guests: Guests, checked: CheckRes
 async function reportsOf(dir: string): Promise<Report[]> {
   const { readdir } = await import("node:fs/promises");
   const folder = path.join(dir, "reports");
-  const entries = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  return entries.sort().map((name) => JSON.parse(readFileSync(path.join(folder, name, "report.json"), "utf8")) as Report);
+  const entries = (await readdir(folder, { withFileTypes: true }))
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name);
+  return entries
+    .sort()
+    .map((name) => JSON.parse(readFileSync(path.join(folder, name, "report.json"), "utf8")) as Report);
 }
 
 export function closingTable(facts: DemoFacts): string {
   const lines = ["", "What the devices hold at the end (row B7 of the runbook):", ""];
   for (const { instance, files } of facts.sample) {
     lines.push(`  ${instance}`);
-    for (const [device, names] of Object.entries(files)) lines.push(`    ${device}  ${String(names.length).padStart(2)} files  ${names.join(", ")}`);
+    for (const [device, names] of Object.entries(files))
+      lines.push(`    ${device}  ${String(names.length).padStart(2)} files  ${names.join(", ")}`);
   }
   lines.push("", `  In total, ${facts.instances} instances:`);
   for (const [device, count] of Object.entries(facts.devices))
     lines.push(`    ${device}  ${count.expectedPerInstance} a device  found ${count.found} of ${count.expected}`);
   lines.push("", "  Switchovers:");
   for (const s of facts.switchovers)
-    lines.push(`    ${s.direction}  ${s.mode}  RTO ${s.rtoSeconds ?? "–"} s  RPO ${s.rpoSeconds ?? "–"} s  bytes lost ${s.bytesLost}`);
+    lines.push(
+      `    ${s.direction}  ${s.mode}  RTO ${s.rtoSeconds ?? "–"} s  RPO ${s.rpoSeconds ?? "–"} s  bytes lost ${s.bytesLost}`,
+    );
   for (const problem of facts.problems.slice(0, 20)) lines.push(`  ✗ ${problem}`);
   lines.push("", `  Verdict: ${facts.verdict}, after ${facts.seconds} s`);
   return lines.join("\n");

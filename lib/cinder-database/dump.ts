@@ -117,6 +117,7 @@ async function runMariadbDump(database: Database, handle: FileHandle, attempted:
       "--default-character-set=utf8mb4",
       cinderSchema,
     ],
+    // eslint-disable-next-line no-restricted-properties -- surroundings of a started program, not configuration
     { stdio: ["ignore", handle.fd, "pipe"], env: { ...process.env, MYSQL_PWD: password }, timeout: timeoutMs },
   );
   let complaint = "";

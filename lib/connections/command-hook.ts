@@ -34,12 +34,21 @@ export function runCommandHook(hook: {
     }, hook.timeoutSeconds * 1000);
     child.on("error", (error) => {
       clearTimeout(timer);
-      reject(new DrError({ code: "precondition", attempted, seen: messageOf(error), remedy: "Correct the hook's command, then run up again." }));
+      reject(
+        new DrError({
+          code: "precondition",
+          attempted,
+          seen: messageOf(error),
+          remedy: "Correct the hook's command, then run up again.",
+        }),
+      );
     });
     child.on("close", (code, signal) => {
       clearTimeout(timer);
       if (code === 0) return resolve();
-      const how = timedOut ? `it didn't end within ${hook.timeoutSeconds} s` : `it ended with ${signal ?? `status ${code ?? "?"}`}`;
+      const how = timedOut
+        ? `it didn't end within ${hook.timeoutSeconds} s`
+        : `it ended with ${signal ?? `status ${code ?? "?"}`}`;
       reject(
         new DrError({
           code: timedOut ? "wait-timeout" : "failure-state",
@@ -55,7 +64,9 @@ export function runCommandHook(hook: {
 /** A hook sees the variables a program needs to run, not this process's credentials. */
 function inherited(): Record<string, string> {
   const names = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR", "NODE_OPTIONS"];
-  // The one place where a started program's surroundings come from; configuration isn't read here.
+  // eslint-disable-next-line no-restricted-properties -- surroundings of a started program, not configuration
   const surroundings = process.env;
-  return Object.fromEntries(names.flatMap((name) => (surroundings[name] === undefined ? [] : [[name, surroundings[name]]])));
+  return Object.fromEntries(
+    names.flatMap((name) => (surroundings[name] === undefined ? [] : [[name, surroundings[name]]])),
+  );
 }

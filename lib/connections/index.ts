@@ -45,7 +45,7 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
   });
   const blockStorage = new CinderClient({ tokens, ...tls });
   const compute = new NovaClient({ tokens, ...tls });
-  const { database, coordination, close: closeDatabase } = connectCinderDatabase({ ...cinder.database, password: secrets.databasePassword });
+  const databases = connectCinderDatabase({ ...cinder.database, password: secrets.databasePassword });
   const controllers = cinder.controllers.map((controller) => connectController(controller));
   const messageQueue = new MessageQueue({ ...cinder.messageQueue, password: secrets.messageQueuePassword });
   return {
@@ -53,8 +53,8 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
       arrays: Object.fromEntries(arrays.map((array) => [array.site, array])),
       blockStorage,
       compute,
-      database,
-      coordination,
+      database: databases.database,
+      coordination: databases.coordination,
       controllers,
       messageQueue,
       config: osloConfig,
@@ -67,7 +67,7 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
         blockStorage.close(),
         compute.close(),
         tokens.close(),
-        closeDatabase(),
+        databases.close(),
         ...controllers.map((controller) => controller.close()),
       ]);
     },

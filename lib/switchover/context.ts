@@ -38,6 +38,8 @@ export interface Step {
   items(ctx: StepContext): readonly StepItem[];
   /** Read again at the step's boundary, also when resumed: throws where the step must not begin. */
   premise?(ctx: StepContext): Promise<void>;
+  /** Asked when resumed: true where what an earlier run proved no longer counts, so that the step is done again. */
+  stale?(ctx: StepContext): Promise<boolean>;
   satisfied(ctx: StepContext, item: StepItem): Promise<Facts | undefined>;
   /** What `verify` needs to know of this very call, such as the uuid of the transfer that it started. */
   apply(ctx: StepContext, item: StepItem): Promise<Facts | undefined | void>;
@@ -79,13 +81,15 @@ export async function waitFor<T>(
 
 export function arrayAt(ctx: StepContext, site: string): ArrayPort {
   const port = ctx.ports.arrays[site];
-  if (port === undefined) throw new DrError({ code: "invariant", attempted: `Use the array of "${site}"`, seen: "no such site" });
+  if (port === undefined)
+    throw new DrError({ code: "invariant", attempted: `Use the array of "${site}"`, seen: "no such site" });
   return port;
 }
 
 export function plannedServer(ctx: StepContext, id: string): PlannedServer {
   const server = ctx.plan.servers.find((candidate) => candidate.id === id);
-  if (server === undefined) throw new DrError({ code: "invariant", attempted: `Find instance ${id} in the plan`, seen: "it isn't there" });
+  if (server === undefined)
+    throw new DrError({ code: "invariant", attempted: `Find instance ${id} in the plan`, seen: "it isn't there" });
   return server;
 }
 
@@ -143,7 +147,9 @@ export class Live {
       const lists = await Promise.all(hosts.map((host) => ports.blockStorage.listVolumes(host)));
       return new Map(lists.flat().map((volume) => [volume.id, volume]));
     });
-    this.serverList = new Shared(async () => new Map((await ports.compute.listServers()).map((server) => [server.id, server])));
+    this.serverList = new Shared(
+      async () => new Map((await ports.compute.listServers()).map((server) => [server.id, server])),
+    );
     this.attachmentList = new Shared(() => ports.blockStorage.listAttachments());
   }
 

@@ -27,27 +27,31 @@ export async function execute(o: ExecutionOptions): Promise<void> {
   const { ctx } = o;
   const { steps } = ctx.plan;
   for (const [index, planned] of steps.entries()) {
-    const first = steps[index - 1]?.phase !== planned.phase;
-    const last = steps[index + 1]?.phase !== planned.phase;
+    // On the direct route promotion begins before the cutover and ends after it: its hooks frame the whole.
+    const first = steps.findIndex((candidate) => candidate.phase === planned.phase) === index;
+    const last = steps.findLastIndex((candidate) => candidate.phase === planned.phase) === index;
     if (first) await runHooks(o, "before", planned.phase);
-    if (!ctx.journal.isEnded(planned.id)) await runStep(o, planned, `${index + 1}/${steps.length}`);
+    await runStep(o, planned, `${index + 1}/${steps.length}`);
     if (last) await runHooks(o, "after", planned.phase);
   }
 }
 
 async function runStep(o: ExecutionOptions, planned: PlannedStep, position: string): Promise<void> {
   const { ctx } = o;
-  stopIfAsked(ctx, planned.id);
   const step = stepById(planned.id);
+  // Only a run that was resumed has something of a step that it hasn't begun.
+  const again = ctx.journal.factsOf(step.id).size > 0 && (await step.stale?.(ctx)) === true;
+  if (!again && ctx.journal.isEnded(planned.id)) return;
+  stopIfAsked(ctx, planned.id);
   const items = step.items(ctx);
   const begunMs = ctx.clock.now().getTime();
   ctx.say(`[${position}] ${planned.id}: ${planned.sentence}`);
   await ctx.guard();
   await ctx.journal.append({ type: "step", step: step.id, event: "begin" });
-  await attributed(ctx, step, undefined, async () => step.premise?.(ctx));
+  await attributed(ctx, step.id, undefined, async () => step.premise?.(ctx));
   let done = 0;
   await pooled(step.lanes, items, async (item) => {
-    if (!ctx.journal.isDone(step.id, item.key)) await runItem(o, step, item);
+    if (again || !ctx.journal.isDone(step.id, item.key)) await runItem(o, step, item);
     done += 1;
     if (items.length > 9 && done % Math.ceil(items.length / 5) === 0 && done < items.length)
       ctx.say(`[${position}] ${planned.id}: ${done} of ${items.length}`);
@@ -59,9 +63,10 @@ async function runStep(o: ExecutionOptions, planned: PlannedStep, position: stri
 async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise<void> {
   const { ctx } = o;
   stopIfAsked(ctx, step.id);
-  await attributed(ctx, step, item, async () => {
+  await attributed(ctx, step.id, item, async () => {
     const already = await step.satisfied(ctx, item);
     if (already !== undefined) {
+      await ctx.guard();
       await ctx.journal.append({ type: "done", step: step.id, item: item.key, already: true, facts: already });
       return;
     }
@@ -71,6 +76,8 @@ async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise
     const applied = (await step.apply(ctx, item)) ?? {};
     await o.onEvent?.({ kind: "after-call", step: step.id, item: item.key });
     const facts = await step.verify(ctx, item, applied);
+    // Without the lease the journal belongs to the other run.
+    await ctx.guard();
     await ctx.journal.append({ type: "done", step: step.id, item: item.key, already: false, facts });
     await o.onEvent?.({ kind: "recorded", step: step.id, item: item.key });
   });
@@ -85,9 +92,13 @@ async function runHooks(o: ExecutionOptions, when: "before" | "after", phase: Ph
     stopIfAsked(ctx, id);
     ctx.say(`hook ${hook.name} (${hook.when})`);
     await ctx.guard();
-    await ctx.journal.append({ type: "intent", step: id, item: hook.name });
-    await ctx.ports.hooks.run({ ...hook, env: { FROM_SITE: ctx.plan.from, TO_SITE: ctx.plan.to, PHASE: phase } });
-    await ctx.journal.append({ type: "done", step: id, item: hook.name, already: false, facts: {} });
+    await attributed(ctx, id, { key: hook.name, label: hook.name }, async () => {
+      await ctx.guard();
+      await ctx.journal.append({ type: "intent", step: id, item: hook.name });
+      await ctx.ports.hooks.run({ ...hook, env: { FROM_SITE: ctx.plan.from, TO_SITE: ctx.plan.to, PHASE: phase } });
+      await ctx.guard();
+      await ctx.journal.append({ type: "done", step: id, item: hook.name, already: false, facts: {} });
+    });
   }
 }
 
@@ -103,14 +114,21 @@ function stopIfAsked(ctx: StepContext, step: string): void {
 }
 
 /** Adds where it happened to whatever went wrong, and puts it into the journal. */
-async function attributed(ctx: StepContext, step: Step, item: StepItem | undefined, work: () => Promise<void>): Promise<void> {
+async function attributed(
+  ctx: StepContext,
+  stepId: string,
+  item: StepItem | undefined,
+  work: () => Promise<void>,
+): Promise<void> {
   try {
     await work();
   } catch (error) {
     // Without the lease the journal belongs to the other run.
     if (!DrError.is(error, "lease"))
-      await ctx.journal.append({ type: "failed", step: step.id, item: item?.key ?? "", error: messageOf(error) }).catch(() => undefined);
-    const where = item === undefined ? step.id : `${step.id} (${item.label})`;
+      await ctx.journal
+        .append({ type: "failed", step: stepId, item: item?.key ?? "", error: messageOf(error) })
+        .catch(() => undefined);
+    const where = item === undefined ? stepId : `${stepId} (${item.label})`;
     if (DrError.is(error))
       throw new DrError({
         code: error.code,
@@ -119,10 +137,16 @@ async function attributed(ctx: StepContext, step: Step, item: StepItem | undefin
         ...(error.state === undefined ? {} : { state: error.state }),
         remedy: error.remedy ?? "Repair its cause, then run up again: it goes on from here.",
         retryable: error.retryable,
-        context: { ...error.context, step: step.id },
+        context: { ...error.context, step: stepId },
         cause: error,
       });
-    throw new DrError({ code: "invariant", attempted: where, seen: messageOf(error), remedy: "Run up again: it goes on from here.", cause: error });
+    throw new DrError({
+      code: "invariant",
+      attempted: where,
+      seen: messageOf(error),
+      remedy: "Run up again: it goes on from here.",
+      cause: error,
+    });
   }
 }
 

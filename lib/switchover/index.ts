@@ -14,7 +14,16 @@ import type { Observation } from "./observation";
 import { volumesOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
-import { forecastSeconds, planAbort, planActivation, planPromotion, planReload, planReprotect, planSwitchover, sentencesOf } from "./plan";
+import {
+  forecastSeconds,
+  planAbort,
+  planActivation,
+  planPromotion,
+  planReload,
+  planReprotect,
+  planSwitchover,
+  sentencesOf,
+} from "./plan";
 import type { Finding } from "./preflight";
 import { preflight } from "./preflight";
 import type { Ports } from "./ports";
@@ -70,7 +79,16 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
   const { decision, findings, plan, warnings } = await think(o);
   const failures = findings.map((finding) => failureOf(finding));
   if (plan === undefined)
-    return { decision: decision.action, sentences: adoptSentences(decision), digest: "", mode: "planned", route: "failover-host", failures, warnings, forecastSeconds: 0 };
+    return {
+      decision: decision.action,
+      sentences: adoptSentences(decision),
+      digest: "",
+      mode: "planned",
+      route: "failover-host",
+      failures,
+      warnings,
+      forecastSeconds: 0,
+    };
   return {
     decision: decision.action,
     sentences: [headline(plan), ...sentencesOf(plan)],
@@ -88,7 +106,9 @@ export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journ
 }
 
 /** Where production runs, by the systems' own word. Read-only. */
-export async function observeState(o: Pick<Question, "pair" | "ports">): Promise<Verdict & { readonly observedSite: string }> {
+export async function observeState(
+  o: Pick<Question, "pair" | "ports">,
+): Promise<Verdict & { readonly observedSite: string }> {
   const verdict = verdictOf(await observe(o.pair, o.ports));
   return { ...verdict, observedSite: verdict.site ?? "" };
 }
@@ -120,7 +140,13 @@ export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState>
     });
   const lease = await Lease.acquire({
     pair: o.pair.name,
-    holder: { owner: os.userInfo().username, host: os.hostname(), pid: process.pid, stack: o.stack, planDigest: o.previewed?.digest ?? "" },
+    holder: {
+      owner: os.userInfo().username,
+      host: os.hostname(),
+      pid: process.pid,
+      stack: o.stack,
+      planDigest: o.previewed?.digest ?? "",
+    },
     coordination,
     clock,
     signal: o.signal,
@@ -136,6 +162,7 @@ export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState>
 async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
   const open = await findOpenJournal(o);
   if (open !== undefined) {
+    await open.settle();
     await takeUp(open, o.intent, o);
     return carryOut(o, lease, open);
   }
@@ -147,7 +174,13 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   assertAsPreviewed(plan, o);
   o.progress(headline(plan));
   for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
-  const journal = await Journal.begin({ directory: o.journalDir, coordination: o.ports.coordination, clock: o.ports.clock, stack: o.stack, plan });
+  const journal = await Journal.begin({
+    directory: o.journalDir,
+    coordination: o.ports.coordination,
+    clock: o.ports.clock,
+    stack: o.stack,
+    plan,
+  });
   return carryOut(o, lease, journal);
 }
 
@@ -208,22 +241,54 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     case "adopt":
       return { ...base, findings: [], warnings: verdict.mismatches };
     case "refuse":
-      return { ...base, findings: [{ id: "refused", message: decision.message, remedy: decision.remedy }], warnings: [] };
+      return {
+        ...base,
+        findings: [{ id: "refused", message: decision.message, remedy: decision.remedy }],
+        warnings: [],
+      };
     case "activate":
-      return { ...base, findings: activationFindings(observation, decision.site), warnings: [], plan: planActivation({ intent: o.intent, observation, site: decision.site }) };
+      return {
+        ...base,
+        findings: activationFindings(observation, decision.site),
+        warnings: [],
+        plan: planActivation({ intent: o.intent, observation, site: decision.site }),
+      };
     case "reload":
-      return { ...base, findings: [], warnings: [], plan: planReload({ intent: o.intent, observation, site: decision.site }) };
+      return {
+        ...base,
+        findings: [],
+        warnings: [],
+        plan: planReload({ intent: o.intent, observation, site: decision.site }),
+      };
     case "promote": {
       const mode = await modeOfLastSwitchover(o);
       const warnings = mode === "planned" ? [] : [`the other site isn't touched until reprotect is asked for`];
-      return { ...base, findings: [], warnings, plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }) };
+      return {
+        ...base,
+        findings: [],
+        warnings,
+        plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
+      };
     }
     case "reprotect":
-      return { ...base, findings: reprotectFindings(observation, decision.site), warnings: [], plan: planReprotect({ intent: o.intent, observation, activeSite: decision.site, warnings: [] }) };
+      return {
+        ...base,
+        findings: reprotectFindings(observation, decision.site),
+        warnings: [],
+        plan: planReprotect({ intent: o.intent, observation, activeSite: decision.site, warnings: [] }),
+      };
     case "switchover": {
       const checked = preflight(observation, o.intent, decision.from);
-      const warnings = [...checked.warnings, ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : [])];
-      return { ...base, findings: checked.failures, warnings, plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }) };
+      const warnings = [
+        ...checked.warnings,
+        ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : []),
+      ];
+      return {
+        ...base,
+        findings: checked.failures,
+        warnings,
+        plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }),
+      };
     }
   }
 }
@@ -247,10 +312,22 @@ function unreadable(observation: Observation): Finding[] {
         ]),
     ...(observation.volumesError === undefined
       ? []
-      : [{ id: "cinder-api", message: `Cinder's API can't be asked: ${observation.volumesError}`, remedy: "Check openstack.authUrl, the credential and its secret openstackSecret; start cinder-api." }]),
+      : [
+          {
+            id: "cinder-api",
+            message: `Cinder's API can't be asked: ${observation.volumesError}`,
+            remedy: "Check openstack.authUrl, the credential and its secret openstackSecret; start cinder-api.",
+          },
+        ]),
     ...(observation.serversError === undefined
       ? []
-      : [{ id: "nova-api", message: `Nova's API can't be asked: ${observation.serversError}`, remedy: "Check the credential's rights; start nova-api." }]),
+      : [
+          {
+            id: "nova-api",
+            message: `Nova's API can't be asked: ${observation.serversError}`,
+            remedy: "Check the credential's rights; start nova-api.",
+          },
+        ]),
   ];
 }
 
@@ -258,10 +335,22 @@ function activationFindings(observation: Observation, site: string): Finding[] {
   const seen = observation.arrays[site];
   const backend = observation.pair.sites[site]?.backend ?? "";
   return [
-    ...(seen?.ok === true ? [] : [{ id: `array:${site}`, message: `the array of "${site}" can't be asked: ${seen?.ok === false ? seen.error : ""}`, remedy: "Check its address, CA file, user and password." }]),
+    ...(seen?.ok === true
+      ? []
+      : [
+          {
+            id: `array:${site}`,
+            message: `the array of "${site}" can't be asked: ${seen?.ok === false ? seen.error : ""}`,
+            remedy: "Check its address, CA file, user and password.",
+          },
+        ]),
     ...observation.controllers
       .filter((controller) => controller.stanzas[backend] === undefined)
-      .map((controller) => ({ id: `stanza:${controller.name}`, message: `${controller.cinderConf} on ${controller.name} has no stanza [${backend}]`, remedy: "Declare the pair's CinderBackend resources before ActiveSite." })),
+      .map((controller) => ({
+        id: `stanza:${controller.name}`,
+        message: `${controller.cinderConf} on ${controller.name} has no stanza [${backend}]`,
+        remedy: "Declare the pair's CinderBackend resources before ActiveSite.",
+      })),
   ];
 }
 
@@ -269,7 +358,13 @@ function reprotectFindings(observation: Observation, activeSite: string): Findin
   const other = peerOf(observation.pair, activeSite);
   const seen = observation.arrays[other];
   if (seen?.ok === true) return [];
-  return [{ id: `array:${other}`, message: `"${other}" doesn't answer yet: ${seen?.ok === false ? seen.error : ""}`, remedy: `Repair it, or take "reprotect" out until then.` }];
+  return [
+    {
+      id: `array:${other}`,
+      message: `"${other}" doesn't answer yet: ${seen?.ok === false ? seen.error : ""}`,
+      remedy: `Repair it, or take "reprotect" out until then.`,
+    },
+  ];
 }
 
 /** A failover that this software didn't make counts as unplanned: nothing is known of what the other site holds. */
@@ -284,7 +379,12 @@ async function modeOfLastSwitchover(o: Question): Promise<Mode> {
 // -------------------------------------------------------------------------------------------------------- open journal
 
 async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<Journal | undefined> {
-  return Journal.findOpen({ directory: o.journalDir, coordination: o.ports.coordination, clock: o.ports.clock, pair: o.pair.name });
+  return Journal.findOpen({
+    directory: o.journalDir,
+    coordination: o.ports.coordination,
+    clock: o.ports.clock,
+    pair: o.pair.name,
+  });
 }
 
 /** Which way an open journal goes on, for this intent. */
@@ -293,7 +393,13 @@ function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | { readonl
   if (plan.kind === "abort") {
     return intent.activeSite === plan.to
       ? "resume"
-      : { refused: { id: "aborting", message: `the switchover ${journal.switchoverId} is being aborted towards "${plan.to}"`, remedy: `Set activeSite to "${plan.to}" and run up; then start anew.` } };
+      : {
+          refused: {
+            id: "aborting",
+            message: `the switchover ${journal.switchoverId} is being aborted towards "${plan.to}"`,
+            remedy: `Set activeSite to "${plan.to}" and run up; then start anew.`,
+          },
+        };
   }
   if (intent.activeSite === plan.to) return "resume";
   if (plan.kind !== "switchover" || journal.pastCutover)
@@ -315,7 +421,10 @@ function previewOfOpen(journal: Journal, intent: Intent): Preview {
   const verb = way === "abort" ? "Abort" : "Resume";
   return {
     decision: typeof way === "object" ? "refuse" : way,
-    sentences: [`${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`, ...left.map((planned) => `${planned.phase}: ${planned.sentence}`)],
+    sentences: [
+      `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`,
+      ...left.map((planned) => `${planned.phase}: ${planned.sentence}`),
+    ],
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
@@ -340,7 +449,13 @@ async function takeUp(journal: Journal, intent: Intent, o: ApplyOptions): Promis
     const observation = await observe(o.pair, o.ports);
     const checked = preflight(observation, intent, plan.from);
     if (checked.failures.length > 0) throw refusal(checked.failures);
-    const anew = planSwitchover({ intent, observation, from: plan.from, route: checked.route, warnings: checked.warnings });
+    const anew = planSwitchover({
+      intent,
+      observation,
+      from: plan.from,
+      route: checked.route,
+      warnings: checked.warnings,
+    });
     // What was read before the first change counts: instances that were stopped or detached since did run.
     o.progress(`"${plan.from}" was lost on the way: going on unplanned`);
     await journal.append({ type: "replan", plan: { ...anew, servers: plan.servers, volumes: plan.volumes } });
@@ -352,13 +467,18 @@ async function takeUp(journal: Journal, intent: Intent, o: ApplyOptions): Promis
 // ------------------------------------------------------------------------------------------------------------- wording
 
 function headline(plan: Plan): string {
-  const how = plan.kind === "switchover" ? `${plan.mode} switchover "${plan.from}" → "${plan.to}" (${plan.route}, promotion ${plan.promotion})` : `${plan.kind} of "${plan.to}"`;
+  const how =
+    plan.kind === "switchover"
+      ? `${plan.mode} switchover "${plan.from}" → "${plan.to}" (${plan.route}, promotion ${plan.promotion})`
+      : `${plan.kind} of "${plan.to}"`;
   const volumes = plan.servers.reduce((sum, server) => sum + server.attachments.length, 0);
   return `${how}: ${plan.servers.length} instances, ${plan.volumes.length} volumes (${volumes} attached), ${plan.mirrors.length} mirrors; forecast ${forecastSeconds(plan)} s; plan ${plan.digest}`;
 }
 
 function adoptSentences(decision: Decision): string[] {
-  return decision.action === "adopt" ? [`Adopt "${decision.site}" as the active site: production runs there already, nothing is changed`] : [];
+  return decision.action === "adopt"
+    ? [`Adopt "${decision.site}" as the active site: production runs there already, nothing is changed`]
+    : [];
 }
 
 function failureOf(finding: Finding): Failure {
@@ -375,12 +495,22 @@ function approvalFailures(intent: Intent, plan: Plan): Failure[] {
       },
     ];
   if (intent.requireApproval && intent.approvedPlan === undefined)
-    return [{ field: "approvedPlan", message: "this stack requires an approved plan", remedy: "Read the plan; approve it with `pulumi config set approvedPlan " + plan.digest + "`." }];
+    return [
+      {
+        field: "approvedPlan",
+        message: "this stack requires an approved plan",
+        remedy: "Read the plan; approve it with `pulumi config set approvedPlan " + plan.digest + "`.",
+      },
+    ];
   return [];
 }
 
 function inventory(plan: Plan): string {
-  return plan.servers.map((server) => `${server.name} (${server.attachments.map((a) => a.device.replace("/dev/", "")).join(", ")})`).join("; ") || "no instances";
+  return (
+    plan.servers
+      .map((server) => `${server.name} (${server.attachments.map((a) => a.device.replace("/dev/", "")).join(", ")})`)
+      .join("; ") || "no instances"
+  );
 }
 
 function assertAsPreviewed(plan: Plan, o: ApplyOptions): void {
@@ -399,7 +529,13 @@ function assertAsPreviewed(plan: Plan, o: ApplyOptions): void {
 function refusal(findings: readonly Finding[]): DrError {
   const [only] = findings;
   if (findings.length === 1 && only !== undefined)
-    return new DrError({ code: "precondition", attempted: "Switch over", seen: only.message, state: "Nothing was changed.", remedy: only.remedy });
+    return new DrError({
+      code: "precondition",
+      attempted: "Switch over",
+      seen: only.message,
+      state: "Nothing was changed.",
+      remedy: only.remedy,
+    });
   return new DrError({
     code: "precondition",
     attempted: "Switch over",
@@ -407,7 +543,12 @@ function refusal(findings: readonly Finding[]): DrError {
   });
 }
 
-function stateAfter(o: ApplyOptions, verdict: Verdict, switchoverId: string | undefined, reportDirectory: string | undefined): SwitchoverState {
+function stateAfter(
+  o: ApplyOptions,
+  verdict: Verdict,
+  switchoverId: string | undefined,
+  reportDirectory: string | undefined,
+): SwitchoverState {
   const observedSite = verdict.site ?? "";
   const protection = verdict.protected ? "protected" : "unprotected";
   const status =

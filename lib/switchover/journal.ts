@@ -21,7 +21,13 @@ export type JournalEntry = { readonly at: string } & (
   | { readonly type: "replan"; readonly plan: Plan }
   | { readonly type: "step"; readonly step: string; readonly event: "begin" | "end" }
   | { readonly type: "intent"; readonly step: string; readonly item: string }
-  | { readonly type: "done"; readonly step: string; readonly item: string; readonly already: boolean; readonly facts: Facts }
+  | {
+      readonly type: "done";
+      readonly step: string;
+      readonly item: string;
+      readonly already: boolean;
+      readonly facts: Facts;
+    }
   | { readonly type: "failed"; readonly step: string; readonly item: string; readonly error: string }
   | { readonly type: "end"; readonly outcome: "completed" | "aborted" }
 );
@@ -30,6 +36,9 @@ type EntryBody = JournalEntry extends infer E ? (E extends { at: string } ? Omit
 
 export class Journal {
   private tail: Promise<void> = Promise.resolve();
+  /** An entry that is in one copy only: nothing more is written, or the copies would part. */
+  private failure: { readonly error: unknown } | undefined;
+  private unsettled: (() => Promise<void>) | undefined;
 
   private constructor(
     readonly switchoverId: string,
@@ -47,17 +56,29 @@ export class Journal {
     readonly stack: string;
     readonly plan: Plan;
   }): Promise<Journal> {
-    const stamp = o.clock.now().toISOString().replace(/[-:]/g, "").replace(/\.\d+Z$/, "Z");
-    const switchoverId = `${stamp}-${o.plan.pair}-${o.plan.kind}-${o.plan.from}-${o.plan.to}`;
+    const stamp = o.clock
+      .now()
+      .toISOString()
+      .replace(/[-:]/g, "")
+      .replace(/\.\d+Z$/, "Z");
+    // As long as the database's column takes.
+    const switchoverId = `${stamp}-${o.plan.pair}-${o.plan.kind}-${o.plan.from}-${o.plan.to}`.slice(0, 64);
     await mkdir(o.directory, { recursive: true });
-    const journal = new Journal(switchoverId, fileOf(o.directory, switchoverId), o.plan.pair, o.coordination, o.clock, []);
+    const journal = new Journal(
+      switchoverId,
+      fileOf(o.directory, switchoverId),
+      o.plan.pair,
+      o.coordination,
+      o.clock,
+      [],
+    );
     await journal.append({ type: "begin", switchoverId, stack: o.stack, plan: o.plan });
     return journal;
   }
 
   /**
-   * The switchover of this pair that is neither completed nor aborted. File and database are brought to the same
-   * length: a process can die between the two writes of one entry.
+   * The switchover of this pair that is neither completed nor aborted. Only reads: its run may be alive. Whoever goes on
+   * with it, under the lease, calls `settle` first.
    */
   static async findOpen(o: {
     readonly directory: string;
@@ -75,7 +96,6 @@ export class Journal {
       });
     const id = open[0]?.switchoverId;
     if (id === undefined) return undefined;
-    await mkdir(o.directory, { recursive: true });
     const file = fileOf(o.directory, id);
     const stored = await o.coordination.readJournal(id);
     const local = await readLines(file);
@@ -89,11 +109,27 @@ export class Journal {
           remedy: "Keep both, find out which one is right, and move the other away.",
         });
     const lines = stored.length >= local.length ? stored : local;
-    const journal = new Journal(id, file, o.pair, o.coordination, o.clock, lines.map((line) => decode(line, id)));
-    for (let seq = stored.length; seq < lines.length; seq++)
-      await o.coordination.appendJournal(id, seq, o.pair, lines[seq] ?? "");
-    for (let seq = local.length; seq < lines.length; seq++) await appendDurably(file, lines[seq] ?? "");
+    const journal = new Journal(
+      id,
+      file,
+      o.pair,
+      o.coordination,
+      o.clock,
+      lines.map((line) => decode(line, id)),
+    );
+    journal.unsettled = async () => {
+      await mkdir(o.directory, { recursive: true });
+      for (let seq = stored.length; seq < lines.length; seq++)
+        await o.coordination.appendJournal(id, seq, o.pair, lines[seq] ?? "");
+      for (let seq = local.length; seq < lines.length; seq++) await appendDurably(file, lines[seq] ?? "");
+    };
     return journal;
+  }
+
+  /** Brings file and database to the same length: a process can die between the two writes of one entry. */
+  async settle(): Promise<void> {
+    await this.unsettled?.();
+    this.unsettled = undefined;
   }
 
   static async read(file: string): Promise<JournalEntry[]> {
@@ -102,7 +138,10 @@ export class Journal {
 
   static async list(directory: string): Promise<string[]> {
     const names = await readdir(directory).catch(() => []);
-    return names.filter((name) => name.endsWith(".jsonl")).sort().map((name) => path.join(directory, name));
+    return names
+      .filter((name) => name.endsWith(".jsonl"))
+      .sort()
+      .map((name) => path.join(directory, name));
   }
 
   get entries(): readonly JournalEntry[] {
@@ -113,7 +152,8 @@ export class Journal {
   get plan(): Plan {
     for (let index = this.recorded.length - 1; index >= 0; index--) {
       const entry = this.recorded[index];
-      if (entry !== undefined && (entry.type === "begin" || entry.type === "abort" || entry.type === "replan")) return entry.plan;
+      if (entry !== undefined && (entry.type === "begin" || entry.type === "abort" || entry.type === "replan"))
+        return entry.plan;
     }
     throw new DrError({ code: "journal", attempted: `Read the plan of ${this.switchoverId}`, seen: "no begin entry" });
   }
@@ -132,25 +172,46 @@ export class Journal {
     return this.current.some((entry) => entry.type === "step" && entry.event === "end" && entry.step === step);
   }
 
-  /** True from the moment the cutover may have begun: then there is no way back, only forward. */
+  /** From the moment the cutover may have begun, or Cinder's services stop: then there is no way back, only forward. */
   get pastCutover(): boolean {
-    return this.recorded.some((entry) => entry.type === "intent" && (entry.step.startsWith("cutover/") || entry.step.startsWith("promote/")));
+    return this.cutoverBegun || this.touched("promote/");
+  }
+
+  /** From the moment a mirror may have been broken, also by other hands: then the step is done without an intent. */
+  get cutoverBegun(): boolean {
+    return this.touched("cutover/");
+  }
+
+  private touched(phase: string): boolean {
+    return this.recorded.some(
+      (entry) => (entry.type === "intent" || entry.type === "done") && entry.step.startsWith(phase),
+    );
   }
 
   factsOf(step: string): ReadonlyMap<string, Facts> {
     const facts = new Map<string, Facts>();
-    for (const entry of this.recorded) if (entry.type === "done" && entry.step === step) facts.set(entry.item, entry.facts);
+    for (const entry of this.recorded)
+      if (entry.type === "done" && entry.step === step) facts.set(entry.item, entry.facts);
     return facts;
   }
 
-  /** On disk (fsync) and in the database when it resolves. Concurrent calls keep their order. */
+  /**
+   * In the database and on disk (fsync) when it resolves. Concurrent calls keep their order. The database comes first: it
+   * refuses a second writer of the same journal before that one's line is in the file.
+   */
   append(body: EntryBody): Promise<void> {
     const entry = { at: this.clock.now().toISOString(), ...body } as JournalEntry;
     const write = async (): Promise<void> => {
+      if (this.failure !== undefined) throw this.failure.error;
       const seq = this.recorded.length;
       const line = JSON.stringify(entry);
-      await appendDurably(this.file, line);
-      await this.coordination.appendJournal(this.switchoverId, seq, this.pair, line);
+      try {
+        await this.coordination.appendJournal(this.switchoverId, seq, this.pair, line);
+        await appendDurably(this.file, line);
+      } catch (error) {
+        this.failure = { error };
+        throw error;
+      }
       this.recorded.push(entry);
     };
     const result = this.tail.then(write);
@@ -185,7 +246,8 @@ async function appendDurably(file: string, line: string): Promise<void> {
     if (size > 0) {
       const last = Buffer.alloc(1);
       await handle.read(last, 0, 1, size - 1);
-      if (last.toString() !== "\n") await handle.truncate(Buffer.byteLength((await readLines(file)).map((l) => `${l}\n`).join("")));
+      if (last.toString() !== "\n")
+        await handle.truncate(Buffer.byteLength((await readLines(file)).map((l) => `${l}\n`).join("")));
     }
     await handle.appendFile(`${line}\n`);
     await handle.sync();
@@ -198,6 +260,11 @@ function decode(line: string, where: string): JournalEntry {
   try {
     return JSON.parse(line) as JournalEntry;
   } catch (error) {
-    throw new DrError({ code: "journal", attempted: `Read the journal ${where}`, seen: messageOf(error), remedy: "Restore it from its other copy." });
+    throw new DrError({
+      code: "journal",
+      attempted: `Read the journal ${where}`,
+      seen: messageOf(error),
+      remedy: "Restore it from its other copy.",
+    });
   }
 }

@@ -9,6 +9,8 @@ import type { Clock, CoordinationPort, LeaseHolder } from "./ports";
 export const leaseSeconds = 30;
 /** A renewal younger than this is proof enough for the next mutating call. */
 const freshMs = 3_000;
+/** A renewal whose answer took longer proves nothing any more: too little of the lease may be left for the call. */
+const provenMs = 15_000;
 const renewEveryMs = 8_000;
 
 export class Lease {
@@ -21,8 +23,9 @@ export class Lease {
     private readonly token: string,
     private readonly coordination: CoordinationPort,
     private readonly clock: Clock,
+    askedMs: number,
   ) {
-    this.renewedAtMs = clock.now().getTime();
+    this.renewedAtMs = askedMs;
   }
 
   /** Waits for another holder up to the expiry of its lease, and takes over then: a dead holder doesn't renew. */
@@ -37,7 +40,9 @@ export class Lease {
     const token = randomUUID();
     const deadline = o.clock.now().getTime() + 3 * leaseSeconds * 1000;
     let told = "";
+    let asked: number;
     for (;;) {
+      asked = o.clock.now().getTime();
       const row = await o.coordination.acquireLease(o.pair, o.holder, token, leaseSeconds);
       if (row !== undefined) break;
       const held = await o.coordination.findLease(o.pair);
@@ -49,20 +54,31 @@ export class Lease {
         throw new DrError({
           code: "lease",
           attempted: `Take the lease of pair "${o.pair}"`,
-          seen: held === undefined ? "it changes hands" : `${held.owner} on ${held.host} (pid ${held.pid}, stack ${held.stack}) holds it and renews it`,
+          seen:
+            held === undefined
+              ? "it changes hands"
+              : `${held.owner} on ${held.host} (pid ${held.pid}, stack ${held.stack}) holds it and renews it`,
           state: "Nothing was changed by this run.",
           remedy: "Let that run finish, or end it; then run this again.",
         });
       await o.clock.sleep(1_000, o.signal);
     }
-    const lease = new Lease(o.pair, token, o.coordination, o.clock);
+    const lease = new Lease(o.pair, token, o.coordination, o.clock, asked);
     lease.keep();
     return lease;
   }
 
   /** Called before every mutating call. */
   async guard(): Promise<void> {
-    if (!this.lost && this.clock.now().getTime() - this.renewedAtMs > freshMs) await this.renew();
+    if (!this.lost && this.ageMs() > freshMs) await this.renew();
+    if (!this.lost && this.ageMs() > provenMs)
+      throw new DrError({
+        code: "lease",
+        attempted: `Go on with the switchover of pair "${this.pair}"`,
+        seen: `the database took ${Math.round(this.ageMs() / 1000)} s to renew the lease`,
+        state: "This run stopped before its next change; the journal tells what was done.",
+        remedy: "Find out what slows the database down, then run up again: it goes on from here.",
+      });
     if (this.lost)
       throw new DrError({
         code: "lease",
@@ -73,9 +89,14 @@ export class Lease {
       });
   }
 
+  /** A lease that can't be given back runs out by itself: no reason to fail, or to hide what failed before. */
   async release(): Promise<void> {
     this.closed.abort();
-    if (!this.lost) await this.coordination.releaseLease(this.pair, this.token);
+    if (!this.lost) await this.coordination.releaseLease(this.pair, this.token).catch(() => undefined);
+  }
+
+  private ageMs(): number {
+    return Math.abs(this.clock.now().getTime() - this.renewedAtMs);
   }
 
   private async renew(): Promise<void> {

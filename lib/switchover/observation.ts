@@ -52,7 +52,13 @@ export interface ControllerObservation {
       }
     >
   >;
-  readonly units: readonly { readonly role: ServiceRole; readonly unit: string; readonly startedHere: boolean; readonly active: boolean; readonly masked: boolean }[];
+  readonly units: readonly {
+    readonly role: ServiceRole;
+    readonly unit: string;
+    readonly startedHere: boolean;
+    readonly active: boolean;
+    readonly masked: boolean;
+  }[];
 }
 
 export interface DatabaseObservation {

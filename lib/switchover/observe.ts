@@ -9,24 +9,38 @@ import { pooled } from "./pool";
 export async function observe(pair: SitePair, ports: Ports): Promise<Observation> {
   const sites = siteNames(pair);
   const hosts = sites.map((site) => backendHost(pair, site));
-  const [arrays, controllers, database, serviceRows, cinderServices, volumes, snapshots, attachments, computes, allServers, queues, lease] =
-    await Promise.all([
-      Promise.all(sites.map((site) => seen(() => observeArray(portOf(ports, site), pair.flexVols)))),
-      Promise.all(ports.controllers.map((controller) => seen(() => observeController(controller, ports.config)))),
-      seen(() => ports.database.describe()),
-      seen(() => ports.database.listServiceRows()),
-      seen(() => ports.blockStorage.listServices()),
-      Promise.all(hosts.map((host) => seen(() => ports.blockStorage.listVolumes(host)))),
-      seen(() => ports.blockStorage.listSnapshots()),
-      seen(() => ports.blockStorage.listAttachments()),
-      seen(() => ports.compute.listComputeServices()),
-      seen(() => ports.compute.listServers()),
-      seen(() => Promise.all(hosts.map((host) => ports.messageQueue.listBackendQueues(host)))),
-      seen(() => ports.coordination.findLease(pair.name)),
-    ]);
+  const [
+    arrays,
+    controllers,
+    database,
+    serviceRows,
+    cinderServices,
+    volumes,
+    snapshots,
+    attachments,
+    computes,
+    allServers,
+    queues,
+    lease,
+  ] = await Promise.all([
+    Promise.all(sites.map((site) => seen(() => observeArray(portOf(ports, site), pair.flexVols)))),
+    Promise.all(ports.controllers.map((controller) => seen(() => observeController(controller, ports.config)))),
+    seen(() => ports.database.describe()),
+    seen(() => ports.database.listServiceRows()),
+    seen(() => ports.blockStorage.listServices()),
+    Promise.all(hosts.map((host) => seen(() => ports.blockStorage.listVolumes(host)))),
+    seen(() => ports.blockStorage.listSnapshots()),
+    seen(() => ports.blockStorage.listAttachments()),
+    seen(() => ports.compute.listComputeServices()),
+    seen(() => ports.compute.listServers()),
+    seen(() => Promise.all(hosts.map((host) => ports.messageQueue.listBackendQueues(host)))),
+    seen(() => ports.coordination.findLease(pair.name)),
+  ]);
 
   const volumesBySite = Object.fromEntries(sites.map((site, index) => [site, valueOr(volumes[index], [])]));
-  const involved = new Set(Object.values(volumesBySite).flatMap((list) => list.flatMap((v) => v.attachments.map((a) => a.serverId))));
+  const involved = new Set(
+    Object.values(volumesBySite).flatMap((list) => list.flatMap((v) => v.attachments.map((a) => a.serverId))),
+  );
   const servers = valueOr(allServers, []).filter((server) => involved.has(server.id));
   const serverAttachments = await seen(() =>
     pooled(8, servers, async (server): Promise<[string, readonly ServerAttachment[]]> => [
@@ -55,7 +69,9 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     serverAttachments: Object.fromEntries(valueOr(serverAttachments, [])),
     ...(serversError === undefined ? {} : { serversError }),
     computeServices: valueOr(computes, []),
-    queues: queues.ok ? { ok: true, value: Object.fromEntries(sites.map((site, index) => [site, queues.value[index] ?? []])) } : queues,
+    queues: queues.ok
+      ? { ok: true, value: Object.fromEntries(sites.map((site, index) => [site, queues.value[index] ?? []])) }
+      : queues,
     ...(leaseRow === undefined ? {} : { lease: leaseRow }),
   };
 }
@@ -71,7 +87,16 @@ async function observeArray(port: ArrayPort, flexVols: readonly string[]): Promi
     port.listLunMaps(flexVols),
     port.listMirrors(flexVols),
   ]);
-  return { cluster: cluster.name, version: cluster.version, svmState: svm.state, iscsi, flexVols: volumes, luns, lunMaps, mirrors };
+  return {
+    cluster: cluster.name,
+    version: cluster.version,
+    svmState: svm.state,
+    iscsi,
+    flexVols: volumes,
+    luns,
+    lunMaps,
+    mirrors,
+  };
 }
 
 async function observeController(port: ControllerPort, config: ConfigEditor): Promise<ControllerObservation> {
@@ -95,7 +120,9 @@ async function observeController(port: ControllerPort, config: ConfigEditor): Pr
             {
               replicationDevices: config.getAll(content, section, "replication_device"),
               ...(name === undefined ? {} : { volumeBackendName: name }),
-              consistentReplication: /^(true|1|yes|on)$/i.test(config.get(content, section, "netapp_consistent_replication") ?? ""),
+              consistentReplication: /^(true|1|yes|on)$/i.test(
+                config.get(content, section, "netapp_consistent_replication") ?? "",
+              ),
               ...(host === undefined ? {} : { backendHost: host }),
               clustered,
             },

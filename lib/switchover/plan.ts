@@ -207,11 +207,25 @@ export function planReprotect(o: {
     ...inventory,
     hooks: o.intent.hooks,
     steps: [
-      step("reprotect/fence-source", `Remove every LUN map that "${from}" still holds, so that nobody can write there`, 5),
+      step(
+        "reprotect/fence-source",
+        `Remove every LUN map that "${from}" still holds, so that nobody can write there`,
+        5,
+      ),
       ...(diverged === "keepDiverged"
-        ? [step("reprotect/keep-diverged", `Keep what "${from}" holds beyond the last transfer as clones of ${mirrors}`, 10)]
+        ? [
+            step(
+              "reprotect/keep-diverged",
+              `Keep what "${from}" holds beyond the last transfer as clones of ${mirrors}`,
+              10,
+            ),
+          ]
         : []),
-      step("promote/stop-services", `Stop and mask Cinder's services on every controller, API first`, forecast.stopServices),
+      step(
+        "promote/stop-services",
+        `Stop and mask Cinder's services on every controller, API first`,
+        forecast.stopServices,
+      ),
       step("promote/edit-configuration", `Put replication_device back into cinder.conf on every controller`, 2),
       step(
         "promote/reverse-mirrors",
@@ -219,7 +233,11 @@ export function planReprotect(o: {
         forecast.transfer,
       ),
       step("promote/drain-queues", `Drain messages that wait for backends without a consumer`, 2),
-      step("promote/start-services", `Start Cinder's services and prove that "${to}" is initialised`, forecast.startServices),
+      step(
+        "promote/start-services",
+        `Start Cinder's services and prove that "${to}" is initialised`,
+        forecast.startServices,
+      ),
       ...reprotectWait(words),
     ],
     warnings: o.warnings,
@@ -227,7 +245,11 @@ export function planReprotect(o: {
 }
 
 /** First activation: nothing is enabled, no volumes anywhere. */
-export function planActivation(o: { readonly intent: Intent; readonly observation: Observation; readonly site: string }): Plan {
+export function planActivation(o: {
+  readonly intent: Intent;
+  readonly observation: Observation;
+  readonly site: string;
+}): Plan {
   const from = peerOf(o.observation.pair, o.site);
   return sealed({
     ...emptyPlan(o.observation, from, o.site),
@@ -239,13 +261,21 @@ export function planActivation(o: { readonly intent: Intent; readonly observatio
         `Enable backend "${siteOf(o.observation.pair, o.site).backend}" in cinder.conf on ${count(o.observation.controllers.length, "controller")}, replicating to "${from}"`,
         2,
       ),
-      step("activate/restart-volume-service", `Restart cinder-volume and prove that "${o.site}" is initialised`, forecast.startServices),
+      step(
+        "activate/restart-volume-service",
+        `Restart cinder-volume and prove that "${o.site}" is initialised`,
+        forecast.startServices,
+      ),
     ],
   });
 }
 
 /** The active stanza's options changed: cinder-volume reads them at its start only. */
-export function planReload(o: { readonly intent: Intent; readonly observation: Observation; readonly site: string }): Plan {
+export function planReload(o: {
+  readonly intent: Intent;
+  readonly observation: Observation;
+  readonly site: string;
+}): Plan {
   const from = peerOf(o.observation.pair, o.site);
   return sealed({
     ...emptyPlan(o.observation, from, o.site),
@@ -273,7 +303,11 @@ export function planAbort(plan: Plan): Plan {
     hooks: [],
     steps: [
       step("attach/volumes", `Attach ${count(volumes, "volume")} at "${plan.from}" again, in device order`, 10),
-      step("start/instances", `Start the ${count(plan.servers.filter((s) => s.running).length, "instance")} that ran`, 10),
+      step(
+        "start/instances",
+        `Start the ${count(plan.servers.filter((s) => s.running).length, "instance")} that ran`,
+        10,
+      ),
       step("start/unlock-instances", `Unlock the instances that weren't locked before`, 2),
       step("start/enable-backend", `Enable "${plan.from}" for new volumes again`, 2),
     ],
@@ -297,7 +331,11 @@ interface Inventory {
   readonly mirrors: readonly PlannedMirror[];
 }
 
-function emptyPlan(observation: Observation, from: string, to: string): Omit<Plan, "digest" | "kind" | "steps" | "hooks"> {
+function emptyPlan(
+  observation: Observation,
+  from: string,
+  to: string,
+): Omit<Plan, "digest" | "kind" | "steps" | "hooks"> {
   return {
     version: 1,
     pair: observation.pair.name,
@@ -396,7 +434,9 @@ function sentencesFor(
   const planned = o.mode === "planned";
   const attachments = servers.reduce((sum, server) => sum + server.attachments.length, 0);
   const lanes = Math.max(1, Math.min(forecast.instanceLanes, servers.length));
-  const devices = [...new Set(servers.flatMap((server) => server.attachments.map((a) => a.device.replace("/dev/", ""))))].sort(compareDevices);
+  const devices = [
+    ...new Set(servers.flatMap((server) => server.attachments.map((a) => a.device.replace("/dev/", "")))),
+  ].sort(compareDevices);
   const running = servers.filter((server) => server.running).length;
   const mirrorCount = count(mirrors.length, "mirror");
 
@@ -413,14 +453,20 @@ function sentencesFor(
       `Attach them again at "${to}" as ${devices.join(", ") || "nothing"}, each instance's in its old order`,
       (attachments * forecast.attachVolume) / lanes,
     ),
-    step("start/instances", `Start the ${count(running, "instance")} that ran`, (running * forecast.startInstance) / lanes),
+    step(
+      "start/instances",
+      `Start the ${count(running, "instance")} that ran`,
+      (running * forecast.startInstance) / lanes,
+    ),
     step("start/unlock-instances", `Unlock the instances that weren't locked before`, servers.length / 4),
   ];
   const head = [
     step("hold/disable-backend", `Disable ${backendHost(o.observation.pair, from)} for new volumes`, 2),
     step("hold/lock-instances", `Lock ${count(servers.length, "instance")} with a reason`, servers.length / 4),
     step("hold/drain-transient", `Wait until no volume and no instance is in a passing state`, 5),
-    ...(planned ? [step("pre-sync/update-mirrors", `Update ${mirrorCount} while users still work`, forecast.transfer)] : []),
+    ...(planned
+      ? [step("pre-sync/update-mirrors", `Update ${mirrorCount} while users still work`, forecast.transfer)]
+      : []),
     step(
       "quiesce/stop-instances",
       `Stop ${count(running, "instance")}${planned ? "" : ", forced after a deadline"}`,
@@ -430,7 +476,11 @@ function sentencesFor(
       ? [
           ...detach,
           step("detach/unmap-source", `Prove that "${from}" maps none of these LUNs to any host`, 2),
-          step("final-sync/update-mirrors", `Update ${mirrorCount} for the last time: nothing can write any more`, forecast.transfer),
+          step(
+            "final-sync/update-mirrors",
+            `Update ${mirrorCount} for the last time: nothing can write any more`,
+            forecast.transfer,
+          ),
         ]
       : []),
   ];
@@ -442,7 +492,11 @@ function sentencesFor(
   const promote = promoteSteps(o);
   if (o.route === "direct") {
     // Past Cinder's own failover: its services are stopped, so promotion happens here and nothing is left to defer.
-    const breakMirrors = step("cutover/break-mirrors", `Break ${mirrorCount} at "${to}"`, mirrors.length * forecast.failoverPerFlexVol);
+    const breakMirrors = step(
+      "cutover/break-mirrors",
+      `Break ${mirrorCount} at "${to}"`,
+      mirrors.length * forecast.failoverPerFlexVol,
+    );
     const [stop, ...rest] = promote.filter((planned) => planned.id !== "promote/hooks");
     return [
       ...head,
@@ -466,7 +520,13 @@ function sentencesFor(
     ...(planned ? [] : detach),
     ...attach,
     ...(o.promotion === "deferred"
-      ? [step("start/enable-backend", `Enable the backend for new volumes at "${to}"; promotion is left for a later run`, 2)]
+      ? [
+          step(
+            "start/enable-backend",
+            `Enable the backend for new volumes at "${to}"; promotion is left for a later run`,
+            2,
+          ),
+        ]
       : [...promote, ...(planned ? reprotectWait(o) : [])]),
   ];
 }
@@ -475,7 +535,11 @@ function promoteSteps(o: Words & { readonly mode: Mode }): PlannedStep[] {
   const controllers = count(o.observation.controllers.length, "controller");
   const backend = siteOf(o.observation.pair, o.to).backend;
   return [
-    step("promote/stop-services", `Stop and mask Cinder's services on ${controllers}, API first; users' I/O goes on`, forecast.stopServices),
+    step(
+      "promote/stop-services",
+      `Stop and mask Cinder's services on ${controllers}, API first; users' I/O goes on`,
+      forecast.stopServices,
+    ),
     step("promote/hooks", `Run what is declared for the time while the services are down`, 1),
     step(
       "promote/edit-configuration",
@@ -491,10 +555,20 @@ function promoteSteps(o: Words & { readonly mode: Mode }): PlannedStep[] {
       2,
     ),
     ...(o.mode === "planned"
-      ? [step("promote/reverse-mirrors", `Turn ${count(o.observation.pair.flexVols.length, "mirror")} round: "${o.to}" → "${o.from}"`, 10)]
+      ? [
+          step(
+            "promote/reverse-mirrors",
+            `Turn ${count(o.observation.pair.flexVols.length, "mirror")} round: "${o.to}" → "${o.from}"`,
+            10,
+          ),
+        ]
       : []),
     step("promote/drain-queues", `Drain messages that wait for backends without a consumer`, 2),
-    step("promote/start-services", `Start Cinder's services and prove that "${backend}" is initialised`, forecast.startServices),
+    step(
+      "promote/start-services",
+      `Start Cinder's services and prove that "${backend}" is initialised`,
+      forecast.startServices,
+    ),
   ];
 }
 

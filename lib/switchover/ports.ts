@@ -368,7 +368,9 @@ export interface CoordinationPort {
   appendJournal(switchoverId: string, seq: number, pair: string, entry: string): Promise<void>;
   readJournal(switchoverId: string): Promise<readonly string[]>;
   /** Newest first. */
-  listSwitchovers(pair: string): Promise<readonly { readonly switchoverId: string; readonly startedAt: string; readonly open: boolean }[]>;
+  listSwitchovers(
+    pair: string,
+  ): Promise<readonly { readonly switchoverId: string; readonly startedAt: string; readonly open: boolean }[]>;
   closeSwitchover(switchoverId: string): Promise<void>;
 }
 
@@ -387,7 +389,13 @@ export interface ControllerPort {
   readonly cinderConf: string;
   /** Roles with their units, and whether this controller is where the unit normally runs. */
   listUnits(): Promise<
-    readonly { readonly role: ServiceRole; readonly unit: string; readonly startedHere: boolean; readonly active: boolean; readonly masked: boolean }[]
+    readonly {
+      readonly role: ServiceRole;
+      readonly unit: string;
+      readonly startedHere: boolean;
+      readonly active: boolean;
+      readonly masked: boolean;
+    }[]
   >;
   /** Stops and masks a unit, and proves that it no longer runs. Safe to repeat. */
   stopAndMask(unit: string): Promise<void>;
@@ -435,7 +443,12 @@ export interface ConfigEditor {
 
 /** A command or program run before, after or during a phase; its deadline is the port's business. */
 export interface HookPort {
-  run(hook: { readonly name: string; readonly command: readonly string[]; readonly timeoutSeconds: number; readonly env: Readonly<Record<string, string>> }): Promise<void>;
+  run(hook: {
+    readonly name: string;
+    readonly command: readonly string[];
+    readonly timeoutSeconds: number;
+    readonly env: Readonly<Record<string, string>>;
+  }): Promise<void>;
 }
 
 export interface Clock {

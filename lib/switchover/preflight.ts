@@ -119,20 +119,38 @@ function checkArrays(o: Observation, mode: Mode, from: string, to: string, fail:
     const online = new Set(seen.value.flexVols.filter((v) => v.state === "online").map((v) => v.name));
     for (const flexVol of o.pair.flexVols)
       if (!online.has(flexVol) && needed)
-        fail(`flexvol:${site}:${flexVol}`, `FlexVol "${flexVol}" isn't online on ${svm}`, "Bring it online, or take it out of the pair.");
+        fail(
+          `flexvol:${site}:${flexVol}`,
+          `FlexVol "${flexVol}" isn't online on ${svm}`,
+          "Bring it online, or take it out of the pair.",
+        );
   }
   const lunMaps = arrayOf(o, to)?.lunMaps ?? [];
   if (lunMaps.length > 0)
-    warnings.push(`${lunMaps.length} LUN maps were left at "${to}" by an earlier switchover; attaching uses them again`);
+    warnings.push(
+      `${lunMaps.length} LUN maps were left at "${to}" by an earlier switchover; attaching uses them again`,
+    );
 }
 
-function checkMirrors(o: Observation, intent: Intent, mode: Mode, from: string, to: string, fail: Fail, warnings: string[]): void {
+function checkMirrors(
+  o: Observation,
+  intent: Intent,
+  mode: Mode,
+  from: string,
+  to: string,
+  fail: Fail,
+  warnings: string[],
+): void {
   if (arrayOf(o, to) === undefined) return;
   for (const flexVol of o.pair.flexVols) {
     const mirror = mirrorOf(o, from, to, flexVol);
     const name = `${siteOf(o.pair, from).svm}:${flexVol} → ${siteOf(o.pair, to).svm}:${flexVol}`;
     if (mirror === undefined) {
-      fail(`mirror-missing:${flexVol}`, `there is no mirror ${name}`, "Create and initialise it, then wait for its first transfer.");
+      fail(
+        `mirror-missing:${flexVol}`,
+        `there is no mirror ${name}`,
+        "Create and initialise it, then wait for its first transfer.",
+      );
       continue;
     }
     if (mirror.state !== "snapmirrored") {
@@ -141,11 +159,18 @@ function checkMirrors(o: Observation, intent: Intent, mode: Mode, from: string, 
         fail(
           `mirror-state:${flexVol}`,
           `mirror ${name} is ${mirror.state}, not snapmirrored`,
-          mirror.state === "paused" ? "Resume it (snapmirror resume)." : "Initialise or resync it, then wait for its transfer.",
+          mirror.state === "paused"
+            ? "Resume it (snapmirror resume)."
+            : "Initialise or resync it, then wait for its transfer.",
         );
     } else if (!mirror.healthy) {
       const reasons = mirror.unhealthyReasons.join("; ") || "no reason given";
-      if (mode === "planned") fail(`mirror-unhealthy:${flexVol}`, `mirror ${name} is unhealthy: ${reasons}`, "Repair its cause and let an update succeed.");
+      if (mode === "planned")
+        fail(
+          `mirror-unhealthy:${flexVol}`,
+          `mirror ${name} is unhealthy: ${reasons}`,
+          "Repair its cause and let an update succeed.",
+        );
       else warnings.push(`mirror ${name} is unhealthy: ${reasons}`);
     }
     if (mirror.state === "snapmirrored" && mirror.transfer?.state === "failed" && mode === "planned")
@@ -169,19 +194,28 @@ function checkMirrors(o: Observation, intent: Intent, mode: Mode, from: string, 
     if (!covered.has(pool)) uncovered.set(pool, (uncovered.get(pool) ?? 0) + 1);
   }
   for (const [pool, volumes] of uncovered)
-    fail(`mirror-coverage:${pool}`, `${volumes} volumes are on FlexVol "${pool}", which isn't part of the pair`, `Mirror it and add "${pool}" to flexVols.`);
+    fail(
+      `mirror-coverage:${pool}`,
+      `${volumes} volumes are on FlexVol "${pool}", which isn't part of the pair`,
+      `Mirror it and add "${pool}" to flexVols.`,
+    );
 }
 
 function checkControllers(o: Observation, from: string, to: string, fail: Fail, warnings: string[]): void {
   const fromBackend = siteOf(o.pair, from).backend;
   const toBackend = siteOf(o.pair, to).backend;
-  for (const error of o.controllerErrors) fail("controller", error, "Make the controller reachable and its cinder.conf readable.");
+  for (const error of o.controllerErrors)
+    fail("controller", error, "Make the controller reachable and its cinder.conf readable.");
   for (const controller of o.controllers) {
     const where = `${controller.cinderConf} on ${controller.name}`;
     for (const backend of [fromBackend, toBackend]) {
       const stanza = controller.stanzas[backend];
       if (stanza === undefined) {
-        fail(`stanza:${controller.name}:${backend}`, `${where} has no stanza [${backend}]`, "Run up with the pair's CinderBackend resources first.");
+        fail(
+          `stanza:${controller.name}:${backend}`,
+          `${where} has no stanza [${backend}]`,
+          "Run up with the pair's CinderBackend resources first.",
+        );
         continue;
       }
       if (stanza.replicationDevices.length > 1)
@@ -197,7 +231,11 @@ function checkControllers(o: Observation, from: string, to: string, fail: Fail, 
           "Take it out, or keep this backend out of the pair.",
         );
       if (stanza.clustered)
-        fail(`cluster:${controller.name}:${backend}`, `${where} uses cluster= (active/active), which isn't supported`, "Run cinder-volume active/passive.");
+        fail(
+          `cluster:${controller.name}:${backend}`,
+          `${where} uses cluster= (active/active), which isn't supported`,
+          "Run cinder-volume active/passive.",
+        );
       if (stanza.backendHost !== undefined && stanza.backendHost !== o.pair.cinder.volumeHost)
         fail(
           `backend-host:${controller.name}:${backend}`,
@@ -222,19 +260,32 @@ function checkControllers(o: Observation, from: string, to: string, fail: Fail, 
         "Add its controller, or remove the service (cinder-manage service remove) if the host is gone for good.",
       );
     if (row.clusterName !== null && configured.has(row.host))
-      fail(`cluster-row:${row.host}`, `${row.host} belongs to cluster "${row.clusterName}"`, "Run cinder-volume active/passive.");
+      fail(
+        `cluster-row:${row.host}`,
+        `${row.host} belongs to cluster "${row.clusterName}"`,
+        "Run cinder-volume active/passive.",
+      );
   }
 }
 
 function checkDatabase(o: Observation, fail: Fail, warnings: string[]): void {
   if (!o.database.ok) {
-    fail("database", `Cinder's database can't be asked: ${o.database.error}`, "Check host, port, user, password and TLS of cinder.database.");
+    fail(
+      "database",
+      `Cinder's database can't be asked: ${o.database.error}`,
+      "Check host, port, user, password and TLS of cinder.database.",
+    );
     return;
   }
   const database = o.database.value;
-  if (database.readOnly) fail("database-read-only", "the database server is read-only", "Connect to the writable node.");
+  if (database.readOnly)
+    fail("database-read-only", "the database server is read-only", "Connect to the writable node.");
   if (database.missingRights.length > 0)
-    fail("database-rights", `the database account lacks: ${database.missingRights.join(", ")}`, "Grant them as docs/real-cloud.md shows.");
+    fail(
+      "database-rights",
+      `the database account lacks: ${database.missingRights.join(", ")}`,
+      "Grant them as docs/real-cloud.md shows.",
+    );
   if (database.wsrepOn) warnings.push(`the database is a Galera node: all statements go to this one`);
 }
 
@@ -248,7 +299,11 @@ const passingStatuses = new Set([
 
 function checkVolumes(o: Observation, from: string, fail: Fail, warnings: string[]): void {
   if (o.volumesError !== undefined) {
-    fail("cinder-api", `Cinder's API can't be asked: ${o.volumesError}`, "Start cinder-api; check openstack.authUrl and the credential.");
+    fail(
+      "cinder-api",
+      `Cinder's API can't be asked: ${o.volumesError}`,
+      "Start cinder-api; check openstack.authUrl and the credential.",
+    );
     return;
   }
   const luns = arrayOf(o, from)?.luns;
@@ -256,10 +311,22 @@ function checkVolumes(o: Observation, from: string, fail: Fail, warnings: string
     const name = `volume "${volume.name}" (${volume.id})`;
     if (passingStatuses.has(volume.status)) warnings.push(`${name} is ${volume.status}; the switchover waits for it`);
     else if (!movableStatuses.has(volume.status))
-      fail(`volume-status:${volume.id}`, `${name} is ${volume.status}`, "Bring it to available or in-use, or delete it.");
+      fail(
+        `volume-status:${volume.id}`,
+        `${name} is ${volume.status}`,
+        "Bring it to available or in-use, or delete it.",
+      );
     if (volume.multiattach && volume.attachments.length > 1)
-      fail(`multiattach:${volume.id}`, `${name} is attached ${volume.attachments.length} times, which isn't supported`, "Detach it from all but one instance.");
-    if (volume.migrationStatus !== undefined && volume.migrationStatus !== "" && !["success", "error", "none"].includes(volume.migrationStatus))
+      fail(
+        `multiattach:${volume.id}`,
+        `${name} is attached ${volume.attachments.length} times, which isn't supported`,
+        "Detach it from all but one instance.",
+      );
+    if (
+      volume.migrationStatus !== undefined &&
+      volume.migrationStatus !== "" &&
+      !["success", "error", "none"].includes(volume.migrationStatus)
+    )
       fail(`migration:${volume.id}`, `${name} is being migrated (${volume.migrationStatus})`, "Let the migration end.");
     if (volume.replicationStatus !== undefined && ["disabled", "not-capable"].includes(volume.replicationStatus))
       fail(
@@ -268,15 +335,30 @@ function checkVolumes(o: Observation, from: string, fail: Fail, warnings: string
         "Retype or move it to another backend, or delete it.",
       );
     if (volume.status === "in-use" && volume.attachments.length === 0)
-      fail(`no-instance:${volume.id}`, `${name} is in use, but by no instance`, "Detach it where it's attached (bare metal, container).");
-    if (luns !== undefined && !luns.some((lun) => lun.flexVol === poolOf(volume.host) && lun.name === `volume-${volume.id}`))
-      fail(`lun-missing:${volume.id}`, `${name} has no LUN /vol/${poolOf(volume.host)}/volume-${volume.id} at "${from}"`, "Find out where its data is before anything else.");
+      fail(
+        `no-instance:${volume.id}`,
+        `${name} is in use, but by no instance`,
+        "Detach it where it's attached (bare metal, container).",
+      );
+    if (
+      luns !== undefined &&
+      !luns.some((lun) => lun.flexVol === poolOf(volume.host) && lun.name === `volume-${volume.id}`)
+    )
+      fail(
+        `lun-missing:${volume.id}`,
+        `${name} has no LUN /vol/${poolOf(volume.host)}/volume-${volume.id} at "${from}"`,
+        "Find out where its data is before anything else.",
+      );
   }
 }
 
 function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]): void {
   if (o.serversError !== undefined) {
-    fail("nova-api", `Nova's API can't be asked: ${o.serversError}`, "Start nova-api; check openstack.authUrl and the credential.");
+    fail(
+      "nova-api",
+      `Nova's API can't be asked: ${o.serversError}`,
+      "Start nova-api; check openstack.authUrl and the credential.",
+    );
     return;
   }
   const ours = new Map(volumesOf(o).map((volume) => [volume.id, volume]));
@@ -284,27 +366,56 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
   for (const volume of ours.values())
     for (const attachment of volume.attachments)
       if (!known.has(attachment.serverId))
-        fail(`instance-unknown:${attachment.serverId}`, `instance ${attachment.serverId} holds volume "${volume.name}", but Nova doesn't list it`, "Check Nova's cells, and the account's rights.");
+        fail(
+          `instance-unknown:${attachment.serverId}`,
+          `instance ${attachment.serverId} holds volume "${volume.name}", but Nova doesn't list it`,
+          "Check Nova's cells, and the account's rights.",
+        );
   const computes = new Map(o.computeServices.map((service) => [service.host, service]));
   for (const server of o.servers) {
     const name = `instance "${server.name}" (${server.id})`;
     if (server.status !== "ACTIVE" && server.status !== "SHUTOFF")
-      fail(`instance-status:${server.id}`, `${name} is ${server.status}: its volumes can't be detached and attached`, "Bring it to ACTIVE or SHUTOFF (resume, unrescue, reset).");
-    if (server.taskState !== undefined) warnings.push(`${name} is in task ${server.taskState}; the switchover waits for it`);
+      fail(
+        `instance-status:${server.id}`,
+        `${name} is ${server.status}: its volumes can't be detached and attached`,
+        "Bring it to ACTIVE or SHUTOFF (resume, unrescue, reset).",
+      );
+    if (server.taskState !== undefined)
+      warnings.push(`${name} is in task ${server.taskState}; the switchover waits for it`);
     const compute = server.host === undefined ? undefined : computes.get(server.host);
     if (compute?.up !== true || (server.hostStatus !== undefined && server.hostStatus !== "UP"))
-      fail(`compute:${server.id}`, `${name} is on compute host "${server.host ?? "?"}", which is down`, "Start nova-compute there, or evacuate the instance.");
+      fail(
+        `compute:${server.id}`,
+        `${name} is on compute host "${server.host ?? "?"}", which is down`,
+        "Start nova-compute there, or evacuate the instance.",
+      );
     const attachments = o.serverAttachments[server.id] ?? [];
     for (const ghost of attachments.filter((a) => a.attachmentId === undefined))
-      fail(`ghost:${server.id}:${ghost.volumeId}`, `${name} has a block device mapping of volume ${ghost.volumeId} without an attachment`, "Remove the row from nova.block_device_mapping: it blocks every attach of this volume.");
+      fail(
+        `ghost:${server.id}:${ghost.volumeId}`,
+        `${name} has a block device mapping of volume ${ghost.volumeId} without an attachment`,
+        "Remove the row from nova.block_device_mapping: it blocks every attach of this volume.",
+      );
     const names = attachments.flatMap((a) => (a.device === undefined ? [] : [a.device])).sort(compareDevices);
     for (const attachment of attachments)
       if (ours.has(attachment.volumeId) && attachment.device !== undefined && attachment.device === server.rootDevice)
-        fail(`root:${server.id}`, `${name} boots from volume ${attachment.volumeId} on this backend: a root can't be detached`, "Keep roots on a backend that isn't part of the pair.");
+        fail(
+          `root:${server.id}`,
+          `${name} boots from volume ${attachment.volumeId} on this backend: a root can't be detached`,
+          "Keep roots on a backend that isn't part of the pair.",
+        );
     const gap = firstGap([...new Set([server.rootDevice ?? "/dev/vda", ...names])].sort(compareDevices));
-    if (gap !== undefined && attachments.some((a) => ours.has(a.volumeId) && a.device !== undefined && compareDevices(a.device, gap) > 0))
-      fail(`device-gap:${server.id}`, `${name} has ${names.map((n) => n.replace("/dev/", "")).join(", ")}, but not ${gap.replace("/dev/", "")}: hypervisors take the lowest free name, so its volumes would come back under other names`, "Attach a placeholder volume to fill the gap.");
-    if (server.locked && server.lockedReason !== undefined && mode === "planned") warnings.push(`${name} is locked (${server.lockedReason}); it stays so`);
+    if (
+      gap !== undefined &&
+      attachments.some((a) => ours.has(a.volumeId) && a.device !== undefined && compareDevices(a.device, gap) > 0)
+    )
+      fail(
+        `device-gap:${server.id}`,
+        `${name} has ${names.map((n) => n.replace("/dev/", "")).join(", ")}, but not ${gap.replace("/dev/", "")}: hypervisors take the lowest free name, so its volumes would come back under other names`,
+        "Attach a placeholder volume to fill the gap.",
+      );
+    if (server.locked && server.lockedReason !== undefined && mode === "planned")
+      warnings.push(`${name} is locked (${server.lockedReason}); it stays so`);
   }
 }
 
@@ -316,7 +427,10 @@ function firstGap(names: readonly string[]): string | undefined {
   const prefix = /^(\/dev\/[a-z]d)[a-z]+$/.exec(last)?.[1];
   if (prefix === undefined) return undefined;
   for (let index = 0; ; index++) {
-    const letters = index < 26 ? String.fromCharCode(97 + index) : String.fromCharCode(96 + Math.floor(index / 26)) + String.fromCharCode(97 + (index % 26));
+    const letters =
+      index < 26
+        ? String.fromCharCode(97 + index)
+        : String.fromCharCode(96 + Math.floor(index / 26)) + String.fromCharCode(97 + (index % 26));
     const name = `${prefix}${letters}`;
     if (name === last) return undefined;
     if (!taken.has(name)) return name;
@@ -338,7 +452,8 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
   const service = cinderServiceOf(o, host);
   const against: string[] = [];
   if (row === undefined) against.push(`Cinder has no service ${host}`);
-  else if (row.replicationStatus !== "enabled") against.push(`its replication_status is ${row.replicationStatus ?? "unset"}, failover-host needs enabled`);
+  else if (row.replicationStatus !== "enabled")
+    against.push(`its replication_status is ${row.replicationStatus ?? "unset"}, failover-host needs enabled`);
   if (service !== undefined && !service.up) against.push(`cinder-volume of ${host} is down`);
   if (!o.controllers.some((controller) => controller.units.some((unit) => unit.role === "volume" && unit.active)))
     against.push("cinder-volume runs on no controller");
@@ -347,12 +462,24 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
     if (mirror === undefined) continue;
     if (mirror.lagSeconds !== undefined && mirror.lagSeconds >= 86_400 && intent.unplanned !== undefined)
       against.push(`"${flexVol}" is a day or more behind, which NetApp's driver can't parse`);
-    if (mirror.transfer !== undefined && mirror.transfer.state !== "success" && intent.unplanned !== undefined && mirror.transfer.state !== "transferring")
-      against.push(`the last transfer of "${flexVol}" ended as ${mirror.transfer.state}, which NetApp's driver refuses to break`);
+    if (
+      mirror.transfer !== undefined &&
+      mirror.transfer.state !== "success" &&
+      intent.unplanned !== undefined &&
+      mirror.transfer.state !== "transferring"
+    )
+      against.push(
+        `the last transfer of "${flexVol}" ended as ${mirror.transfer.state}, which NetApp's driver refuses to break`,
+      );
   }
   if (intent.route === "direct") return { route: "direct", reason: "asked for" };
   if (intent.route === "failover-host") {
-    if (against.length > 0) fail("route", `route failover-host is asked for, but ${against.join("; ")}`, "Leave the route to preflight, or ask for direct.");
+    if (against.length > 0)
+      fail(
+        "route",
+        `route failover-host is asked for, but ${against.join("; ")}`,
+        "Leave the route to preflight, or ask for direct.",
+      );
     return { route: "failover-host", reason: "asked for" };
   }
   return against.length === 0

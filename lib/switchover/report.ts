@@ -69,7 +69,10 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     new Map(entries.flatMap((e) => (e.type === "done" && e.step === step ? [[e.item, e.facts] as const] : [])));
 
   const cutover = new Map([...facts("cutover/failover-host"), ...facts("cutover/break-mirrors")]);
-  const recoveryPoints = Object.assign({}, ...[...cutover.values()].map((f) => f["recoveryPoints"] ?? {})) as Report["recoveryPoints"];
+  const recoveryPoints = Object.assign(
+    {},
+    ...[...cutover.values()].map((f) => f["recoveryPoints"] ?? {}),
+  ) as Report["recoveryPoints"];
   const destination = facts("cutover/verify-destination").get("all");
   const lost = new Set((destination?.["lostVolumeIds"] as string[] | undefined) ?? []);
   const serials = (destination?.["serials"] as Record<string, string> | undefined) ?? {};
@@ -77,11 +80,18 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
   const database = facts("promote/update-database").get("all");
   const dump = facts("promote/dump-database").get("all");
 
-  const stopBegan = boundary(entries, plan.mode === "planned" ? "quiesce/stop-instances" : "hold/disable-backend", "begin");
+  const stopBegan = boundary(
+    entries,
+    plan.mode === "planned" ? "quiesce/stop-instances" : "hold/disable-backend",
+    "begin",
+  );
   const startEnded = boundary(entries, "start/instances", "end");
-  const rtoSeconds = stopBegan === undefined || startEnded === undefined ? undefined : secondsBetween(stopBegan, startEnded);
+  const rtoSeconds =
+    stopBegan === undefined || startEnded === undefined ? undefined : secondsBetween(stopBegan, startEnded);
   const cutoverAt = boundary(entries, "cutover/verify-destination", "begin");
-  const oldest = Object.values(recoveryPoints).map((point) => Date.parse(point.at)).sort((a, b) => a - b)[0];
+  const oldest = Object.values(recoveryPoints)
+    .map((point) => Date.parse(point.at))
+    .sort((a, b) => a - b)[0];
   const rpoSeconds =
     plan.kind !== "switchover" || cutoverAt === undefined
       ? undefined
@@ -129,7 +139,11 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
         };
       }),
     })),
-    ...(database === undefined ? {} : { database: { before: database["before"], after: database["after"], ...(dump === undefined ? {} : { dump }) } }),
+    ...(database === undefined
+      ? {}
+      : {
+          database: { before: database["before"], after: database["after"], ...(dump === undefined ? {} : { dump }) },
+        }),
     resumes: entries.filter((entry) => entry.type === "resume").length,
     warnings: plan.warnings,
     remaining: remainingOf(plan, end !== undefined),
@@ -156,7 +170,9 @@ function stepReport(entries: readonly JournalEntry[], planned: Plan["steps"][num
     id: planned.id,
     sentence: planned.sentence,
     ...(startedAt === undefined ? {} : { startedAt }),
-    ...(startedAt === undefined || endedAt === undefined ? {} : { durationSeconds: secondsBetween(startedAt, endedAt) }),
+    ...(startedAt === undefined || endedAt === undefined
+      ? {}
+      : { durationSeconds: secondsBetween(startedAt, endedAt) }),
     items: done.length,
     alreadySatisfied: done.filter((entry) => entry.type === "done" && entry.already).length,
     failures: entries.flatMap((entry) => (entry.type === "failed" && entry.step === planned.id ? [entry.error] : [])),
@@ -165,7 +181,8 @@ function stepReport(entries: readonly JournalEntry[], planned: Plan["steps"][num
 
 /** First begin, last end: a resumed step is one. */
 function boundary(entries: readonly JournalEntry[], step: string, event: "begin" | "end"): string | undefined {
-  const matches = (entry: JournalEntry): boolean => entry.type === "step" && entry.step === step && entry.event === event;
+  const matches = (entry: JournalEntry): boolean =>
+    entry.type === "step" && entry.step === step && entry.event === event;
   return (event === "begin" ? entries.find(matches) : entries.findLast(matches))?.at;
 }
 
@@ -174,8 +191,10 @@ function secondsBetween(from: string, to: string): number {
 }
 
 export function reportAsMarkdown(report: Report): string {
-  const rows = (lines: readonly (readonly (string | number)[])[]): string => lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
-  const where = (c: ConnectionInfo | undefined): string => (c === undefined ? "–" : `${c.portal ?? ""} ${c.iqn ?? ""} LUN ${c.lun ?? ""}`);
+  const rows = (lines: readonly (readonly (string | number)[])[]): string =>
+    lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  const where = (c: ConnectionInfo | undefined): string =>
+    c === undefined ? "–" : `${c.portal ?? ""} ${c.iqn ?? ""} LUN ${c.lun ?? ""}`;
   const parts = [
     `# ${report.kind} ${report.from} → ${report.to}: ${report.verdict}`,
     rows([
@@ -189,8 +208,12 @@ export function reportAsMarkdown(report: Report): string {
       ["Resumed", `${report.resumes} times`],
       ["Plan", report.digest],
     ]),
-    ...(report.lostVolumes.length > 0 ? [`## Lost\n\n${report.lostVolumes.map((v) => `- volume "${v.name}" (${v.id})`).join("\n")}`] : []),
-    ...(report.remaining.length > 0 ? [`## What is left to do\n\n${report.remaining.map((line) => `- ${line}`).join("\n")}`] : []),
+    ...(report.lostVolumes.length > 0
+      ? [`## Lost\n\n${report.lostVolumes.map((v) => `- volume "${v.name}" (${v.id})`).join("\n")}`]
+      : []),
+    ...(report.remaining.length > 0
+      ? [`## What is left to do\n\n${report.remaining.map((line) => `- ${line}`).join("\n")}`]
+      : []),
     ...(report.warnings.length > 0 ? [`## Warnings\n\n${report.warnings.map((line) => `- ${line}`).join("\n")}`] : []),
     `## Steps\n\n${rows([
       ["Step", "Items", "Seconds", "Failures"],
@@ -211,13 +234,17 @@ export function reportAsMarkdown(report: Report): string {
           `## Attachments\n\n${rows([
             ["Instance", "Device", "Volume", "Before", "After"],
             ["---", "---", "---", "---", "---"],
-            ...report.servers.flatMap((s) => s.attachments.map((a) => [s.name, a.device, a.volumeName, where(a.before), where(a.after)])),
+            ...report.servers.flatMap((s) =>
+              s.attachments.map((a) => [s.name, a.device, a.volumeName, where(a.before), where(a.after)]),
+            ),
           ])}`,
         ]
       : []),
     ...(report.database === undefined
       ? []
-      : [`## Database\n\nRows that named the host before: \`${JSON.stringify(report.database.before)}\`; after: \`${JSON.stringify(report.database.after)}\`.`]),
+      : [
+          `## Database\n\nRows that named the host before: \`${JSON.stringify(report.database.before)}\`; after: \`${JSON.stringify(report.database.after)}\`.`,
+        ]),
   ];
   return `${parts.join("\n\n")}\n`;
 }

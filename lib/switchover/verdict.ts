@@ -33,7 +33,9 @@ export function verdictOf(observation: Observation): Verdict {
 
   if (enabledSite === undefined) {
     if (enabledSites.length === 0 && sets.size === 1 && volumesOf(observation).length > 0)
-      mismatches.push(`no site is enabled in cinder.conf, but ${volumesOf(observation).length} volumes are on the pair's backends`);
+      mismatches.push(
+        `no site is enabled in cinder.conf, but ${volumesOf(observation).length} volumes are on the pair's backends`,
+      );
     return { promoted: false, protected: false, mismatches };
   }
 
@@ -45,11 +47,15 @@ export function verdictOf(observation: Observation): Verdict {
     site = peer;
     promoted = false;
   } else if (row?.replicationStatus === "failed-over")
-    mismatches.push(`the services row of ${row.host} is failed-over to "${row.activeBackendId ?? ""}", which is neither site`);
+    mismatches.push(
+      `the services row of ${row.host} is failed-over to "${row.activeBackendId ?? ""}", which is neither site`,
+    );
   else if (row !== undefined && ["failing-over", "failover-error", "error"].includes(row.replicationStatus ?? ""))
     mismatches.push(`the services row of ${row.host} is in ${row.replicationStatus ?? ""}`);
   else if (row?.activeBackendId)
-    mismatches.push(`the services row of ${row.host} names active_backend_id "${row.activeBackendId}" without being failed-over`);
+    mismatches.push(
+      `the services row of ${row.host} names active_backend_id "${row.activeBackendId}" without being failed-over`,
+    );
 
   const strangers = (observation.volumes[peerOf(pair, enabledSite)] ?? []).length;
   if (strangers > 0) mismatches.push(`${strangers} volumes are on ${backendHost(pair, peer)}, which isn't enabled`);
@@ -91,7 +97,12 @@ export type Decision =
   | { readonly action: "refuse"; readonly message: string; readonly remedy: string };
 
 export function decide(o: {
-  readonly state?: { readonly activeSite: string; readonly promoted: boolean; readonly protected: boolean; readonly backendRevisions: Readonly<Record<string, string>> };
+  readonly state?: {
+    readonly activeSite: string;
+    readonly promoted: boolean;
+    readonly protected: boolean;
+    readonly backendRevisions: Readonly<Record<string, string>>;
+  };
   readonly configured: string;
   readonly promotion: "immediate" | "deferred";
   readonly reprotect: boolean;

@@ -1,7 +1,7 @@
 /** The control interface for lab and tests: plain HTTP, JSON, loopback only. Not part of ONTAP. */
 import fastify from "fastify";
 import type { FaultRule } from "./faults";
-import type { OntapSimulator } from "./index";
+import type { OntapSimulator } from "./simulator";
 
 export async function startControl(
   simulator: OntapSimulator,

@@ -4,9 +4,9 @@ import * as path from "node:path";
 import { ClusterServer } from "./cluster-server";
 import type { SimulatorConfig } from "./config";
 import { startControl } from "./control";
-import { Faults, type FaultRule } from "./faults";
+import { Faults } from "./faults";
 import { keepSaved, load, restore } from "./persistence";
-import { Recorder, type RecordedRequest } from "./recorder";
+import { Recorder } from "./recorder";
 import { clusterRoutes } from "./routes/cluster";
 import { allLuns, lunRoutes } from "./routes/luns";
 import { peerRoutes } from "./routes/peers";
@@ -15,6 +15,7 @@ import { snapmirrorRoutes } from "./routes/snapmirror";
 import { infrastructureRoutes } from "./routes/svm";
 import { volumeRoutes } from "./routes/volumes";
 import { runSchedules } from "./schedule";
+import type { OntapSimulator } from "./simulator";
 import { cutTransfers } from "./snapmirror/engine";
 import { lunFile, lunPath, newCluster, type Cluster } from "./state";
 import { World, type LunServer } from "./world";
@@ -22,38 +23,7 @@ import { World, type LunServer } from "./world";
 export type { ClusterConfig, SimulatorConfig, SvmConfig } from "./config";
 export type { FaultRule } from "./faults";
 export type { RecordedRequest } from "./recorder";
-
-/** One LUN with where its bytes are. */
-export interface LunInfo {
-  cluster: string;
-  svm: string;
-  /** "/vol/<volume>/<lun>" */
-  path: string;
-  volume: string;
-  volumeType: "rw" | "dp";
-  uuid: string;
-  serial: string;
-  file: string;
-  sizeBytes: number;
-  maps: { igroup: string; initiators: string[]; logicalUnitNumber: number }[];
-}
-
-export interface OntapSimulator {
-  /** management endpoints, in the order of the configuration */
-  readonly clusters: { name: string; address: string; port: number }[];
-  readonly control: { address: string; port: number };
-  requests(filter?: { cluster?: string; since?: number; mutating?: boolean }): RecordedRequest[];
-  /** Requests the simulator didn't know. */
-  unknown(): (RecordedRequest & { error: string })[];
-  addFault(rule: FaultRule): number;
-  clearFaults(): void;
-  /** false: management, intercluster traffic and iSCSI of that cluster are gone; its state and bytes stay. */
-  setReachable(cluster: string, reachable: boolean, how?: "refuse" | "blackhole"): Promise<void>;
-  luns(): LunInfo[];
-  advanceClock(seconds: number): void;
-  /** Ends everything; LUN files stay where they are. */
-  close(): Promise<void>;
-}
+export type { LunInfo, OntapSimulator } from "./simulator";
 
 const routes = [
   ...clusterRoutes,

@@ -61,7 +61,9 @@ function wantedAttachments(ctx: StepContext, item: StepItem): readonly PlannedAt
 
 /** In device order, those that Nova doesn't have yet. */
 async function outstanding(ctx: StepContext, item: StepItem): Promise<readonly PlannedAttachment[]> {
-  const present = new Set((await ctx.ports.compute.listServerAttachments(item.key)).map((attachment) => attachment.volumeId));
+  const present = new Set(
+    (await ctx.ports.compute.listServerAttachments(item.key)).map((attachment) => attachment.volumeId),
+  );
   return wantedAttachments(ctx, item).filter((attachment) => !present.has(attachment.volumeId));
 }
 
@@ -110,7 +112,9 @@ async function proof(ctx: StepContext, item: StepItem) {
       wrong.push(`"${attachment.volumeName}" is ${mapping?.device ?? "not attached"} instead of ${attachment.device}`);
     const connection = cinder.find((row) => row.id === mapping?.attachmentId)?.connection;
     if (connection === undefined || !leadsTo(connection, target))
-      wrong.push(`"${attachment.volumeName}" leads to ${connection?.iqn ?? "nowhere"} at ${connection?.portal ?? "no portal"}`);
+      wrong.push(
+        `"${attachment.volumeName}" leads to ${connection?.iqn ?? "nowhere"} at ${connection?.portal ?? "no portal"}`,
+      );
     else connections[attachment.volumeId] = connection;
   }
   if (wrong.length > 0)
@@ -126,5 +130,7 @@ async function proof(ctx: StepContext, item: StepItem) {
 
 function leadsTo(connection: ConnectionInfo, target: IscsiTargetInfo): boolean {
   const portals = [...(connection.portal === undefined ? [] : [connection.portal]), ...(connection.portals ?? [])];
-  return connection.iqn === target.iqn && portals.length > 0 && portals.every((portal) => target.portals.includes(portal));
+  return (
+    connection.iqn === target.iqn && portals.length > 0 && portals.every((portal) => target.portals.includes(portal))
+  );
 }

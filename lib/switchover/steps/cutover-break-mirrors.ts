@@ -75,12 +75,21 @@ async function find(ctx: StepContext, flexVol: string): Promise<Mirror> {
   const mirrors = await arrayAt(ctx, ctx.plan.to).listMirrors(ctx.pair.flexVols);
   const mirror = mirrors.find((candidate) => isMirrorOf(ctx.pair, candidate, ctx.plan.from, ctx.plan.to, flexVol));
   if (mirror === undefined)
-    throw new DrError({ code: "failure-state", attempted: `Break mirror ${flexVol}`, seen: "it doesn't exist any more", remedy: "Find out who removed it." });
+    throw new DrError({
+      code: "failure-state",
+      attempted: `Break mirror ${flexVol}`,
+      seen: "it doesn't exist any more",
+      remedy: "Find out who removed it.",
+    });
   return mirror;
 }
 
 async function point(ctx: StepContext, flexVol: string) {
   const mirror = await find(ctx, flexVol);
-  const snapshot = (await arrayAt(ctx, ctx.plan.to).listSnapshots(flexVol)).find((s) => s.name === mirror.exportedSnapshot);
-  return snapshot === undefined ? {} : { recoveryPoints: { [flexVol]: { snapshot: snapshot.name, at: snapshot.createTime } } };
+  const snapshot = (await arrayAt(ctx, ctx.plan.to).listSnapshots(flexVol)).find(
+    (s) => s.name === mirror.exportedSnapshot,
+  );
+  return snapshot === undefined
+    ? {}
+    : { recoveryPoints: { [flexVol]: { snapshot: snapshot.name, at: snapshot.createTime } } };
 }

@@ -18,7 +18,8 @@ export const cutoverFailoverHost: Step = {
   items: (ctx) => whole(backendHost(ctx.pair, ctx.plan.from)),
   async premise(ctx) {
     await assertStopped(ctx);
-    if (ctx.plan.mode === "planned" && (await row(ctx)).replicationStatus === "enabled") await assertSourceUnmapped(ctx);
+    if (ctx.plan.mode === "planned" && (await row(ctx)).replicationStatus === "enabled")
+      await assertSourceUnmapped(ctx);
   },
   async satisfied(ctx) {
     return (await row(ctx)).replicationStatus === "failed-over" ? outcome(ctx) : undefined;
@@ -28,16 +29,26 @@ export const cutoverFailoverHost: Step = {
     if (replicationStatus === "failing-over") return; // sent by the run that was cut off; verify waits for it
     await provenAlive(ctx);
     await ctx.guard();
-    await ctx.ports.blockStorage.failoverHost(backendHost(ctx.pair, ctx.plan.from), siteOf(ctx.pair, ctx.plan.to).backend);
+    await ctx.ports.blockStorage.failoverHost(
+      backendHost(ctx.pair, ctx.plan.from),
+      siteOf(ctx.pair, ctx.plan.to).backend,
+    );
   },
   verify: outcome,
 };
 
 async function row(ctx: StepContext) {
   const host = backendHost(ctx.pair, ctx.plan.from);
-  const found = (await ctx.ports.database.listServiceRows()).find((r) => r.binary === "cinder-volume" && r.host === host);
+  const found = (await ctx.ports.database.listServiceRows()).find(
+    (r) => r.binary === "cinder-volume" && r.host === host,
+  );
   if (found === undefined)
-    throw new DrError({ code: "failure-state", attempted: `Fail ${host} over`, seen: "Cinder has no such service any more", remedy: "Start cinder-volume, then run up again." });
+    throw new DrError({
+      code: "failure-state",
+      attempted: `Fail ${host} over`,
+      seen: "Cinder has no such service any more",
+      remedy: "Start cinder-volume, then run up again.",
+    });
   return found;
 }
 
@@ -79,7 +90,11 @@ async function outcome(ctx: StepContext) {
       const { replicationStatus, activeBackendId } = await row(ctx);
       if (replicationStatus === "failed-over" && activeBackendId === backend) return { value: undefined };
       if (replicationStatus === "failing-over") begun = true;
-      if (replicationStatus === "failover-error" || replicationStatus === "error" || (begun && replicationStatus === "enabled"))
+      if (
+        replicationStatus === "failover-error" ||
+        replicationStatus === "error" ||
+        (begun && replicationStatus === "enabled")
+      )
         throw new DrError({
           code: "failure-state",
           attempted,
@@ -100,7 +115,9 @@ async function outcome(ctx: StepContext) {
         const volume = volumes.get(id);
         return volume !== undefined && volume.replicationStatus !== "failed-over";
       });
-      const failed = waiting.filter(({ id }) => ["error", "not-capable"].includes(volumes.get(id)?.replicationStatus ?? ""));
+      const failed = waiting.filter(({ id }) =>
+        ["error", "not-capable"].includes(volumes.get(id)?.replicationStatus ?? ""),
+      );
       if (failed.length > 0)
         throw new DrError({
           code: "failure-state",
@@ -128,7 +145,9 @@ export async function provenBroken(ctx: StepContext) {
         seen: `${flexVol} is ${mirror.state}`,
         remedy: `Set route to "direct" and run up, which breaks it.`,
       });
-    const snapshot = (await port.listSnapshots(flexVol)).find((candidate) => candidate.name === mirror?.exportedSnapshot);
+    const snapshot = (await port.listSnapshots(flexVol)).find(
+      (candidate) => candidate.name === mirror?.exportedSnapshot,
+    );
     if (snapshot !== undefined) recoveryPoints[flexVol] = { snapshot: snapshot.name, at: snapshot.createTime };
   }
   return { recoveryPoints };

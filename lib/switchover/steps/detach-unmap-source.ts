@@ -14,7 +14,9 @@ export const detachUnmapSource: Step = {
   items: (ctx) => whole(ctx.plan.from),
   premise: assertStopped,
   async satisfied(ctx) {
-    return (await arrayAt(ctx, ctx.plan.from).listLunMaps(ctx.pair.flexVols)).length === 0 ? { removed: [] } : undefined;
+    return (await arrayAt(ctx, ctx.plan.from).listLunMaps(ctx.pair.flexVols)).length === 0
+      ? { removed: [] }
+      : undefined;
   },
   async apply(ctx) {
     const volumes = await ctx.live.volumes();

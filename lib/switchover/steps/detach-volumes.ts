@@ -35,13 +35,16 @@ export const detachVolumes: Step = {
         // Back in use: the hypervisor refused and Nova rolled it back. Detaching: somebody may still be at work on it.
         const refused = left.filter((a) => status(a) === "in-use");
         const now = ctx.clock.now().getTime();
-        const stalled = now - stalledSince > deadlines.detachStalled * 1000 ? left.filter((a) => status(a) === "detaching") : [];
+        const stalled =
+          now - stalledSince > deadlines.detachStalled * 1000 ? left.filter((a) => status(a) === "detaching") : [];
         if (refused.length > 0 || stalled.length > 0) {
           if (attempts >= 4)
             throw new DrError({
               code: "failure-state",
               attempted: `Detach the volumes of instance "${item.label}"`,
-              seen: left.map((a) => `${a.device} ("${a.volumeName}") is ${status(a)}`).join("; ") + ` after ${attempts} attempts`,
+              seen:
+                left.map((a) => `${a.device} ("${a.volumeName}") is ${status(a)}`).join("; ") +
+                ` after ${attempts} attempts`,
               remedy: "Look at nova-compute's log on its host; make dead paths fail fast there; then run up again.",
             });
           attempts += 1;
@@ -66,6 +69,8 @@ async function detach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
 }
 
 async function stillAttached(ctx: StepContext, item: StepItem): Promise<readonly PlannedAttachment[]> {
-  const present = new Set((await ctx.ports.compute.listServerAttachments(item.key)).map((attachment) => attachment.volumeId));
+  const present = new Set(
+    (await ctx.ports.compute.listServerAttachments(item.key)).map((attachment) => attachment.volumeId),
+  );
   return plannedServer(ctx, item.key).attachments.filter((attachment) => present.has(attachment.volumeId));
 }

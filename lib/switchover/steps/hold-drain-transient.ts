@@ -23,7 +23,9 @@ export const holdDrainTransient: Step = {
         const busy = [
           ...ctx.plan.volumes.flatMap(({ id, name }) => {
             const status = volumes.get(id)?.status;
-            return status === undefined || status === "available" || status === "in-use" ? [] : [`volume "${name}" is ${status}`];
+            return status === undefined || status === "available" || status === "in-use"
+              ? []
+              : [`volume "${name}" is ${status}`];
           }),
           ...ctx.plan.servers.flatMap(({ id, name }) => {
             const task = servers.get(id)?.taskState;
@@ -37,9 +39,13 @@ export const holdDrainTransient: Step = {
     const volumes = await ctx.live.volumes();
     const planned = new Set(ctx.plan.volumes.map((volume) => volume.id));
     const strangers = [...volumes.values()].filter((volume) => !planned.has(volume.id));
-    const attached = new Set(ctx.plan.servers.flatMap((server) => server.attachments.map((a) => `${server.id}/${a.volumeId}`)));
+    const attached = new Set(
+      ctx.plan.servers.flatMap((server) => server.attachments.map((a) => `${server.id}/${a.volumeId}`)),
+    );
     const moved = [...volumes.values()].flatMap((volume) =>
-      volume.attachments.filter((a) => !attached.has(`${a.serverId}/${volume.id}`)).map((a) => `"${volume.name}" on ${a.serverId}`),
+      volume.attachments
+        .filter((a) => !attached.has(`${a.serverId}/${volume.id}`))
+        .map((a) => `"${volume.name}" on ${a.serverId}`),
     );
     if (strangers.length + moved.length > 0)
       throw new DrError({

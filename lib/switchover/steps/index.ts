@@ -61,6 +61,11 @@ export const allSteps: readonly Step[] = [
 export function stepById(id: string): Step {
   const step = allSteps.find((candidate) => candidate.id === id);
   if (step === undefined)
-    throw new DrError({ code: "journal", attempted: `Run step ${id}`, seen: "this version doesn't know it", remedy: "Resume with the version that planned it." });
+    throw new DrError({
+      code: "journal",
+      attempted: `Run step ${id}`,
+      seen: "this version doesn't know it",
+      remedy: "Resume with the version that planned it.",
+    });
   return step;
 }

@@ -8,7 +8,8 @@ import { waitFor } from "../context";
 export type LogMarks = readonly { readonly controller: string; readonly unit: string; readonly mark: string }[];
 
 /** Words by which cinder-volume tells that a backend's driver didn't come up. */
-const failureInLog = /Failed to initialize driver|driver.*(?:not|un)\s?initialized|No pools are available|Error encountered during initialization/i;
+const failureInLog =
+  /Failed to initialize driver|driver.*(?:not|un)\s?initialized|No pools are available|Error encountered during initialization/i;
 
 /**
  * A service can be 'up' with a dead driver: heartbeats are sent by an initialised driver only, so it's initialised when
@@ -30,7 +31,9 @@ export async function provenInitialised(
       for (const log of logs) {
         const controller = ctx.ports.controllers.find((candidate) => candidate.name === log.controller);
         const text = (await controller?.readLogSince(log.unit, log.mark)) ?? "";
-        const line = text.split("\n").find((candidate) => failureInLog.test(candidate) && candidate.includes(host.split("@")[1] ?? host));
+        const line = text
+          .split("\n")
+          .find((candidate) => failureInLog.test(candidate) && candidate.includes(host.split("@")[1] ?? host));
         if (line !== undefined)
           throw new DrError({
             code: "failure-state",
@@ -39,7 +42,9 @@ export async function provenInitialised(
             remedy: "Repair its cause and run up again.",
           });
       }
-      const row = (await ctx.ports.database.listServiceRows()).find((r) => r.binary === "cinder-volume" && r.host === host);
+      const row = (await ctx.ports.database.listServiceRows()).find(
+        (r) => r.binary === "cinder-volume" && r.host === host,
+      );
       if (row?.updatedAt !== undefined && row.updatedAt !== null) beats.add(row.updatedAt);
       if (beats.size < 3) return { seen: `${Math.max(0, beats.size - 1)} of 2 heartbeats` };
       const pools = await ctx.ports.blockStorage.listPools().catch((error: unknown) => {

@@ -22,7 +22,9 @@ export const promoteDrainQueues: Step = {
       const messages = await ctx.ports.messageQueue.drainQueue(queue.name);
       if (messages.length > 0) {
         drained[queue.name] = messages;
-        ctx.say(`removed ${messages.length} messages that waited in ${queue.name}: ${messages.map((m) => m.method).join(", ")}`);
+        ctx.say(
+          `removed ${messages.length} messages that waited in ${queue.name}: ${messages.map((m) => m.method).join(", ")}`,
+        );
       }
     }
     return { drained };

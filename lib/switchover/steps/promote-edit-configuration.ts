@@ -14,7 +14,11 @@ import { controllerOf } from "./promote-stop-services";
 export const promoteEditConfiguration: Step = {
   id: "promote/edit-configuration",
   lanes: 4,
-  items: (ctx) => ctx.ports.controllers.map((controller) => ({ key: `conf@${controller.name}`, label: `cinder.conf on ${controller.name}` })),
+  items: (ctx) =>
+    ctx.ports.controllers.map((controller) => ({
+      key: `conf@${controller.name}`,
+      label: `cinder.conf on ${controller.name}`,
+    })),
   async satisfied(ctx, item) {
     const controller = controllerOf(ctx, item.key);
     const file = await controller.readFile(controller.cinderConf);
@@ -29,7 +33,10 @@ export const promoteEditConfiguration: Step = {
   async verify(ctx, item) {
     const controller = controllerOf(ctx, item.key);
     const file = await controller.readFile(controller.cinderConf);
-    return { sha256: file.sha256, enabledBackends: ctx.ports.config.get(file.content, "DEFAULT", "enabled_backends") ?? "" };
+    return {
+      sha256: file.sha256,
+      enabledBackends: ctx.ports.config.get(file.content, "DEFAULT", "enabled_backends") ?? "",
+    };
   },
 };
 
@@ -37,15 +44,24 @@ function edited(ctx: StepContext, content: string): string {
   const { config } = ctx.ports;
   const from = siteOf(ctx.pair, ctx.plan.from).backend;
   const to = siteOf(ctx.pair, ctx.plan.to).backend;
-  let text = config.set(content, "DEFAULT", "enabled_backends", swapped(config.get(content, "DEFAULT", "enabled_backends"), from, to));
+  let text = config.set(
+    content,
+    "DEFAULT",
+    "enabled_backends",
+    swapped(config.get(content, "DEFAULT", "enabled_backends"), from, to),
+  );
   text = withReplication(config, text, from, to);
-  return ctx.plan.mode === "planned" ? withReplication(config, text, to, from) : config.remove(text, to, "replication_device");
+  return ctx.plan.mode === "planned"
+    ? withReplication(config, text, to, from)
+    : config.remove(text, to, "replication_device");
 }
 
 function withReplication(config: ConfigEditor, content: string, backend: string, peer: string): string {
   const wanted = `backend_id:${peer}`;
   const present = config.getAll(content, backend, "replication_device");
-  return present.length === 1 && present[0] === wanted ? content : config.set(content, backend, "replication_device", wanted);
+  return present.length === 1 && present[0] === wanted
+    ? content
+    : config.set(content, backend, "replication_device", wanted);
 }
 
 /** Other names, their order and the spacing stay. */

@@ -8,7 +8,10 @@ import { assertServicesStopped } from "./promote-stop-services";
 export const promoteHooks: Step = {
   id: "promote/hooks",
   lanes: 1,
-  items: (ctx) => ctx.plan.hooks.filter((hook) => hook.when === "during:promote").map((hook) => ({ key: hook.name, label: hook.name })),
+  items: (ctx) =>
+    ctx.plan.hooks
+      .filter((hook) => hook.when === "during:promote")
+      .map((hook) => ({ key: hook.name, label: hook.name })),
   premise: assertServicesStopped,
   satisfied: () => Promise.resolve(undefined),
   async apply(ctx, item) {

@@ -18,7 +18,8 @@ import { assertServicesStopped } from "./promote-stop-services";
 export const promoteReverseMirrors: Step = {
   id: "promote/reverse-mirrors",
   lanes: 4,
-  items: (ctx) => ctx.pair.flexVols.map((flexVol) => ({ key: flexVol, label: `${flexVol}: "${ctx.plan.to}" → "${ctx.plan.from}"` })),
+  items: (ctx) =>
+    ctx.pair.flexVols.map((flexVol) => ({ key: flexVol, label: `${flexVol}: "${ctx.plan.to}" → "${ctx.plan.from}"` })),
   async premise(ctx) {
     await assertServicesStopped(ctx);
     await assertSourceUnmapped(ctx);
@@ -57,7 +58,9 @@ export const promoteReverseMirrors: Step = {
 
 /** Transferring towards snapmirrored, or there already. */
 function runs(mirror: Mirror): boolean {
-  return mirror.state === "snapmirrored" || mirror.transfer?.state === "transferring" || mirror.transfer?.state === "queued";
+  return (
+    mirror.state === "snapmirrored" || mirror.transfer?.state === "transferring" || mirror.transfer?.state === "queued"
+  );
 }
 
 async function reverse(ctx: StepContext, flexVol: string): Promise<void> {

@@ -31,7 +31,6 @@ export const promoteStartServices: Step = {
   verify: (ctx, _item, applied) => provenInitialised(ctx, ctx.plan.to, applied["logs"] as LogMarks),
 };
 
-
 /** Where each log of cinder-volume ends now: only what is written after the start counts. */
 export async function markLogs(ctx: StepContext): Promise<LogMarks> {
   const marks = [];

@@ -12,7 +12,10 @@ export const promoteStopServices: Step = {
   lanes: 1, // the order is the point
   items: (ctx) =>
     (["api", "scheduler", "backup", "volume"] as const).flatMap((role) =>
-      ctx.ports.controllers.map((controller) => ({ key: `${role}@${controller.name}`, label: `cinder-${role} on ${controller.name}` })),
+      ctx.ports.controllers.map((controller) => ({
+        key: `${role}@${controller.name}`,
+        label: `cinder-${role} on ${controller.name}`,
+      })),
     ),
   async satisfied(ctx, item) {
     const units = await unitsOf(ctx, item.key);
@@ -43,7 +46,8 @@ export const promoteStopServices: Step = {
 export function controllerOf(ctx: StepContext, key: string) {
   const name = key.slice(key.indexOf("@") + 1);
   const controller = ctx.ports.controllers.find((candidate) => candidate.name === name);
-  if (controller === undefined) throw new DrError({ code: "invariant", attempted: `Use controller "${name}"`, seen: "it isn't configured" });
+  if (controller === undefined)
+    throw new DrError({ code: "invariant", attempted: `Use controller "${name}"`, seen: "it isn't configured" });
   return controller;
 }
 

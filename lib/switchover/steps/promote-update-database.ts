@@ -40,6 +40,11 @@ export const promoteUpdateDatabase: Step = {
       // failover-host wrote the fence; the direct route has to, and so has a promotion after the backend was enabled again.
       writeFence: ctx.plan.route === "direct" || ctx.plan.kind === "promotion",
     });
-    return { before: result.before, after: result.after, beforeImage: result.beforeImage, rollbackSql: result.rollbackSql };
+    return {
+      before: result.before,
+      after: result.after,
+      beforeImage: result.beforeImage,
+      rollbackSql: result.rollbackSql,
+    };
   },
 };

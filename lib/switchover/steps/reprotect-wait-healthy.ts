@@ -35,7 +35,9 @@ export const reprotectWaitHealthy: Step = {
         const lag = mirror.lagSeconds ?? Number.POSITIVE_INFINITY;
         return mirror.state === "snapmirrored" && mirror.healthy && lag <= ctx.pair.replication.targetLagSeconds
           ? { value: { uuid: mirror.uuid, lagSeconds: lag } }
-          : { seen: `${mirror.state}, ${mirror.healthy ? "healthy" : "unhealthy"}, ${mirror.transfer?.state ?? "no transfer"}` };
+          : {
+              seen: `${mirror.state}, ${mirror.healthy ? "healthy" : "unhealthy"}, ${mirror.transfer?.state ?? "no transfer"}`,
+            };
       },
     });
   },

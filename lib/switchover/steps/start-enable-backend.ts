@@ -24,7 +24,8 @@ export const startEnableBackend: Step = {
 };
 
 /** The name that Cinder knows the backend by until the promotion: that of the site which is or was left. */
-const host = (ctx: StepContext): string => backendHost(ctx.pair, ctx.plan.kind === "abort" ? ctx.plan.to : ctx.plan.from);
+const host = (ctx: StepContext): string =>
+  backendHost(ctx.pair, ctx.plan.kind === "abort" ? ctx.plan.to : ctx.plan.from);
 
 async function enabled(ctx: StepContext): Promise<boolean> {
   const services = await ctx.ports.blockStorage.listServices();

@@ -1,4 +1,5 @@
 import { DrError } from "../../errors";
+import { backendHost } from "../../topology/site-pair";
 import { isMirrorOf } from "../observation";
 import { deadlines } from "../deadlines";
 import type { Step, StepContext, StepItem } from "../context";
@@ -10,12 +11,12 @@ import { assertSourceUnmapped, assertStopped } from "./premises";
  * doesn't count, as its snapshot is older. Proof: that transfer's uuid ended in success. Safe to repeat: a repeat
  * makes one more transfer.
  */
-function updateMirrors(id: string, premise?: (ctx: StepContext) => Promise<void>): Step {
+function updateMirrors(id: string, more: Pick<Step, "premise" | "stale"> = {}): Step {
   return {
     id,
     lanes: 8,
     items: (ctx) => ctx.pair.flexVols.map((flexVol) => ({ key: flexVol, label: flexVol })),
-    ...(premise === undefined ? {} : { premise }),
+    ...more,
     satisfied: () => Promise.resolve(undefined),
     async apply(ctx, item) {
       const mirror = await waitFor(ctx, {
@@ -27,7 +28,6 @@ function updateMirrors(id: string, premise?: (ctx: StepContext) => Promise<void>
           return running ? { seen: "an earlier transfer running" } : { value: found };
         },
       });
-      await ctx.guard();
       return { transferUuid: await startAfterRunning(ctx, item, mirror.uuid) };
     },
     async verify(ctx, item, applied) {
@@ -60,6 +60,7 @@ async function startAfterRunning(ctx: StepContext, item: StepItem, mirrorUuid: s
     attempted: `Start an update of mirror ${item.label}`,
     deadlineSeconds: deadlines.transfer,
     check: async () => {
+      await ctx.guard();
       try {
         return { value: await arrayAt(ctx, ctx.plan.to).startTransfer(mirrorUuid) };
       } catch (error) {
@@ -87,7 +88,21 @@ async function findMirror(ctx: StepContext, item: StepItem) {
 export const preSyncUpdateMirrors = updateMirrors("pre-sync/update-mirrors");
 
 /** The transfer that makes the loss zero counts only when nothing can write at the source any more. */
-export const finalSyncUpdateMirrors = updateMirrors("final-sync/update-mirrors", async (ctx) => {
-  await assertStopped(ctx);
-  await assertSourceUnmapped(ctx);
+export const finalSyncUpdateMirrors = updateMirrors("final-sync/update-mirrors", {
+  premise: async (ctx) => {
+    await assertStopped(ctx);
+    await assertSourceUnmapped(ctx);
+  },
+  /** Since the run that was cut off, detached volumes may have been used elsewhere: as long as nothing was failed over. */
+  stale: async (ctx) => {
+    const row = (await ctx.ports.database.listServiceRows()).find(
+      (candidate) => candidate.binary === "cinder-volume" && candidate.host === backendHost(ctx.pair, ctx.plan.from),
+    );
+    if (row?.replicationStatus === "failing-over" || row?.replicationStatus === "failed-over") return false;
+    const { from, to } = ctx.plan;
+    const mirrors = await arrayAt(ctx, to).listMirrors(ctx.pair.flexVols);
+    return ctx.pair.flexVols.every((flexVol) =>
+      mirrors.some((mirror) => isMirrorOf(ctx.pair, mirror, from, to, flexVol) && mirror.state === "snapmirrored"),
+    );
+  },
 });

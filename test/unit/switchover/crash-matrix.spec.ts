@@ -21,7 +21,12 @@ interface Journey {
   readonly intent: Intent;
   readonly state: SwitchoverState;
 }
-type Runner = (world: World, intent: Intent, state: SwitchoverState | undefined, onEvent?: (event: ExecutionEvent) => void) => Promise<SwitchoverState>;
+type Runner = (
+  world: World,
+  intent: Intent,
+  state: SwitchoverState | undefined,
+  onEvent?: (event: ExecutionEvent) => void,
+) => Promise<SwitchoverState>;
 
 const at = (activeSite: string, promoted = true, isProtected = true): SwitchoverState => ({
   activeSite,
@@ -36,7 +41,12 @@ const lost = { from: "iprod", acceptLossSeconds: 3600 };
 
 const journeys: readonly Journey[] = [
   { name: "planned", intent: intentTo("idr"), state: at("iprod") },
-  { name: "planned, mirrors turned round by a new relationship", prepare: async (world) => void (world.reversal = "refused"), intent: intentTo("idr"), state: at("iprod") },
+  {
+    name: "planned, mirrors turned round by a new relationship",
+    prepare: async (world) => void (world.reversal = "refused"),
+    intent: intentTo("idr"),
+    state: at("iprod"),
+  },
   { name: "planned, promotion deferred", intent: intentTo("idr", { promotion: "deferred" }), state: at("iprod") },
   {
     name: "promotion after it was deferred",
@@ -51,7 +61,12 @@ const journeys: readonly Journey[] = [
     intent: intentTo("iprod"),
     state: at("idr"),
   },
-  { name: "unplanned", prepare: async (world) => void (world.reachable.iprod = false), intent: intentTo("idr", { unplanned: lost }), state: at("iprod") },
+  {
+    name: "unplanned",
+    prepare: async (world) => void (world.reachable.iprod = false),
+    intent: intentTo("idr", { unplanned: lost }),
+    state: at("iprod"),
+  },
   {
     name: "unplanned, direct route",
     prepare: async (world) => void (world.reachable.iprod = false),
@@ -124,13 +139,18 @@ describe("a switchover that is cut off", () => {
         );
         // A supervisor restarts whatever isn't masked, and the driver does its housekeeping.
         for (const [name, controller] of Object.entries(world.controllers))
-          if (controller.units.some((unit) => unit.role === "volume" && unit.startedHere && !unit.masked)) world.startVolumeService(name);
+          if (controller.units.some((unit) => unit.role === "volume" && unit.startedHere && !unit.masked))
+            world.startVolumeService(name);
         assert.deepEqual(world.violations, [], `cut off ${where}`);
         await resumed(world, journey.intent, journey.state);
         assert.deepEqual(world.endState(), whole.endState(), `cut off ${where}`);
         assert.deepEqual(world.violations, [], `cut off ${where}`);
-        const repeatable = (call: string): boolean => call.startsWith("transfer ") || call.startsWith("hook ") || call.startsWith("restart ");
-        const made = world.calls.slice(begun).filter((call) => !repeatable(call)).sort();
+        const repeatable = (call: string): boolean =>
+          call.startsWith("transfer ") || call.startsWith("hook ") || call.startsWith("restart ");
+        const made = world.calls
+          .slice(begun)
+          .filter((call) => !repeatable(call))
+          .sort();
         assert.deepEqual(made, calls.filter((call) => !repeatable(call)).sort(), `cut off ${where}`);
       }
     });

@@ -94,14 +94,23 @@ export class World {
     iprod: { pool1: "rw", pool2: "rw" },
     idr: { pool1: "dp", pool2: "dp" },
   };
-  readonly luns: Record<Site, Map<string, { flexVol: string; sizeBytes: number }>> = { iprod: new Map(), idr: new Map() };
+  readonly luns: Record<Site, Map<string, { flexVol: string; sizeBytes: number }>> = {
+    iprod: new Map(),
+    idr: new Map(),
+  };
   readonly maps: Record<Site, Map<string, string>> = { iprod: new Map(), idr: new Map() };
   mirrors: WorldMirror[] = [];
   readonly reachable: Record<Site, boolean> = { iprod: true, idr: true };
   readonly volumes = new Map<string, CinderVolume>();
-  readonly servers = new Map<string, { name: string; running: boolean; locked: boolean; attachments: ServerAttachment[] }>();
+  readonly servers = new Map<
+    string,
+    { name: string; running: boolean; locked: boolean; attachments: ServerAttachment[] }
+  >();
   readonly connections = new Map<string, { volumeId: string; serverId: string; site: Site }>();
-  readonly rows: Record<Site, { disabled: boolean; replicationStatus: string; activeBackendId: string | null; exists: boolean }> = {
+  readonly rows: Record<
+    Site,
+    { disabled: boolean; replicationStatus: string; activeBackendId: string | null; exists: boolean }
+  > = {
     iprod: { disabled: false, replicationStatus: "enabled", activeBackendId: null, exists: true },
     idr: { disabled: false, replicationStatus: "not-capable", activeBackendId: null, exists: false },
   };
@@ -212,10 +221,13 @@ export class World {
     for (const site of ["iprod", "idr"] as const) {
       if (!enabled.includes(site)) continue;
       const row = this.rows[site];
-      if (!row.exists) Object.assign(row, { exists: true, replicationStatus: "enabled", disabled: false, activeBackendId: null });
+      if (!row.exists)
+        Object.assign(row, { exists: true, replicationStatus: "enabled", disabled: false, activeBackendId: null });
       if (row.replicationStatus === "failed-over") continue;
       if (osloConfig.get(content, site, "replication_device") === undefined) continue;
-      for (const mirror of this.mirrors.filter((candidate) => candidate.from === site && candidate.state !== "snapmirrored"))
+      for (const mirror of this.mirrors.filter(
+        (candidate) => candidate.from === site && candidate.state !== "snapmirrored",
+      ))
         this.setMirror(mirror, "snapmirrored");
       for (const queue of [...this.queues.keys()].filter((name) => name.includes(`@${site}`)))
         this.violations.push(`messages in ${queue} ran at the start of ${site}`);
@@ -225,7 +237,8 @@ export class World {
   ports(): Ports {
     const array = (site: Site): ArrayPort => {
       const up = (): void => {
-        if (!this.reachable[site]) throw new DrError({ code: "unreachable", attempted: `Ask ${site}`, seen: "no answer" });
+        if (!this.reachable[site])
+          throw new DrError({ code: "unreachable", attempted: `Ask ${site}`, seen: "no answer" });
       };
       const view = (mirror: WorldMirror): Mirror => ({
         uuid: mirror.uuid,
@@ -245,7 +258,13 @@ export class World {
         getIscsiTarget: async () => (up(), { iqn: `iqn.${site}`, enabled: true, portals: [`${site}:3260`] }),
         listFlexVols: async () => (
           up(),
-          pair.flexVols.map((name) => ({ uuid: name, name, type: this.flexVolType[site][name] ?? "rw", state: "online", sizeBytes: 1 }))
+          pair.flexVols.map((name) => ({
+            uuid: name,
+            name,
+            type: this.flexVolType[site][name] ?? "rw",
+            state: "online",
+            sizeBytes: 1,
+          }))
         ),
         listLuns: async () => (
           up(),
@@ -273,12 +292,16 @@ export class World {
           this.maps[site].delete(map.lunUuid);
           this.did(`unmap ${site} ${map.lunUuid}`);
         },
-        listSnapshots: async () => (up(), [{ uuid: "s", name: "snap", versionUuid: "s", createTime: new Date(this.nowMs).toISOString() }]),
+        listSnapshots: async () => (
+          up(),
+          [{ uuid: "s", name: "snap", versionUuid: "s", createTime: new Date(this.nowMs).toISOString() }]
+        ),
         listMirrors: async () => (up(), this.mirrors.filter((mirror) => peer(mirror.from) === site).map(view)),
         startTransfer: async (uuid) => {
           up();
           const mirror = this.findMirror(uuid);
-          if (mirror.state !== "snapmirrored") throw new DrError({ code: "remote", attempted: "Update", seen: `it is ${mirror.state}` });
+          if (mirror.state !== "snapmirrored")
+            throw new DrError({ code: "remote", attempted: "Update", seen: `it is ${mirror.state}` });
           this.copyLuns(mirror);
           const transfer = { uuid: `t${++this.counter}`, state: "success" };
           mirror.transfers.push(transfer);
@@ -302,14 +325,21 @@ export class World {
           up();
           const existing = this.mirrors.find((m) => m.flexVol === o.flexVol && peer(m.from) === site);
           if (existing !== undefined) return existing.uuid;
-          const mirror = { uuid: `m${++this.counter}`, from: peer(site), flexVol: o.flexVol, state: "broken_off", transfers: [] };
+          const mirror = {
+            uuid: `m${++this.counter}`,
+            from: peer(site),
+            flexVol: o.flexVol,
+            state: "broken_off",
+            transfers: [],
+          };
           this.mirrors.push(mirror);
           this.did(`create mirror ${mirror.from} ${o.flexVol}`);
           return mirror.uuid;
         },
         reverseMirror: async (mirror) => {
           up();
-          if (this.reversal === "refused") throw new DrError({ code: "remote", attempted: "Reverse", seen: "not supported" });
+          if (this.reversal === "refused")
+            throw new DrError({ code: "remote", attempted: "Reverse", seen: "not supported" });
           const found = this.findMirror(mirror.uuid);
           found.from = peer(found.from);
           this.setMirror(found, "snapmirrored");
@@ -342,7 +372,8 @@ export class World {
       if (!this.controllers["c1"]?.units.some((unit) => unit.role === "api" && unit.active))
         throw new DrError({ code: "unreachable", attempted: "Ask Cinder", seen: "connection refused" });
     };
-    const volumeUp = (): boolean => Object.values(this.controllers).some((c) => c.units.some((unit) => unit.role === "volume" && unit.active));
+    const volumeUp = (): boolean =>
+      Object.values(this.controllers).some((c) => c.units.some((unit) => unit.role === "volume" && unit.active));
     const siteOfHost = (host: string): Site => host.split("@")[1] as Site;
     const controller = (name: string): ControllerPort => {
       const state = this.controllers[name];
@@ -377,7 +408,8 @@ export class World {
         },
         readFile: async () => ({ content: state.content, sha256: digest() }),
         writeFile: async (_path, content, expected) => {
-          if (digest() !== expected) throw new DrError({ code: "conflict", attempted: "Write cinder.conf", seen: "it changed" });
+          if (digest() !== expected)
+            throw new DrError({ code: "conflict", attempted: "Write cinder.conf", seen: "it changed" });
           state.content = content;
           this.did(`edit conf@${name}`);
           return { content, sha256: digest() };
@@ -400,7 +432,10 @@ export class World {
             updatedAt,
           }))
         ),
-        listVolumes: async (host) => (apiUp(), [...this.volumes.values()].filter((volume) => volume.host.startsWith(`${host}#`))),
+        listVolumes: async (host) => (
+          apiUp(),
+          [...this.volumes.values()].filter((volume) => volume.host.startsWith(`${host}#`))
+        ),
         listSnapshots: async () => (apiUp(), []),
         listAttachments: async () => (
           apiUp(),
@@ -414,7 +449,9 @@ export class World {
         ),
         listPools: async () => (
           apiUp(),
-          rows().filter((r) => !r.disabled).flatMap((r) => pair.flexVols.map((flexVol) => ({ name: `${r.host}#${flexVol}` })))
+          rows()
+            .filter((r) => !r.disabled)
+            .flatMap((r) => pair.flexVols.map((flexVol) => ({ name: `${r.host}#${flexVol}` })))
         ),
         disableService: async (host) => {
           apiUp();
@@ -431,11 +468,16 @@ export class World {
           const from = siteOfHost(host);
           const target = this.rows[from];
           if (target.replicationStatus !== "enabled" || !volumeUp())
-            throw new DrError({ code: "remote", attempted: "failover-host", seen: `refused: ${target.replicationStatus}` });
+            throw new DrError({
+              code: "remote",
+              attempted: "failover-host",
+              seen: `refused: ${target.replicationStatus}`,
+            });
           for (const mirror of this.mirrors.filter((m) => m.from === from)) this.setMirror(mirror, "broken_off");
           Object.assign(target, { replicationStatus: "failed-over", activeBackendId: backendId, disabled: true });
           for (const [id, volume] of this.volumes)
-            if (volume.host.startsWith(`${host}#`)) this.volumes.set(id, { ...volume, replicationStatus: "failed-over" });
+            if (volume.host.startsWith(`${host}#`))
+              this.volumes.set(id, { ...volume, replicationStatus: "failed-over" });
           this.did(`failover-host ${host} ${backendId}`);
         },
         rollDetaching: async () => undefined,
@@ -477,19 +519,38 @@ export class World {
             const attachmentId = `a${++this.counter}`;
             server.attachments = [
               ...server.attachments,
-              { serverId, volumeId, device: taken, deleteOnTermination, attachmentId, ...(tag === undefined ? {} : { tag }) },
+              {
+                serverId,
+                volumeId,
+                device: taken,
+                deleteOnTermination,
+                attachmentId,
+                ...(tag === undefined ? {} : { tag }),
+              },
             ];
             this.connections.set(attachmentId, { volumeId, serverId, site });
             this.maps[site].set(volumeId, "host");
-            this.volumes.set(volumeId, { ...volume, status: "in-use", attachments: [{ attachmentId, serverId, device: taken }] });
+            this.volumes.set(volumeId, {
+              ...volume,
+              status: "in-use",
+              attachments: [{ attachmentId, serverId, device: taken }],
+            });
           });
           return taken;
         },
       },
       database: {
-        describe: async () => ({ version: "10.11", schemaHead: "head", wsrepOn: false, readOnly: false, missingRights: [] }),
+        describe: async () => ({
+          version: "10.11",
+          schemaHead: "head",
+          wsrepOn: false,
+          readOnly: false,
+          missingRights: [],
+        }),
         listServiceRows: async () => rows(),
-        countHostRows: async (host) => ({ volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)).length }),
+        countHostRows: async (host) => ({
+          volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)).length,
+        }),
         listVolumesInFlight: async () => [],
         dump: async () => ({ bytes: 1, sha256: "x", tables: 1 }),
         promote: async (change) => this.promote(change),
@@ -499,7 +560,8 @@ export class World {
         prepare: async () => undefined,
         findLease: async () => this.lease && { ...this.lease, expired: this.lease.expiresMs < this.nowMs },
         acquireLease: async (name, holder, token, ttlSeconds) => {
-          if (this.lease !== undefined && this.lease.expiresMs >= this.nowMs && this.lease.token !== token) return undefined;
+          if (this.lease !== undefined && this.lease.expiresMs >= this.nowMs && this.lease.token !== token)
+            return undefined;
           const expiresMs = this.nowMs + ttlSeconds * 1000;
           this.lease = { ...holder, pair: name, token, acquiredAt: "", expiresAt: "", expired: false, expiresMs };
           return this.lease;
@@ -516,12 +578,15 @@ export class World {
         appendJournal: async (id, seq, name, entry) => {
           const journal = this.journals.get(id) ?? { pair: name, open: true, entries: [] };
           this.journals.set(id, journal);
-          if (seq !== journal.entries.length) throw new Error(`journal ${id}: entry ${seq} after ${journal.entries.length}`);
+          if (seq !== journal.entries.length)
+            throw new Error(`journal ${id}: entry ${seq} after ${journal.entries.length}`);
           journal.entries.push(entry);
         },
         readJournal: async (id) => this.journals.get(id)?.entries ?? [],
         listSwitchovers: async () =>
-          [...this.journals].map(([switchoverId, journal]) => ({ switchoverId, startedAt: "", open: journal.open })).reverse(),
+          [...this.journals]
+            .map(([switchoverId, journal]) => ({ switchoverId, startedAt: "", open: journal.open }))
+            .reverse(),
         closeSwitchover: async (id) => {
           const journal = this.journals.get(id);
           if (journal !== undefined) journal.open = false;
@@ -530,7 +595,9 @@ export class World {
       controllers: Object.keys(this.controllers).map(controller),
       messageQueue: {
         listBackendQueues: async (host) =>
-          [...this.queues].filter(([name]) => name.includes(host)).map(([name, messages]) => ({ name, messages: messages.length, consumers: volumeUp() ? 1 : 0 })),
+          [...this.queues]
+            .filter(([name]) => name.includes(host))
+            .map(([name, messages]) => ({ name, messages: messages.length, consumers: volumeUp() ? 1 : 0 })),
         drainQueue: async (name) => {
           const messages = this.queues.get(name) ?? [];
           this.queues.delete(name);
@@ -544,7 +611,10 @@ export class World {
         now: () => new Date(this.nowMs),
         sleep: async (ms, signal) => {
           // A renewal loop must not let time pass by itself: it waits for the work's own sleeps.
-          if (ms >= 8_000) return new Promise((_resolve, reject) => signal?.addEventListener("abort", () => reject(new Error("closed"))));
+          if (ms >= 8_000)
+            return new Promise((_resolve, reject) =>
+              signal?.addEventListener("abort", () => reject(new Error("closed"))),
+            );
           this.nowMs += ms;
           await Promise.resolve();
         },
@@ -553,16 +623,24 @@ export class World {
   }
 
   private promote(change: PromotionChange) {
-    const before = { volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${change.fromHost}#`)).length };
-    if (change.expected["volumes"] !== before.volumes) throw new DrError({ code: "conflict", attempted: "Promote", seen: "row counts" });
+    const before = {
+      volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${change.fromHost}#`)).length,
+    };
+    if (change.expected["volumes"] !== before.volumes)
+      throw new DrError({ code: "conflict", attempted: "Promote", seen: "row counts" });
     const from = change.fromHost.split("@")[1] as Site;
     const fence = this.rows[from];
-    if (change.writeFence) Object.assign(fence, { replicationStatus: "failed-over", activeBackendId: change.toBackendId, disabled: true });
+    if (change.writeFence)
+      Object.assign(fence, { replicationStatus: "failed-over", activeBackendId: change.toBackendId, disabled: true });
     if (fence.replicationStatus !== "failed-over" || fence.activeBackendId !== change.toBackendId || !fence.disabled)
       throw new DrError({ code: "invariant", attempted: "Promote", seen: "no fence" });
     for (const [id, volume] of this.volumes)
       if (volume.host.startsWith(`${change.fromHost}#`))
-        this.volumes.set(id, { ...volume, host: volume.host.replace(change.fromHost, change.toHost), replicationStatus: "enabled" });
+        this.volumes.set(id, {
+          ...volume,
+          host: volume.host.replace(change.fromHost, change.toHost),
+          replicationStatus: "enabled",
+        });
     const to = this.rows[peer(from)];
     if (to.exists) Object.assign(to, { replicationStatus: "enabled", activeBackendId: null, disabled: false });
     this.did("promote");
@@ -584,7 +662,11 @@ export class World {
     };
   }
 
-  private change(id: string, what: string, how: (server: NonNullable<ReturnType<World["servers"]["get"]>>) => void): void {
+  private change(
+    id: string,
+    what: string,
+    how: (server: NonNullable<ReturnType<World["servers"]["get"]>>) => void,
+  ): void {
     const server = this.servers.get(id);
     if (server === undefined) throw new Error(id);
     how(server);
@@ -602,7 +684,12 @@ export class World {
         id,
         s.running,
         s.locked,
-        s.attachments.map((a) => [a.volumeId, a.device, a.deleteOnTermination, this.connections.get(a.attachmentId ?? "")?.site]),
+        s.attachments.map((a) => [
+          a.volumeId,
+          a.device,
+          a.deleteOnTermination,
+          this.connections.get(a.attachmentId ?? "")?.site,
+        ]),
       ]),
       mirrors: this.mirrors.map((m) => [m.from, m.flexVol, m.state]).sort(),
       types: this.flexVolType,

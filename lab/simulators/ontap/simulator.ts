@@ -1,0 +1,34 @@
+import type { FaultRule } from "./faults";
+import type { RecordedRequest } from "./recorder";
+
+/** One LUN with where its bytes are. */
+export interface LunInfo {
+  cluster: string;
+  svm: string;
+  /** "/vol/<volume>/<lun>" */
+  path: string;
+  volume: string;
+  volumeType: "rw" | "dp";
+  uuid: string;
+  serial: string;
+  file: string;
+  sizeBytes: number;
+  maps: { igroup: string; initiators: string[]; logicalUnitNumber: number }[];
+}
+
+export interface OntapSimulator {
+  /** management endpoints, in the order of the configuration */
+  readonly clusters: { name: string; address: string; port: number }[];
+  readonly control: { address: string; port: number };
+  requests(filter?: { cluster?: string; since?: number; mutating?: boolean }): RecordedRequest[];
+  /** Requests the simulator didn't know. */
+  unknown(): (RecordedRequest & { error: string })[];
+  addFault(rule: FaultRule): number;
+  clearFaults(): void;
+  /** false: management, intercluster traffic and iSCSI of that cluster are gone; its state and bytes stay. */
+  setReachable(cluster: string, reachable: boolean, how?: "refuse" | "blackhole"): Promise<void>;
+  luns(): LunInfo[];
+  advanceClock(seconds: number): void;
+  /** Ends everything; LUN files stay where they are. */
+  close(): Promise<void>;
+}
