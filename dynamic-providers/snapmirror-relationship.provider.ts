@@ -61,12 +61,14 @@ export const provider = lifecycle.defineProvider({
     if (!known.created) return; // it was there before this stack and stays
     const seen = await look(known.flexVol);
     requireBoth(seen, known.flexVol);
-    const luns = (await Promise.all(siteArrays().map(({ client }) => client.listLuns([known.flexVol])))).flat();
+    // A destination keeps its copies of deleted LUNs until the next transfer: only a writable side tells what is in use.
+    const writable = seen.volumes.filter(({ volume }) => volume?.type === "rw");
+    const luns = (await Promise.all(writable.map(({ on }) => on.client.listLuns([known.flexVol])))).flat();
     if (seen.mirrors.length > 0 && luns.length > 0)
       throw new DrError({
         code: "precondition",
         attempted: `Delete the SnapMirror relationship of ${known.flexVol}`,
-        seen: `the FlexVol holds ${luns.length} LUNs that it protects, e.g. ${luns[0]?.path}`,
+        seen: `the FlexVol holds what it protects: ${luns.length} LUN${luns.length === 1 ? "" : "s"}, e.g. ${luns[0]?.path}`,
         state: "The relationship stands as it was",
         remedy: "Move the volumes away first, or let this stack forget it with `pulumi state delete`",
       });

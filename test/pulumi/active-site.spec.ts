@@ -44,8 +44,8 @@ describe("ActiveSite", function () {
   before(configure);
 
   const check = async (olds: object, news: object) => {
-    const { inputs, failures } = await provider.check({ ...olds }, { ...news });
-    return { inputs: inputs as Record<string, unknown>, failures: failures ?? [] };
+    const result = await provider.check({ ...olds }, { ...news });
+    return { inputs: result.inputs as Record<string, unknown>, failures: result.failures ?? [] };
   };
 
   it("plans nothing where the configured site is the state's, also when nobody answers", async () => {

@@ -91,13 +91,13 @@ describe("peers and mirrors by the Pulumi CLI", function () {
     assert.equal(mutations(), before, "a second run changes nothing on either array");
     assert.doesNotMatch(project.stateText(), /Netapp1!|unused-secret/, "the state holds no password");
 
-    await project.succeed("destroy", "--yes");
+    await project.succeed("destroy", "--yes", "--skip-preview");
     assert.deepEqual(await arrays.idr.listMirrors(["pool1", "pool2"]), []);
     assert.deepEqual(await arrays.iprod.listSvmPeers(), []);
     assert.deepEqual(await arrays.iprod.listClusterPeers(), []);
   });
 
-  it("adopts what was made by hand, and a destroy leaves it", async () => {
+  it("adopts what was made by hand; a destroy leaves that, and refuses to take away a mirror that protects volumes", async () => {
     await arrays.mirror();
     await project.succeed("up", "--yes", "--skip-preview");
     const created = project.resources().map(({ type, outputs }) => [type.split(":").at(-1), outputs["created"]]);
@@ -107,9 +107,11 @@ describe("peers and mirrors by the Pulumi CLI", function () {
       ["SnapMirrorRelationship", true],
       ["SvmPeer", false],
     ]);
-    await project.succeed("destroy", "--yes");
-    assert.equal((await arrays.idr.listMirrors(["pool1"])).length, 1);
-    assert.deepEqual(await arrays.idr.listMirrors(["pool2"]), []);
+    await arrays.createLun("/vol/pool2/volume-1");
+    const { exitCode, output } = await project.run("destroy", "--yes", "--skip-preview");
+    assert.notEqual(exitCode, 0);
+    assert.match(output, /holds what it protects: 1 LUN, e\.g\. \/vol\/pool2\/volume-1/);
+    assert.equal((await arrays.idr.listMirrors(["pool1", "pool2"])).length, 2);
     assert.equal((await arrays.iprod.listSvmPeers())[0]?.state, "peered");
   });
 
