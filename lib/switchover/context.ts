@@ -1,6 +1,7 @@
 import { DrError } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { backendHost, siteNames } from "../topology/site-pair";
+import { deadlines } from "./deadlines";
 import type { Facts, Journal } from "./journal";
 import type { Plan, PlannedServer } from "./plan";
 import type { ArrayPort, CinderAttachment, CinderVolume, Clock, Ports, Server } from "./ports";
@@ -95,6 +96,24 @@ export function plannedServer(ctx: StepContext, id: string): PlannedServer {
 
 export function serverItems(servers: readonly PlannedServer[]): readonly StepItem[] {
   return servers.map((server) => ({ key: server.id, label: server.name }));
+}
+
+/** For `satisfied`: nothing is left to do for an instance that was deleted meanwhile. */
+export async function deletedServer(ctx: StepContext, item: StepItem): Promise<{ deleted: true } | undefined> {
+  return (await ctx.live.servers()).has(item.key) ? undefined : { deleted: true };
+}
+
+/** Nova refuses (409) while an instance is in a task, such as a stop asked for by a run that was cut off. */
+export async function untilAtRest(ctx: StepContext, item: StepItem): Promise<Server | undefined> {
+  const { server } = await waitFor(ctx, {
+    attempted: `Wait until instance "${item.label}" is at rest`,
+    deadlineSeconds: deadlines.stopInstance,
+    check: async () => {
+      const found = (await ctx.live.servers()).get(item.key);
+      return found?.taskState === undefined ? { value: { server: found } } : { seen: `in task ${found.taskState}` };
+    },
+  });
+  return server;
 }
 
 /** Instances that have everything they had; the others are left as they are unless the operator wants them started. */

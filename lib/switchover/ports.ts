@@ -131,6 +131,8 @@ export interface ArrayPort {
   releaseMirror(o: { readonly sourceFlexVol: string; readonly destinationSvm: string }): Promise<void>;
   /** A read-write FlexClone, to keep what a resync would discard. */
   cloneFlexVol(o: { readonly parent: string; readonly name: string }): Promise<void>;
+  /** Starts splitting a FlexClone from its parent, or sees how far it is. True = done: until then no resync of the parent. */
+  splitFlexClone(name: string): Promise<boolean>;
 }
 
 // --------------------------------------------------------------------------------------------------------------- cinder

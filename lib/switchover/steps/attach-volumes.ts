@@ -2,7 +2,16 @@ import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { ConnectionInfo, IscsiTargetInfo } from "../ports";
 import type { Step, StepContext, StepItem } from "../context";
-import { arrayAt, completeServers, lostVolumes, plannedServer, serverItems, waitFor } from "../context";
+import {
+  arrayAt,
+  completeServers,
+  deletedServer,
+  lostVolumes,
+  plannedServer,
+  serverItems,
+  untilAtRest,
+  waitFor,
+} from "../context";
 import type { PlannedAttachment } from "../plan";
 
 /**
@@ -15,9 +24,16 @@ export const attachVolumes: Step = {
   lanes: 8,
   items: (ctx) => serverItems(completeServers(ctx)),
   async satisfied(ctx, item) {
-    return (await outstanding(ctx, item)).length === 0 ? proof(ctx, item) : undefined;
+    const deleted = await deletedServer(ctx, item);
+    if (deleted !== undefined) return deleted;
+    if ((await outstanding(ctx, item)).length > 0) return undefined;
+    // Nova's row outlives a detach that is under way.
+    const volumes = await ctx.live.volumes();
+    const used = wantedAttachments(ctx, item).every((a) => volumes.get(a.volumeId)?.status === "in-use");
+    return used ? proof(ctx, item) : undefined;
   },
   async apply(ctx, item) {
+    await untilAtRest(ctx, item);
     for (const attachment of await outstanding(ctx, item)) await attach(ctx, item, attachment);
   },
   async verify(ctx, item) {
@@ -59,6 +75,11 @@ function wantedAttachments(ctx: StepContext, item: StepItem): readonly PlannedAt
   return plannedServer(ctx, item.key).attachments.filter((attachment) => !lost.has(attachment.volumeId));
 }
 
+/** An instance that lost a volume and is started all the same gets the next free names. */
+function keepsNames(ctx: StepContext, item: StepItem): boolean {
+  return wantedAttachments(ctx, item).length === plannedServer(ctx, item.key).attachments.length;
+}
+
 /** In device order, those that Nova doesn't have yet. */
 async function outstanding(ctx: StepContext, item: StepItem): Promise<readonly PlannedAttachment[]> {
   const present = new Set(
@@ -88,13 +109,13 @@ async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
     ...(attachment.tag === undefined ? {} : { tag: attachment.tag }),
     deleteOnTermination: attachment.deleteOnTermination,
   });
-  if (device !== attachment.device && lostVolumes(ctx).size === 0)
+  if (device !== attachment.device && keepsNames(ctx, item))
     throw new DrError({
       code: "failure-state",
       attempted: `Attach "${attachment.volumeName}" to instance "${item.label}" as ${attachment.device}`,
       seen: `Nova took ${device}`,
       state: "The instance is stopped; no guest has seen the wrong name.",
-      remedy: `Detach ${device} by hand and see which device names are taken; then run up again.`,
+      remedy: `See which device names are taken, detach "${attachment.volumeName}" by hand; then run up again.`,
     });
 }
 
@@ -108,7 +129,7 @@ async function proof(ctx: StepContext, item: StepItem) {
   const wrong: string[] = [];
   for (const attachment of wanted) {
     const mapping = nova.get(attachment.volumeId);
-    if (mapping?.device !== attachment.device && lostVolumes(ctx).size === 0)
+    if (mapping?.device !== attachment.device && keepsNames(ctx, item))
       wrong.push(`"${attachment.volumeName}" is ${mapping?.device ?? "not attached"} instead of ${attachment.device}`);
     const connection = cinder.find((row) => row.id === mapping?.attachmentId)?.connection;
     if (connection === undefined || !leadsTo(connection, target))

@@ -25,7 +25,8 @@ export const cutoverBreakMirrors: Step = {
             seen: `${unit.unit} on ${controller.name} is ${unit.active ? "running" : "not masked"}: its housekeeping would resync them`,
             remedy: "Find out what started it; run up again.",
           });
-    if (ctx.plan.mode === "planned") await assertSourceUnmapped(ctx);
+    // Where one is broken already, the way is only forward, also when the source has died since.
+    if (ctx.plan.mode === "planned" && !(await anyBroken(ctx))) await assertSourceUnmapped(ctx);
   },
   async satisfied(ctx, item) {
     return (await find(ctx, item.key)).state === "broken_off" ? point(ctx, item.key) : undefined;
@@ -70,6 +71,11 @@ export const cutoverBreakMirrors: Step = {
     return point(ctx, item.key);
   },
 };
+
+async function anyBroken(ctx: StepContext): Promise<boolean> {
+  for (const flexVol of ctx.pair.flexVols) if ((await find(ctx, flexVol)).state === "broken_off") return true;
+  return false;
+}
 
 async function find(ctx: StepContext, flexVol: string): Promise<Mirror> {
   const mirrors = await arrayAt(ctx, ctx.plan.to).listMirrors(ctx.pair.flexVols);

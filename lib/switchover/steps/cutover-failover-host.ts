@@ -28,6 +28,9 @@ export const cutoverFailoverHost: Step = {
     const { replicationStatus } = await row(ctx);
     if (replicationStatus === "failing-over") return; // sent by the run that was cut off; verify waits for it
     await provenAlive(ctx);
+    // The heartbeats took their time: what must hold is read again right before the call.
+    await assertStopped(ctx);
+    if (ctx.plan.mode === "planned") await assertSourceUnmapped(ctx);
     await ctx.guard();
     await ctx.ports.blockStorage.failoverHost(
       backendHost(ctx.pair, ctx.plan.from),
@@ -89,6 +92,13 @@ async function outcome(ctx: StepContext) {
     check: async () => {
       const { replicationStatus, activeBackendId } = await row(ctx);
       if (replicationStatus === "failed-over" && activeBackendId === backend) return { value: undefined };
+      if (replicationStatus === "failed-over")
+        throw new DrError({
+          code: "failure-state",
+          attempted,
+          seen: `it's failed over to "${activeBackendId ?? ""}"`,
+          remedy: "Find out who did that, and correct it; then run up again.",
+        });
       if (replicationStatus === "failing-over") begun = true;
       if (
         replicationStatus === "failover-error" ||
@@ -128,7 +138,21 @@ async function outcome(ctx: StepContext) {
       return waiting.length === 0 ? { value: undefined } : { seen: `${waiting.length} volumes not failed-over` };
     },
   });
+  if (ctx.plan.mode === "planned") await assertUnusedMeanwhile(ctx);
   return provenBroken(ctx);
+}
+
+/** A volume that was attached elsewhere between our last look and the failover was written at the source alone. */
+async function assertUnusedMeanwhile(ctx: StepContext): Promise<void> {
+  try {
+    await assertSourceUnmapped(
+      ctx,
+      `"${ctx.plan.to}" is failed over to, but what was written to these LUNs since the final transfer isn't there.`,
+    );
+  } catch (error) {
+    if (!DrError.is(error, "unreachable")) throw error;
+    ctx.say(`"${ctx.plan.from}" doesn't answer any more; its last look, right before the failover, counts`);
+  }
 }
 
 /** Every mirror of the pair is broken off at the destination, and what is the newest that it holds. */
@@ -138,15 +162,15 @@ export async function provenBroken(ctx: StepContext) {
   const recoveryPoints: Record<string, { snapshot: string; at: string }> = {};
   for (const flexVol of ctx.pair.flexVols) {
     const mirror = mirrors.find((candidate) => isMirrorOf(ctx.pair, candidate, ctx.plan.from, ctx.plan.to, flexVol));
-    if (mirror !== undefined && mirror.state !== "broken_off")
+    if (mirror?.state !== "broken_off")
       throw new DrError({
         code: "failure-state",
         attempted: `Prove that every mirror is broken off at "${ctx.plan.to}"`,
-        seen: `${flexVol} is ${mirror.state}`,
+        seen: mirror === undefined ? `there is no mirror of ${flexVol}` : `${flexVol} is ${mirror.state}`,
         remedy: `Set route to "direct" and run up, which breaks it.`,
       });
     const snapshot = (await port.listSnapshots(flexVol)).find(
-      (candidate) => candidate.name === mirror?.exportedSnapshot,
+      (candidate) => candidate.name === mirror.exportedSnapshot,
     );
     if (snapshot !== undefined) recoveryPoints[flexVol] = { snapshot: snapshot.name, at: snapshot.createTime };
   }

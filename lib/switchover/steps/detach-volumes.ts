@@ -1,14 +1,15 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step, StepContext, StepItem } from "../context";
-import { completeServers, plannedServer, serverItems, waitFor } from "../context";
+import { completeServers, deletedServer, plannedServer, serverItems, untilAtRest, waitFor } from "../context";
 import type { PlannedAttachment } from "../plan";
 import { assertStopped } from "./premises";
 
 /**
  * Needs: instances stopped. Does: detaches all of an instance's volumes of this backend, so that none is attached again
  * before the last is gone. Proof: Nova has no block device mapping of them, Cinder no attachment. Safe to repeat because
- * only what is still attached is asked for; a volume forgotten in `detaching` is rolled back first.
+ * only what is still attached and in use is asked for, as Nova's row outlives Cinder's for a moment and a DELETE is then
+ * refused (400); a volume forgotten in `detaching` is rolled back first.
  */
 export const detachVolumes: Step = {
   id: "detach/volumes",
@@ -16,17 +17,22 @@ export const detachVolumes: Step = {
   items: (ctx) => serverItems(completeServers(ctx)),
   premise: assertStopped,
   async satisfied(ctx, item) {
-    return (await stillAttached(ctx, item)).length === 0 ? {} : undefined;
+    const deleted = await deletedServer(ctx, item);
+    return deleted ?? ((await stillAttached(ctx, item)).length === 0 ? {} : undefined);
   },
   async apply(ctx, item) {
+    await untilAtRest(ctx, item);
     for (const attachment of await stillAttached(ctx, item)) await detach(ctx, item, attachment);
   },
   async verify(ctx, item) {
+    const patience = ctx.plan.mode === "planned" ? deadlines.detachStalled : deadlines.detachStalledOverDeadPaths;
+    let least = Number.POSITIVE_INFINITY;
     let stalledSince = ctx.clock.now().getTime();
     let attempts = 1;
     return waitFor(ctx, {
       attempted: `Detach the volumes of instance "${item.label}"`,
-      deadlineSeconds: deadlines.detachInstance,
+      // One after another, as Nova works on them.
+      deadlineSeconds: deadlines.detachInstance * plannedServer(ctx, item.key).attachments.length,
       check: async () => {
         const left = await stillAttached(ctx, item);
         if (left.length === 0) return { value: { attempts } };
@@ -35,8 +41,23 @@ export const detachVolumes: Step = {
         // Back in use: the hypervisor refused and Nova rolled it back. Detaching: somebody may still be at work on it.
         const refused = left.filter((a) => status(a) === "in-use");
         const now = ctx.clock.now().getTime();
-        const stalled =
-          now - stalledSince > deadlines.detachStalled * 1000 ? left.filter((a) => status(a) === "detaching") : [];
+        if (left.length < least) {
+          least = left.length;
+          stalledSince = now;
+        }
+        const stuck = now - stalledSince > patience * 1000;
+        const orphaned = stuck ? left.filter((a) => status(a) === "available") : [];
+        if (orphaned.length > 0)
+          throw new DrError({
+            code: "failure-state",
+            attempted: `Detach the volumes of instance "${item.label}"`,
+            seen: orphaned
+              .map((a) => `Cinder has "${a.volumeName}" as available, Nova still has it at ${a.device}`)
+              .join("; "),
+            remedy:
+              "Somebody reset the volume's state: a hard reboot of the instance removes such a mapping; stop it again, then run up again.",
+          });
+        const stalled = stuck ? left.filter((a) => status(a) === "detaching") : [];
         if (refused.length > 0 || stalled.length > 0) {
           if (attempts >= 4)
             throw new DrError({
@@ -63,9 +84,14 @@ export const detachVolumes: Step = {
 
 async function detach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
   const status = (await ctx.live.volumes()).get(attachment.volumeId)?.status;
-  if (status === "detaching") return; // asked for already
+  if (status !== "in-use") return; // asked for already, and verify waits for it
   await ctx.guard();
-  await ctx.ports.compute.detachVolume(item.key, attachment.volumeId);
+  try {
+    await ctx.ports.compute.detachVolume(item.key, attachment.volumeId);
+  } catch (error) {
+    // About the volume's state, which changed since we looked: verify looks again, and asks again where it's in use.
+    if (!DrError.is(error, "remote") || error.context["status"] !== 400) throw error;
+  }
 }
 
 async function stillAttached(ctx: StepContext, item: StepItem): Promise<readonly PlannedAttachment[]> {

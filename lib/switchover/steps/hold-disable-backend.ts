@@ -2,6 +2,9 @@ import { backendHost } from "../../topology/site-pair";
 import type { Step, StepContext } from "../context";
 import { whole } from "../context";
 
+/** How an abort knows its own hold from a backend that was disabled before. */
+export const holdReason = "switchover to";
+
 /**
  * Needs: Cinder's API. Does: takes the backend out of scheduling, so that no new volume appears behind the plan's back.
  * Proof: the services row, read back. Safe to repeat because the row is read first.
@@ -17,7 +20,7 @@ export const holdDisableBackend: Step = {
   },
   async apply(ctx) {
     await ctx.guard();
-    await ctx.ports.blockStorage.disableService(host(ctx), `switchover to ${ctx.plan.to}`);
+    await ctx.ports.blockStorage.disableService(host(ctx), `${holdReason} ${ctx.plan.to}`);
   },
   async verify(ctx) {
     const row = await serviceRow(ctx);

@@ -5,7 +5,8 @@ import { waitFor, whole } from "../context";
 
 /**
  * Needs: the backend disabled, the instances locked. Does: nothing but wait until every volume is available or in-use
- * and no instance has a task. Proof: the listing; and the volumes and attachments are still the planned ones.
+ * and no instance has a task; with the source lost not for long, as what hangs there doesn't come to rest. Proof: the
+ * listing; and the volumes and attachments are still the planned ones.
  * Safe to repeat: it only reads.
  */
 export const holdDrainTransient: Step = {
@@ -15,9 +16,10 @@ export const holdDrainTransient: Step = {
   satisfied: () => Promise.resolve(undefined),
   apply: () => Promise.resolve(),
   async verify(ctx) {
+    const planned = ctx.plan.mode === "planned";
     await waitFor(ctx, {
       attempted: "Wait for volumes and instances to come to rest",
-      deadlineSeconds: deadlines.drainTransient,
+      deadlineSeconds: planned ? deadlines.drainTransient : deadlines.drainTransientUnplanned,
       check: async () => {
         const [volumes, servers] = await Promise.all([ctx.live.volumes(), ctx.live.servers()]);
         const busy = [
@@ -34,6 +36,9 @@ export const holdDrainTransient: Step = {
         ];
         return busy.length === 0 ? { value: undefined } : { seen: busy.join("; ") };
       },
+    }).catch((error: unknown) => {
+      if (planned || !DrError.is(error, "wait-timeout")) throw error;
+      ctx.say(`going on without waiting any longer: ${error.seen}`);
     });
     // Between plan and hold somebody may have attached or made something: such a world wasn't planned.
     const volumes = await ctx.live.volumes();
@@ -47,13 +52,22 @@ export const holdDrainTransient: Step = {
         .filter((a) => !attached.has(`${a.serverId}/${volume.id}`))
         .map((a) => `"${volume.name}" on ${a.serverId}`),
     );
-    if (strangers.length + moved.length > 0)
+    const present = new Set(
+      [...volumes.values()].flatMap((volume) => volume.attachments.map((a) => `${a.serverId}/${volume.id}`)),
+    );
+    const gone = ctx.plan.servers.flatMap((server) =>
+      server.attachments
+        .filter((a) => !present.has(`${server.id}/${a.volumeId}`))
+        .map((a) => `"${a.volumeName}" from "${server.name}"`),
+    );
+    if (strangers.length + moved.length + gone.length > 0)
       throw new DrError({
         code: "stale-plan",
         attempted: "Hold volumes and attachments as planned",
         seen: [
           ...strangers.map((volume) => `new volume "${volume.name}" (${volume.id})`),
           ...moved.map((text) => `new attachment of ${text}`),
+          ...gone.map((text) => `gone: ${text}`),
         ].join("; "),
         state: "Nothing was stopped or detached; the instances are locked and the backend is disabled.",
         remedy: `Set activeSite back to "${ctx.plan.from}" and run up, which takes the hold back; then plan again.`,

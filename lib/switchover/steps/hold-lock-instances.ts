@@ -1,5 +1,6 @@
 import type { Step } from "../context";
-import { plannedServer, serverItems } from "../context";
+import { DrError } from "../../errors";
+import { deletedServer, plannedServer, serverItems } from "../context";
 
 /**
  * Needs: Nova's API. Does: locks each instance, so that its users don't start, attach or detach meanwhile.
@@ -10,7 +11,8 @@ export const holdLockInstances: Step = {
   lanes: 8,
   items: (ctx) => serverItems(ctx.plan.servers.filter((server) => !server.lockedBefore)),
   async satisfied(ctx, item) {
-    return (await ctx.live.servers()).get(item.key)?.locked === true ? {} : undefined;
+    if ((await ctx.live.servers()).get(item.key)?.locked === true) return {};
+    return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
     await ctx.guard();
@@ -18,6 +20,13 @@ export const holdLockInstances: Step = {
   },
   async verify(ctx, item) {
     const server = await ctx.ports.compute.getServer(item.key);
-    return { locked: server.locked };
+    if (!server.locked)
+      throw new DrError({
+        code: "failure-state",
+        attempted: `Lock instance "${item.label}"`,
+        seen: "it isn't locked after the call",
+        remedy: "See who unlocks it, then run up again.",
+      });
+    return {};
   },
 };

@@ -19,15 +19,18 @@ export async function assertStopped(ctx: StepContext): Promise<void> {
     });
 }
 
-/** Invariant: no LUN of the pair is mapped at the source before any mirror is broken. */
-export async function assertSourceUnmapped(ctx: StepContext): Promise<void> {
+/** Invariant: no LUN of the pair is mapped at the source before any mirror is broken, and before it's written over. */
+export async function assertSourceUnmapped(
+  ctx: StepContext,
+  state = `Production is still at "${ctx.plan.from}"; no mirror was broken.`,
+): Promise<void> {
   const maps = await arrayAt(ctx, ctx.plan.from).listLunMaps(ctx.pair.flexVols);
   if (maps.length > 0)
     throw new DrError({
       code: "invariant",
       attempted: `Prove that "${ctx.plan.from}" maps none of the pair's LUNs`,
       seen: maps.map((map) => `${map.lunPath} is mapped to ${map.igroup} as LUN ${map.logicalUnitNumber}`).join("; "),
-      state: `Production is still at "${ctx.plan.from}"; no mirror was broken.`,
+      state,
       remedy: "Find out who uses these LUNs and unmap them, then run up again.",
     });
 }

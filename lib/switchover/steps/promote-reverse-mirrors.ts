@@ -22,7 +22,10 @@ export const promoteReverseMirrors: Step = {
     ctx.pair.flexVols.map((flexVol) => ({ key: flexVol, label: `${flexVol}: "${ctx.plan.to}" → "${ctx.plan.from}"` })),
   async premise(ctx) {
     await assertServicesStopped(ctx);
-    await assertSourceUnmapped(ctx);
+    await assertSourceUnmapped(
+      ctx,
+      `Production is at "${ctx.plan.to}"; Cinder's services are stopped. Nothing was overwritten.`,
+    );
   },
   async satisfied(ctx, item) {
     const reverse = await reverseOf(ctx, item.key);

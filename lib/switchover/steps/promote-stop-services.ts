@@ -1,6 +1,6 @@
 import { DrError } from "../../errors";
-import type { Step, StepContext } from "../context";
-import type { ServiceRole } from "../ports";
+import type { Step, StepContext, StepItem } from "../context";
+import { pooled } from "../pool";
 
 /**
  * Needs: a way to each controller. Does: stops and masks all Cinder services everywhere, the API first, so that nothing
@@ -10,38 +10,41 @@ import type { ServiceRole } from "../ports";
 export const promoteStopServices: Step = {
   id: "promote/stop-services",
   lanes: 1, // the order is the point
-  items: (ctx) =>
-    (["api", "scheduler", "backup", "volume"] as const).flatMap((role) =>
-      ctx.ports.controllers.map((controller) => ({
-        key: `${role}@${controller.name}`,
-        label: `cinder-${role} on ${controller.name}`,
-      })),
-    ),
+  items: () => [
+    { key: "api", label: "cinder-api on every controller" },
+    { key: "others", label: "Cinder's other services on every controller" },
+  ],
   async satisfied(ctx, item) {
-    const units = await unitsOf(ctx, item.key);
-    return units.every((unit) => !unit.active && unit.masked) ? { units: units.map((unit) => unit.unit) } : undefined;
+    const units = await unitsOf(ctx, item);
+    return units.every((unit) => !unit.active && unit.masked) ? { units: units.map((unit) => unit.name) } : undefined;
   },
   async apply(ctx, item) {
-    const controller = controllerOf(ctx, item.key);
-    for (const unit of await unitsOf(ctx, item.key)) {
-      if (!unit.active && unit.masked) continue;
+    await pooled(8, await unitsOf(ctx, item), async (unit) => {
+      if (!unit.active && unit.masked) return;
       await ctx.guard();
-      await controller.stopAndMask(unit.unit);
-    }
+      await unit.controller.stopAndMask(unit.unit);
+    });
   },
   async verify(ctx, item) {
-    const units = await unitsOf(ctx, item.key);
+    const units = await unitsOf(ctx, item);
     const alive = units.filter((unit) => unit.active || !unit.masked);
     if (alive.length > 0)
       throw new DrError({
         code: "failure-state",
         attempted: `Stop ${item.label}`,
-        seen: alive.map((unit) => `${unit.unit} is ${unit.active ? "running" : "not masked"}`).join("; "),
+        seen: alive.map((unit) => `${unit.name} is ${unit.active ? "running" : "not masked"}`).join("; "),
         remedy: "Find out what starts it, stop that, and run up again.",
       });
-    return { units: units.map((unit) => unit.unit) };
+    return { units: units.map((unit) => unit.name) };
   },
 };
+
+async function unitsOf(ctx: StepContext, item: StepItem) {
+  const units = await pooled(8, ctx.ports.controllers, async (controller) =>
+    (await controller.listUnits()).map((unit) => ({ ...unit, controller, name: `${unit.unit}@${controller.name}` })),
+  );
+  return units.flat().filter((unit) => (unit.role === "api") === (item.key === "api"));
+}
 
 export function controllerOf(ctx: StepContext, key: string) {
   const name = key.slice(key.indexOf("@") + 1);
@@ -51,14 +54,9 @@ export function controllerOf(ctx: StepContext, key: string) {
   return controller;
 }
 
-async function unitsOf(ctx: StepContext, key: string) {
-  const role = key.slice(0, key.indexOf("@")) as ServiceRole;
-  return (await controllerOf(ctx, key).listUnits()).filter((unit) => unit.role === role);
-}
-
 /** Invariant: between here and start no Cinder service runs anywhere. */
 export async function assertServicesStopped(ctx: StepContext): Promise<void> {
-  for (const controller of ctx.ports.controllers)
+  await pooled(8, ctx.ports.controllers, async (controller) => {
     for (const unit of await controller.listUnits())
       if (unit.active)
         throw new DrError({
@@ -67,4 +65,5 @@ export async function assertServicesStopped(ctx: StepContext): Promise<void> {
           seen: `${unit.unit} runs on ${controller.name}`,
           remedy: "Find out what started it although it's masked; stop it, and run up again.",
         });
+  });
 }

@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step } from "../context";
-import { serverItems, waitFor } from "../context";
+import { deletedServer, serverItems, untilAtRest, waitFor } from "../context";
 
 /**
  * Needs: instances locked. Does: stops each that runs; Nova forces the power off after its own shutdown_timeout.
@@ -13,11 +13,13 @@ export const quiesceStopInstances: Step = {
   items: (ctx) => serverItems(ctx.plan.servers),
   async satisfied(ctx, item) {
     const server = (await ctx.live.servers()).get(item.key);
-    return server?.status === "SHUTOFF" && server.taskState === undefined ? { status: "SHUTOFF" } : undefined;
+    if (server?.status === "SHUTOFF" && server.taskState === undefined) return { status: "SHUTOFF" };
+    return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
     const server = (await ctx.live.servers()).get(item.key);
     if (server?.taskState === "powering-off") return; // asked for by the run that was cut off
+    if ((await untilAtRest(ctx, item))?.status === "SHUTOFF") return;
     await ctx.guard();
     await ctx.ports.compute.stop(item.key);
   },

@@ -21,7 +21,7 @@ export const reprotectFenceSource: Step = {
     }
   },
   async verify(ctx) {
-    await assertSourceUnmapped(ctx);
+    await assertSourceUnmapped(ctx, `Production is at "${ctx.plan.to}". Nothing was overwritten.`);
     return {};
   },
 };

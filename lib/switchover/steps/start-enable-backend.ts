@@ -1,6 +1,8 @@
+import { DrError } from "../../errors";
 import { backendHost } from "../../topology/site-pair";
 import type { Step, StepContext } from "../context";
 import { whole } from "../context";
+import { holdReason } from "./hold-disable-backend";
 
 /**
  * Needs: Cinder's API. Does: opens the backend for new volumes: after a deferred promotion it serves from the new site
@@ -12,14 +14,26 @@ export const startEnableBackend: Step = {
   lanes: 1,
   items: (ctx) => whole(host(ctx)),
   async satisfied(ctx) {
-    return (await enabled(ctx)) ? {} : undefined;
+    const row = await serviceRow(ctx);
+    // Disabled by somebody else before the hold: it stays so.
+    const ours = row?.disabledReason?.startsWith(holdReason) === true;
+    if (ctx.plan.kind === "abort" && row !== undefined && !row.enabled && !ours)
+      return { disabledReason: row.disabledReason ?? "" };
+    return row?.enabled === true ? {} : undefined;
   },
   async apply(ctx) {
     await ctx.guard();
     await ctx.ports.blockStorage.enableService(host(ctx));
   },
   async verify(ctx) {
-    return { enabled: await enabled(ctx) };
+    if ((await serviceRow(ctx))?.enabled !== true)
+      throw new DrError({
+        code: "failure-state",
+        attempted: `Enable ${host(ctx)} for new volumes`,
+        seen: "it's still disabled after the call",
+        remedy: "See that cinder-volume runs, then run up again.",
+      });
+    return {};
   },
 };
 
@@ -27,7 +41,7 @@ export const startEnableBackend: Step = {
 const host = (ctx: StepContext): string =>
   backendHost(ctx.pair, ctx.plan.kind === "abort" ? ctx.plan.to : ctx.plan.from);
 
-async function enabled(ctx: StepContext): Promise<boolean> {
+async function serviceRow(ctx: StepContext) {
   const services = await ctx.ports.blockStorage.listServices();
-  return services.find((service) => service.binary === "cinder-volume" && service.host === host(ctx))?.enabled === true;
+  return services.find((service) => service.binary === "cinder-volume" && service.host === host(ctx));
 }

@@ -2,7 +2,7 @@ import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Facts } from "../journal";
 import type { Step } from "../context";
-import { completeServers, serverItems, waitFor } from "../context";
+import { completeServers, deletedServer, serverItems, untilAtRest, waitFor } from "../context";
 
 /**
  * Needs: every volume attached at the new site. Does: starts the instances that ran before. Proof: ACTIVE without a
@@ -14,11 +14,13 @@ export const startInstances: Step = {
   items: (ctx) => serverItems(completeServers(ctx).filter((server) => server.running)),
   async satisfied(ctx, item) {
     const server = (await ctx.live.servers()).get(item.key);
-    return server?.status === "ACTIVE" && server.taskState === undefined ? {} : undefined;
+    if (server?.status === "ACTIVE" && server.taskState === undefined) return {};
+    return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
     const server = (await ctx.live.servers()).get(item.key);
     if (server?.taskState === "powering-on") return; // asked for by the run that was cut off
+    if ((await untilAtRest(ctx, item))?.status === "ACTIVE") return;
     await ctx.guard();
     await ctx.ports.compute.start(item.key);
   },

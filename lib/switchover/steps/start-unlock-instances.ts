@@ -1,5 +1,6 @@
 import type { Step } from "../context";
-import { completeServers, serverItems } from "../context";
+import { DrError } from "../../errors";
+import { completeServers, deletedServer, serverItems } from "../context";
 
 /**
  * Needs: instances started. Does: takes back our lock. Proof: not locked. Safe to repeat because an unlocked instance is
@@ -10,13 +11,21 @@ export const startUnlockInstances: Step = {
   lanes: 8,
   items: (ctx) => serverItems(completeServers(ctx).filter((server) => !server.lockedBefore)),
   async satisfied(ctx, item) {
-    return (await ctx.live.servers()).get(item.key)?.locked === false ? {} : undefined;
+    if ((await ctx.live.servers()).get(item.key)?.locked === false) return {};
+    return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
     await ctx.guard();
     await ctx.ports.compute.unlock(item.key);
   },
   async verify(ctx, item) {
-    return { locked: (await ctx.ports.compute.getServer(item.key)).locked };
+    if ((await ctx.ports.compute.getServer(item.key)).locked)
+      throw new DrError({
+        code: "failure-state",
+        attempted: `Unlock instance "${item.label}"`,
+        seen: "it's still locked after the call",
+        remedy: "Unlock it by hand (openstack server unlock), then run up again.",
+      });
+    return {};
   },
 };
