@@ -27,6 +27,27 @@ export interface RunOptions {
 }
 
 /**
+ * The CLI's own lines, fewer of them: what a provider says without the stack's name before it, resources of the test lab
+ * counted instead of listed one by one.
+ */
+function readable(print: (line: string) => void): (line: string) => void {
+  let finished = 0;
+  let toldAtMs = Date.now();
+  return (line) => {
+    if (/^@ (updating|previewing|refreshing|destroying)|provider config warning|^\s*$/.test(line)) return;
+    if (/ openstack:\S+ \S+ (creating|updating|deleting)/.test(line)) return;
+    if (/ openstack:\S+ \S+ (created|updated|deleted)/.test(line)) {
+      finished += 1;
+      if (Date.now() - toldAtMs < 10_000) return;
+      toldAtMs = Date.now();
+      print(` … ${finished} resources so far, the latest:${line.replace(/^ [+~-]+ +/, " ")}`);
+      return;
+    }
+    print(line.replace(/^\s*pulumi:pulumi:Stack \S+ running /, "    "));
+  };
+}
+
+/**
  * The Pulumi CLI on a lab's two stacks, as an operator would use it: state in the lab's folder, passphrase in a file of
  * its own. `environmentFile` gives the same surroundings to a shell.
  */
@@ -159,6 +180,7 @@ export class LabPulumi {
       let output = "";
       let rest = "";
       const tail: string[] = [];
+      const show = readable(this.print);
       const lines = (chunk: Buffer): void => {
         output += chunk.toString();
         const parts = (rest + chunk.toString()).split("\n");
@@ -166,7 +188,7 @@ export class LabPulumi {
         for (const line of parts) {
           tail.push(line);
           if (tail.length > 60) tail.shift();
-          if (o.quiet !== true) this.print(line);
+          if (o.quiet !== true) show(line);
           o.onLine?.(line, child.pid ?? 0);
         }
       };

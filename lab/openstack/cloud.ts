@@ -44,13 +44,19 @@ export class Session {
     return new Session(response.headers.get("x-subject-token") ?? "", token.user.id, token.project.id);
   }
 
-  async request<T = Json>(method: string, url: string, body?: Json | Buffer): Promise<T> {
+  async request<T = Json>(
+    method: string,
+    url: string,
+    body?: Json | Buffer,
+    headers: Record<string, string> = {},
+  ): Promise<T> {
     const binary = Buffer.isBuffer(body);
     const response = await fetch(url, {
       method,
       headers: {
         "X-Auth-Token": this.token,
         "Content-Type": binary ? "application/octet-stream" : "application/json",
+        ...headers,
       },
       ...(body === undefined ? {} : { body: binary ? new Uint8Array(body) : JSON.stringify(body) }),
     });
