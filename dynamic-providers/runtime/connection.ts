@@ -21,7 +21,6 @@ export interface RawConfig {
 }
 
 let stackConfig: RawConfig | undefined;
-let arrays: readonly SiteArray[] | undefined;
 
 /** A site of the pair with the client of its array. */
 export interface SiteArray {
@@ -54,29 +53,31 @@ export function configuredSecrets(): PairSecrets {
   throw faulty(parsed.error.issues.map((issue) => `${issue.path.join(".")}: missing, or not a text`));
 }
 
+/** Made when first needed and kept for the process, as long as the configuration stays what it was. */
+export function oncePerConfig<T>(make: (pair: SitePair, secrets: PairSecrets) => T): () => T {
+  let made: { readonly key: string; readonly value: T } | undefined;
+  return () => {
+    const pair = configuredPair();
+    const secrets = configuredSecrets();
+    const key = JSON.stringify([pair, secrets]);
+    if (made?.key !== key) made = { key, value: make(pair, secrets) };
+    return made.value;
+  };
+}
+
 /** Both arrays with all of ONTAP that peering needs, which is more than the switchover sees. */
-export function siteArrays(): readonly SiteArray[] {
-  const pair = configuredPair();
-  const { ontapPasswords } = configuredSecrets();
-  return (arrays ??= siteNames(pair).map((name) => {
+export const siteArrays = oncePerConfig((pair, { ontapPasswords }): readonly SiteArray[] =>
+  siteNames(pair).map((name) => {
     const site = siteOf(pair, name);
     const { address, port, username, caFile } = site.ontap;
     const password = ontapPasswords[name];
     if (password === undefined) throw faulty([`ontapPasswords.${name}: missing`]);
     const tls = caFile === undefined ? {} : { caFile };
-    const client = new OntapClient({
-      site: name,
-      svm: site.svm,
-      address,
-      port,
-      username,
-      password,
-      signal: stopSignal,
-      ...tls,
-    });
+    const { svm } = site;
+    const client = new OntapClient({ site: name, svm, address, port, username, password, signal: stopSignal, ...tls });
     return { name, site, client };
-  }));
-}
+  }),
+);
 
 function objectAt(key: string): unknown {
   const text = stackConfig?.get(key);

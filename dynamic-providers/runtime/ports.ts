@@ -1,10 +1,5 @@
 import { connect } from "../../lib/connections";
-import type { Ports } from "../../lib/switchover/ports";
-import { configuredPair, configuredSecrets } from "./connection";
+import { oncePerConfig } from "./connection";
 
-let ports: Ports | undefined;
-
-/** Clients of the whole pair: one set for the process, made when first needed; none of them connects before it is used. */
-export function connection(): Ports {
-  return (ports ??= connect(configuredPair(), configuredSecrets()).ports);
-}
+/** What the switchover engine sees of the pair; nothing of it connects before it is used. */
+export const connection = oncePerConfig((pair, secrets) => connect(pair, secrets).ports);
