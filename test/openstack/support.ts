@@ -1,0 +1,400 @@
+/** What the tests of the product through its CLI share: a lab with both stacks, what to look at, and what to do to it. */
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { runGuest } from "../../lab/guest/main";
+import type { LabDescription } from "../../lab/lab";
+import { labDown, labUp, readLab, readSecret } from "../../lab/lab";
+import { Session } from "../../lab/openstack/cloud";
+import type { CommandResult, RunOptions } from "../../lab/pulumi";
+import { LabPulumi } from "../../lab/pulumi";
+import type { Report } from "../../lib/switchover";
+import type { JournalEntry } from "../../lib/switchover/journal";
+
+export type Site = "iprod" | "idr";
+export const otherSite = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
+
+export const prefix = "guest-";
+/** Of each device, behind its filesystem. */
+const FILL_BYTES = 1 << 20;
+/** With it a lab outlives the run, and a later run with `--grep` goes on in it. */
+const KEEP_LAB = process.env["CHEESECAKE_KEEP_LAB"];
+
+/** Polls until the predicate holds; the last thing seen is in the error. */
+export async function until<T>(
+  what: string,
+  read: () => Promise<T> | T,
+  holds: (seen: T) => boolean,
+  timeoutMs = 120_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const seen = await read();
+    if (holds(seen)) return seen;
+    if (Date.now() > deadline) throw new Error(`${what} hasn't come true; last seen: ${JSON.stringify(seen)}`);
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+}
+
+export interface Server {
+  readonly id: string;
+  readonly name: string;
+  readonly status: string;
+  readonly locked: boolean;
+}
+export interface Volume {
+  readonly id: string;
+  readonly name: string;
+  readonly status: string;
+  readonly "os-vol-host-attr:host": string;
+  readonly attachments: readonly { readonly server_id: string; readonly device: string }[];
+}
+export interface VolumeService {
+  readonly host: string;
+  readonly status: string;
+  readonly state: string;
+  readonly replication_status: string;
+  readonly active_backend_id: string | null;
+}
+export interface RecordedRequest {
+  readonly id: number;
+  readonly cluster: string;
+  readonly method: string;
+  readonly path: string;
+  readonly body: string;
+  readonly status?: number;
+  readonly who: string;
+}
+
+/** A lab, its two stacks, and its guests. */
+export class Scene {
+  readonly pulumi: LabPulumi;
+  /** Everything that any command of Pulumi printed. */
+  printed = "";
+  private seeds = 0;
+  /** By "instance device": sha256 of what was filled in last. */
+  private fills = new Map<string, string>();
+
+  private constructor(
+    readonly lab: LabDescription,
+    private readonly session: Session,
+  ) {
+    const progress = /\[\d+\/\d+\]|Duration|error:|warning: (?!provider)|report:/;
+    this.pulumi = new LabPulumi(lab, (line) => {
+      this.printed += `${line}\n`;
+      if (/ running |error:|Duration/.test(line) && progress.test(line)) say(line.replace(/^.* running /, "").trim());
+    });
+  }
+
+  static async open(): Promise<Scene> {
+    const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
+    const dir = KEEP_LAB ?? mkdtempSync(path.join(os.tmpdir(), "cheesecake-lab-"));
+    // A database under a folder that only its owner may enter runs as root; the lab's own folders are closed themselves.
+    await labUp({ dir, python, supervise: false, progress: (line) => say(line) });
+    const lab = readLab(dir);
+    const { username, passwordFile, project } = lab.admin;
+    const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);
+    const scene = new Scene(lab, session);
+    await scene.pulumi.init({ instances: 3 });
+    return scene;
+  }
+
+  async close(): Promise<void> {
+    if (KEEP_LAB !== undefined) return;
+    this.pulumi.removeConfiguration();
+    await labDown(this.lab.dir, { keepLogs: false, progress: (line) => say(line) });
+  }
+
+  // ------------------------------------------------------------------------------------------------------- the product
+
+  get recovery(): string {
+    return this.pulumi.recoveryStack;
+  }
+
+  /** Changes settings of the recovery stack; undefined takes one out. */
+  async configure(settings: Readonly<Record<string, unknown>>): Promise<void> {
+    for (const [key, value] of Object.entries(settings))
+      if (value === undefined) await this.pulumi.unset(this.recovery, key);
+      else await this.pulumi.set(this.recovery, key, typeof value === "string" ? value : JSON.stringify(value));
+  }
+
+  up(o: RunOptions & { readonly more?: readonly string[]; readonly stack?: string } = {}): Promise<CommandResult> {
+    const { more = [], stack = this.recovery, ...options } = o;
+    const flags = ["--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", ...more];
+    return this.pulumi.run(["up", "--stack", stack, ...flags], options);
+  }
+
+  preview(o: RunOptions & { readonly more?: readonly string[]; readonly stack?: string } = {}): Promise<CommandResult> {
+    const { more = [], stack = this.recovery, ...options } = o;
+    return this.pulumi.run(["preview", "--stack", stack, "--non-interactive", "--diff", ...more], options);
+  }
+
+  /** One flip through `up`, as an operator does it. */
+  async flip(site: Site, settings: Readonly<Record<string, unknown>> = {}): Promise<Report> {
+    say(`── to ${site} ${JSON.stringify(settings)}`);
+    await this.configure({ activeSite: site, ...settings });
+    await this.up();
+    return this.lastReport();
+  }
+
+  /** An `up` that has to be refused: what it printed. */
+  async refused(stack = this.recovery): Promise<string> {
+    const { code, output } = await this.up({ anyCode: true, stack });
+    assert.notEqual(code, 0, `this up should have been refused:\n${output}`);
+    return output;
+  }
+
+  private get reports(): string {
+    return path.join(this.lab.dir, "reports");
+  }
+
+  /** Folders of reports, oldest first. */
+  reportIds(): string[] {
+    const entries = readdirSync(this.reports, { withFileTypes: true });
+    return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).sort();
+  }
+
+  lastReport(): Report {
+    return JSON.parse(
+      readFileSync(path.join(this.reports, this.reportIds().at(-1) ?? "", "report.json"), "utf8"),
+    ) as Report;
+  }
+
+  journal(switchoverId: string): JournalEntry[] {
+    const lines = readFileSync(path.join(this.reports, `${switchoverId}.jsonl`), "utf8").trim().split("\n");
+    return lines.map((line) => JSON.parse(line) as JournalEntry);
+  }
+
+  /** Every file of the lab that journals and reports are in, by path. */
+  reportTexts(): Map<string, string> {
+    const files = readdirSync(this.reports, { withFileTypes: true, recursive: true });
+    return new Map(
+      files
+        .filter((entry) => entry.isFile() && /\.(jsonl?|md)$/.test(entry.name))
+        .map((entry) => path.join(entry.parentPath, entry.name))
+        .map((file) => [file, readFileSync(file, "utf8")]),
+    );
+  }
+
+  /** All secrets of the lab, by what they are. */
+  secrets(): Map<string, string> {
+    const folder = path.dirname(this.lab.admin.passwordFile);
+    const found = new Map<string, string>();
+    for (const name of readdirSync(folder)) {
+      const file = path.join(folder, name);
+      const text = readFileSync(file, "utf8").trim();
+      found.set(name, file === this.lab.applicationCredentialFile ? (JSON.parse(text) as { secret: string }).secret : text);
+    }
+    const { secret } = JSON.parse(readFileSync(this.lab.applicationCredentialFile, "utf8")) as { secret: string };
+    return found.set("application credential", secret);
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ bytes
+
+  /** Runs the guests' command line on every instance; returns what it printed as JSON. */
+  private async guest<T>(verb: string, ...args: string[]): Promise<T> {
+    const lines: string[] = [];
+    const errors: string[] = [];
+    const output = { out: (line: string) => void lines.push(line), err: (line: string) => void errors.push(line) };
+    const code = await runGuest([verb, "--lab", this.lab.dir, "--all", prefix, "--json", ...args], output);
+    if (lines.length === 0 || (code !== 0 && verb !== "check"))
+      throw new Error(`guest ${verb} ended with ${code}: ${errors.join("\n")}`);
+    return JSON.parse(lines.at(-1) ?? "") as T;
+  }
+
+  private get record(): string {
+    return path.join(this.lab.dir, "breadcrumbs.jsonl");
+  }
+
+  async format(...devices: string[]): Promise<void> {
+    await this.guest("mkfs", "--device", devices.join(","));
+  }
+
+  /** A file on each device that says where and when, and new bytes behind its filesystem. */
+  async write(stage: string, ...devices: string[]): Promise<void> {
+    const device = ["--device", devices.join(",")];
+    await this.guest("breadcrumb", ...device, "--stage", stage, "--record", this.record);
+    const seed = `${stage} ${++this.seeds}`;
+    const filled = await this.guest<{ instance: string; device: string; result: string }[]>(
+      "fill",
+      ...device,
+      ...["--bytes", String(FILL_BYTES), "--seed", seed],
+    );
+    for (const one of filled) this.fills.set(`${one.instance} ${one.device}`, one.result);
+  }
+
+  /** Every byte that was written is on the device that it was written to, and every filesystem is clean. */
+  async assertBytes(...devices: string[]): Promise<void> {
+    assert.deepEqual(await this.missingBytes(...devices), []);
+  }
+
+  /** What differs from what was written: one line each. */
+  async missingBytes(...devices: string[]): Promise<string[]> {
+    const checked = await this.guest<{
+      devices: number;
+      errors: string[];
+      problems: { kind: string; instance: string; device: string; file: string }[];
+    }>("check", "--expected", this.record);
+    const hashes = await this.guest<{ instance: string; device: string; result: { fill: string } }[]>(
+      "hash",
+      ...["--device", devices.join(","), "--bytes", String(FILL_BYTES)],
+    );
+    return [
+      ...checked.errors,
+      ...checked.problems.map(({ kind, instance, device, file }) => `${kind} ${instance} ${device} ${file}`),
+      ...hashes.flatMap(({ instance, device, result }) =>
+        result.fill === this.fills.get(`${instance} ${device}`) ? [] : [`fill ${instance} ${device}`],
+      ),
+    ];
+  }
+
+  // ------------------------------------------------------------------------------------------------------- the systems
+
+  cloud<T>(method: string, service: "compute" | "blockStorage", below: string, body?: object): Promise<T> {
+    // From Nova's 2.9 on it says what is locked; from Cinder's 3.66 on snapshots of attached volumes need no force.
+    const versions = { compute: "compute 2.90", blockStorage: "volume 3.70" };
+    const headers = { "OpenStack-API-Version": versions[service] };
+    return this.session.request<T>(method, this.lab.endpoints[service] + below, body as Record<string, unknown>, headers);
+  }
+
+  async servers(): Promise<Server[]> {
+    const rows = await this.cloud<{ servers: Server[] }>("GET", "compute", "/servers/detail?all_tenants=1");
+    return rows.servers.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  async volumes(): Promise<Volume[]> {
+    const below = "/volumes/detail?all_tenants=1";
+    return (await this.cloud<{ volumes: Volume[] }>("GET", "blockStorage", below)).volumes;
+  }
+
+  async volumeService(site: Site): Promise<VolumeService | undefined> {
+    const { services } = await this.cloud<{ services: VolumeService[] }>(
+      "GET",
+      "blockStorage",
+      "/os-services?binary=cinder-volume",
+    );
+    return services.find(({ host }) => host === `${this.lab.volumeHost}@${site}`);
+  }
+
+  private control<T>(method: string, below: string, body?: object): Promise<T> {
+    const { address, port } = this.lab.arrayControl;
+    return fetch(`http://${address}:${port}${below}`, {
+      method,
+      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    }).then(async (response) => {
+      if (!response.ok) throw new Error(`${method} ${below}: ${response.status} ${await response.text()}`);
+      return (await response.json()) as T;
+    });
+  }
+
+  /** Requests to either cluster that may have changed something, after the one with this id. */
+  mutations(since = 0): Promise<RecordedRequest[]> {
+    return this.control("GET", `/requests?mutating=true&since=${since}`);
+  }
+
+  async lastMutation(): Promise<number> {
+    return (await this.mutations()).at(-1)?.id ?? 0;
+  }
+
+  async setReachable(site: Site, reachable: boolean): Promise<void> {
+    await this.control("POST", `/clusters/${this.lab.arrays[site].cluster}/reachable`, { reachable, how: "refuse" });
+  }
+
+  /** Bytes of every LUN of the pair, by cluster and path: changes with a resync that goes the wrong way. */
+  luns(): Promise<unknown> {
+    return this.control("GET", "/luns");
+  }
+
+  cinderConf(controller: number): string {
+    return readFileSync(this.lab.controllers[controller]?.cinderConf ?? "", "utf8");
+  }
+
+  /** Everything that a refused run has to leave as it was. */
+  async everything(): Promise<object> {
+    const [servers, volumes, iprod, idr, mutations] = await Promise.all([
+      this.servers(),
+      this.volumes(),
+      this.volumeService("iprod"),
+      this.volumeService("idr"),
+      this.lastMutation(),
+    ]);
+    const row = (service: VolumeService | undefined) =>
+      service && [service.host, service.status, service.replication_status, service.active_backend_id];
+    return {
+      servers: servers.map(({ name, status }) => [name, status]),
+      volumes: volumes.map((v) => [v.id, v.status, v["os-vol-host-attr:host"], v.attachments.map((a) => a.device)]),
+      services: [row(iprod), row(idr)],
+      conf: this.lab.controllers.map((_, at) => this.cinderConf(at)),
+      mutations,
+    };
+  }
+
+  // --------------------------------------------------------------------------------------------------------- processes
+
+  /** Processes of the Pulumi CLI on this lab: itself, language hosts, providers, and what they started. */
+  pulumiProcesses(): number[] {
+    const backend = this.pulumi.environment()["PULUMI_BACKEND_URL"] ?? "";
+    return processes().filter((pid) => environmentOf(pid).includes(`PULUMI_BACKEND_URL=${backend}\0`));
+  }
+
+  /** Those of them that run the product's code. */
+  providers(): number[] {
+    return this.pulumiProcesses().filter((pid) => /dynamic-provider/.test(commandLine(pid)));
+  }
+
+  /**
+   * `up` that is killed when a line of its output matches: only the CLI, or everything that it started.
+   * Resolves when the CLI is gone; false where `up` ended before the line came.
+   */
+  async killedUp(moment: RegExp, whom: "cli" | "tree"): Promise<boolean> {
+    let killed = false;
+    say(`── up, ${whom} to be killed at ${moment.source}`);
+    await this.up({
+      anyCode: true,
+      onLine: (line, pid) => {
+        if (killed || !moment.test(line)) return;
+        killed = true;
+        say(`killed: ${line.trim()}`);
+        for (const victim of whom === "tree" ? this.pulumiProcesses() : [pid]) kill(victim);
+      },
+    });
+    return killed;
+  }
+}
+
+export function say(line: string): void {
+  console.log(`      ${new Date().toISOString().slice(11, 19)} ${line}`);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+function processes(): number[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number).filter(isAlive);
+}
+
+/** A zombie has no program any more. */
+function isAlive(pid: number): boolean {
+  try {
+    statSync(`/proc/${pid}`);
+    return readlinkSync(`/proc/${pid}/exe`) !== "";
+  } catch {
+    return false;
+  }
+}
+
+function readProc(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch {
+    return "";
+  }
+}
+const environmentOf = (pid: number): string => readProc(pid, "environ");
+const commandLine = (pid: number): string => readProc(pid, "cmdline").replaceAll("\0", " ");
