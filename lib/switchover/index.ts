@@ -8,10 +8,12 @@ import type { StepContext } from "./context";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
+import type { JournalEntry } from "./journal";
 import { Journal } from "./journal";
 import { Lease } from "./lease";
 import type { Observation } from "./observation";
 import { volumesOf } from "./observation";
+import { serviceRowOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
 import {
@@ -22,6 +24,7 @@ import {
   planReload,
   planReprotect,
   planSwitchover,
+  planWithoutSource,
   sentencesOf,
 } from "./plan";
 import type { Finding } from "./preflight";
@@ -75,7 +78,7 @@ interface Question {
 /** What `up` would do now. Read-only. */
 export async function previewSwitchover(o: Question & { readonly stack: string }): Promise<Preview> {
   const open = await findOpenJournal(o);
-  if (open !== undefined) return previewOfOpen(open, o.intent);
+  if (open !== undefined) return previewOfOpen(o, open);
   const { decision, findings, plan, warnings } = await think(o);
   const failures = findings.map((finding) => failureOf(finding));
   if (plan === undefined)
@@ -162,15 +165,14 @@ export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState>
 async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
   const open = await findOpenJournal(o);
   if (open !== undefined) {
-    await open.settle();
-    await takeUp(open, o.intent, o);
+    await takeUp(o, open);
     return carryOut(o, lease, open);
   }
   const { findings, plan, verdict } = await think(o, "under our lease");
   if (findings.length > 0) throw refusal(findings);
   if (plan === undefined) return stateAfter(o, verdict, undefined, undefined);
   const unapproved = approvalFailures(o.intent, plan);
-  if (unapproved.length > 0) throw refusal(unapproved.map((failure) => ({ id: "approval", ...failure })));
+  if (unapproved.length > 0) throw refusal(unapproved);
   assertAsPreviewed(plan, o);
   o.progress(headline(plan));
   for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
@@ -371,9 +373,15 @@ function reprotectFindings(observation: Observation, activeSite: string): Findin
 async function modeOfLastSwitchover(o: Question): Promise<Mode> {
   const [latest] = await o.ports.coordination.listSwitchovers(o.pair.name);
   if (latest === undefined) return "unplanned";
-  const [first] = await o.ports.coordination.readJournal(latest.switchoverId);
-  const entry = first === undefined ? undefined : (JSON.parse(first) as { plan?: Plan });
-  return entry?.plan?.kind === "switchover" && entry.plan.to === o.intent.activeSite ? entry.plan.mode : "unplanned";
+  const lines = await o.ports.coordination.readJournal(latest.switchoverId);
+  const entries = lines.map((line) => JSON.parse(line) as JournalEntry);
+  if (!entries.some((entry) => entry.type === "end" && entry.outcome === "completed")) return "unplanned";
+  // The plan that counted at the end: a planned one may have gone on unplanned.
+  const plans = entries.flatMap((e) =>
+    e.type === "begin" || e.type === "replan" || e.type === "abort" ? [e.plan] : [],
+  );
+  const plan = plans.at(-1);
+  return plan?.kind === "switchover" && plan.to === o.intent.activeSite ? plan.mode : "unplanned";
 }
 
 // -------------------------------------------------------------------------------------------------------- open journal
@@ -413,14 +421,105 @@ function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | { readonl
   return "abort";
 }
 
-function previewOfOpen(journal: Journal, intent: Intent): Preview {
+/** How an open journal goes on for this intent, and with which plan; one that changes underway is refused or approved like a new one. */
+interface Onward {
+  readonly way: "resume" | "abort" | "replan" | "refuse";
+  readonly plan: Plan;
+  readonly failures: readonly Failure[];
+  readonly said: string;
+}
+
+async function onward(o: Question, journal: Journal): Promise<Onward> {
+  const { intent } = o;
+  const { plan } = journal;
   const way = wayOn(journal, intent);
-  const plan = way === "abort" ? planAbort(journal.plan) : journal.plan;
-  const left = plan.steps.filter((planned) => way === "abort" || !journal.isEnded(planned.id));
-  const refused = typeof way === "object" ? [failureOf(way.refused)] : [];
-  const verb = way === "abort" ? "Abort" : "Resume";
+  if (typeof way === "object") return { way: "refuse", plan, failures: [failureOf(way.refused)], said: "" };
+  if (way === "abort")
+    return {
+      way,
+      plan: planAbort(plan),
+      failures: [],
+      said: `aborting ${journal.switchoverId}: production stays at "${intent.activeSite}"`,
+    };
+  const replanned = (await withoutSource(o, journal)) ?? (await pastFailover(o, journal));
+  if (replanned === undefined) return { way: "resume", plan, failures: [], said: `resuming ${journal.switchoverId}` };
   return {
-    decision: typeof way === "object" ? "refuse" : way,
+    way: "replan",
+    plan: replanned.plan,
+    failures: [...replanned.findings.map(failureOf), ...approvalFailures(intent, replanned.plan)],
+    said: replanned.said,
+  };
+}
+
+interface Replanned {
+  readonly plan: Plan;
+  readonly findings: readonly Finding[];
+  readonly said: string;
+}
+
+/** Planned, but the source died on the way, and the operator declares it lost. */
+async function withoutSource(o: Question, journal: Journal): Promise<Replanned | undefined> {
+  const { intent } = o;
+  const { plan } = journal;
+  const movable = plan.kind === "switchover" || plan.kind === "promotion";
+  if (!movable || plan.mode !== "planned" || intent.unplanned === undefined) return undefined;
+  const observation = await observe(o.pair, o.ports);
+  if (!journal.pastCutover && plan.kind === "switchover") {
+    const checked = preflight(observation, intent, plan.from);
+    // Of an instance that is detached by half, the plan knows the devices; they had no gap then.
+    const findings = checked.failures.filter((finding) => !finding.id.startsWith("device-gap:"));
+    const { route, warnings } = checked;
+    return {
+      plan: planSwitchover({ intent, observation, from: plan.from, route, warnings, begun: plan }),
+      findings,
+      said: `"${plan.from}" was lost on the way: going on unplanned`,
+    };
+  }
+  // The final transfer is done. What is left doesn't need the source, but for the replication back to it.
+  const lost = unplannedFrom(intent, plan.from) && observation.arrays[plan.from]?.ok !== true;
+  const needed =
+    plan.steps.some(({ id }) => id === "promote/reverse-mirrors" && !journal.isEnded(id)) || !journal.cutoverBegun;
+  if (!lost || !needed) return undefined;
+  return {
+    plan: planWithoutSource(plan, journal.cutoverBegun || plan.kind === "promotion" ? "planned" : "unplanned"),
+    findings: [],
+    said: `"${plan.from}" was lost after the final transfer: going on without it, unprotected until it's back`,
+  };
+}
+
+/** Cinder's own failover failed, or the operator wants to go past it: the direct route on the same journal. */
+async function pastFailover(o: Question, journal: Journal): Promise<Replanned | undefined> {
+  const { plan } = journal;
+  const asked = o.intent.route === "direct" && plan.kind === "switchover" && plan.route === "failover-host";
+  if (!asked || journal.isEnded("cutover/failover-host")) return undefined;
+  const observation = await observe(o.pair, o.ports);
+  const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
+  // Under way or done: that is to be waited for.
+  if (row?.replicationStatus === "failing-over" || row?.replicationStatus === "failed-over") return undefined;
+  const { from, mode } = plan;
+  return {
+    plan: planSwitchover({
+      intent: o.intent,
+      observation,
+      from,
+      route: "direct",
+      warnings: plan.warnings,
+      begun: plan,
+      mode,
+    }),
+    findings: unreadable(observation),
+    said: "going on past Cinder's failover, by the direct route",
+  };
+}
+
+const unplannedFrom = (intent: Intent, site: string): boolean => intent.unplanned?.from === site;
+
+async function previewOfOpen(o: Question, journal: Journal): Promise<Preview> {
+  const { way, plan, failures } = await onward(o, journal);
+  const left = plan.steps.filter((planned) => way === "abort" || !journal.isEnded(planned.id));
+  const verb = way === "abort" ? "Abort" : way === "replan" ? `Go on (${plan.mode}, ${plan.route}) with` : "Resume";
+  return {
+    decision: way === "replan" ? "resume" : way,
     sentences: [
       `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`,
       ...left.map((planned) => `${planned.phase}: ${planned.sentence}`),
@@ -428,40 +527,20 @@ function previewOfOpen(journal: Journal, intent: Intent): Preview {
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
-    failures: refused,
+    failures,
     warnings: plan.warnings,
     forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
   };
 }
 
-async function takeUp(journal: Journal, intent: Intent, o: ApplyOptions): Promise<void> {
-  const way = wayOn(journal, intent);
-  if (typeof way === "object") throw refusal([way.refused]);
+async function takeUp(o: ApplyOptions, journal: Journal): Promise<void> {
+  const { way, plan, failures, said } = await onward(o, journal);
+  if (failures.length > 0) throw refusal(failures);
+  assertAsPreviewed(plan, o);
+  await journal.settle();
   await journal.append({ type: "resume", owner: `${os.hostname()} pid ${process.pid}` });
-  if (way === "abort") {
-    o.progress(`aborting ${journal.switchoverId}: production stays at "${intent.activeSite}"`);
-    await journal.append({ type: "abort", plan: planAbort(journal.plan) });
-    return;
-  }
-  // Planned, but the source died before cutover: the operator declares unplanned, and the rest is planned anew.
-  const { plan } = journal;
-  if (plan.kind === "switchover" && plan.mode === "planned" && intent.unplanned !== undefined && !journal.pastCutover) {
-    const observation = await observe(o.pair, o.ports);
-    const checked = preflight(observation, intent, plan.from);
-    if (checked.failures.length > 0) throw refusal(checked.failures);
-    const anew = planSwitchover({
-      intent,
-      observation,
-      from: plan.from,
-      route: checked.route,
-      warnings: checked.warnings,
-    });
-    // What was read before the first change counts: instances that were stopped or detached since did run.
-    o.progress(`"${plan.from}" was lost on the way: going on unplanned`);
-    await journal.append({ type: "replan", plan: { ...anew, servers: plan.servers, volumes: plan.volumes } });
-    return;
-  }
-  o.progress(`resuming ${journal.switchoverId}`);
+  o.progress(said);
+  if (way === "abort" || way === "replan") await journal.append({ type: way, plan });
 }
 
 // ------------------------------------------------------------------------------------------------------------- wording
@@ -526,7 +605,7 @@ function assertAsPreviewed(plan: Plan, o: ApplyOptions): void {
   o.progress(`the plan differs from the previewed one (${o.previewed.digest}); now: ${inventory(plan)}`);
 }
 
-function refusal(findings: readonly Finding[]): DrError {
+function refusal(findings: readonly Failure[]): DrError {
   const [only] = findings;
   if (findings.length === 1 && only !== undefined)
     return new DrError({

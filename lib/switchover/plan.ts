@@ -90,6 +90,7 @@ export function digestOf(plan: Omit<Plan, "digest">): string {
     mode: plan.mode,
     route: plan.route,
     promotion: plan.promotion,
+    startIncomplete: plan.startIncomplete,
     mirrors: plan.mirrors.map((mirror) => mirror.flexVol).sort(),
     servers: [...plan.servers]
       .sort((a, b) => a.id.localeCompare(b.id))
@@ -129,11 +130,17 @@ export function planSwitchover(o: {
   readonly from: string;
   readonly route: Route;
   readonly warnings: readonly string[];
+  /** Of a journey that goes on: what was read before its first change counts, as what was stopped or detached since did run. */
+  readonly begun?: Plan;
+  readonly mode?: Mode;
 }): Plan {
-  const { intent, observation, from, route } = o;
+  const { intent, observation, from, route, begun } = o;
   const to = peerOf(observation.pair, from);
-  const mode: Mode = intent.unplanned === undefined ? "planned" : "unplanned";
-  const inventory = inventoryOf(observation, from, to);
+  const mode: Mode = o.mode ?? (intent.unplanned === undefined ? "planned" : "unplanned");
+  const inventory = {
+    ...inventoryOf(observation, from, to),
+    ...(begun === undefined ? {} : { servers: begun.servers, volumes: begun.volumes }),
+  };
   const steps = sentencesFor({ ...inventory, observation, mode, route, from, to, promotion: intent.promotion });
   return sealed({
     version: 1,
@@ -149,6 +156,15 @@ export function planSwitchover(o: {
     hooks: intent.hooks,
     steps,
     warnings: o.warnings,
+  });
+}
+
+/** The source was lost after its data had arrived: the rest without what needs it. Its protection is asked for later. */
+export function planWithoutSource(plan: Plan, mode: Mode): Plan {
+  return sealed({
+    ...plan,
+    mode,
+    steps: plan.steps.filter(({ id }) => id !== "promote/reverse-mirrors" && id !== "reprotect/wait-healthy"),
   });
 }
 
@@ -497,7 +513,7 @@ function sentencesFor(
       `Break ${mirrorCount} at "${to}"`,
       mirrors.length * forecast.failoverPerFlexVol,
     );
-    const [stop, ...rest] = promote.filter((planned) => planned.id !== "promote/hooks");
+    const [stop, ...rest] = promote;
     return [
       ...head,
       ...(stop === undefined ? [] : [stop]),

@@ -10,6 +10,8 @@ export interface Verdict {
   readonly promoted: boolean;
   /** Replication runs from the active site to the other. */
   readonly protected: boolean;
+  /** Every mirror from the active site to the other is there and not broken off, healthy or not; absent where the other can't be asked. */
+  readonly replicating?: boolean;
   readonly mismatches: readonly string[];
 }
 
@@ -17,6 +19,8 @@ export function verdictOf(observation: Observation): Verdict {
   const { pair } = observation;
   const backends = new Map(siteNames(pair).map((site) => [siteOf(pair, site).backend, site]));
   const mismatches: string[] = [...observation.controllerErrors];
+  // A failover shows in the services rows alone.
+  if (!observation.database.ok) mismatches.push(`Cinder's database can't be asked: ${observation.database.error}`);
 
   const enabled = observation.controllers.map((controller) => ({
     controller: controller.name,
@@ -29,7 +33,8 @@ export function verdictOf(observation: Observation): Verdict {
     );
   const enabledSites = enabled[0]?.sites ?? [];
   if (enabledSites.length > 1) mismatches.push(`enabled_backends names both sites: ${enabledSites.join(", ")}`);
-  const enabledSite = sets.size === 1 && enabledSites.length === 1 ? enabledSites[0] : undefined;
+  const enabledSite =
+    observation.database.ok && sets.size === 1 && enabledSites.length === 1 ? enabledSites[0] : undefined;
 
   if (enabledSite === undefined) {
     if (enabledSites.length === 0 && sets.size === 1 && volumesOf(observation).length > 0)
@@ -80,9 +85,13 @@ export function verdictOf(observation: Observation): Verdict {
     pair.flexVols.every((flexVol) =>
       mirrors.some((m) => isMirrorOf(pair, m, site, other, flexVol) && m.state === "snapmirrored" && m.healthy),
     );
-  return mismatches.length > 0 && sets.size > 1
-    ? { promoted: false, protected: false, mismatches }
-    : { site, promoted, protected: isProtected, mismatches };
+  const seen = arrayOf(observation, other) !== undefined;
+  const replicating = pair.flexVols.every((flexVol) =>
+    mirrors.some(
+      (m) => isMirrorOf(pair, m, site, other, flexVol) && m.state !== "broken_off" && m.state !== "uninitialized",
+    ),
+  );
+  return { site, promoted, protected: isProtected, ...(seen ? { replicating } : {}), mismatches };
 }
 
 /** What to do about state (S), configuration (C) and live verdict (L): the table of docs/switchover.md, arm by arm. */
@@ -145,10 +154,14 @@ export function decide(o: {
         remedy: `To accept it, set activeSite to "${live}" and run up. To switch, do that first, then set activeSite to "${configured}".`,
       };
     if (!verdict.promoted && o.promotion === "immediate") return { action: "promote", to: configured };
-    if (verdict.promoted && !verdict.protected && o.reprotect) return { action: "reprotect", site: configured };
+    // Not for a mirror that is merely unhealthy: its cure isn't to stop Cinder.
+    const unprotected = verdict.replicating === undefined ? !state.protected : !verdict.replicating;
+    if (verdict.promoted && unprotected && o.reprotect) return { action: "reprotect", site: configured };
     const was = state.backendRevisions[configured];
     const is = o.backendRevisions?.[configured];
-    if (was !== undefined && is !== undefined && was !== is) return { action: "reload", site: configured };
+    // Before its promotion the new site runs in the old one's stanza: promotion reads this one.
+    if (verdict.promoted && was !== undefined && is !== undefined && was !== is)
+      return { action: "reload", site: configured };
     return { action: "nothing" };
   }
   // The state is elsewhere: either the switchover is asked for, or it has already happened by other hands.

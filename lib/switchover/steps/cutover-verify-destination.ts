@@ -1,12 +1,16 @@
 import { DrError } from "../../errors";
+import { poolOf } from "../observation";
 import type { Step } from "../context";
 import { arrayAt, whole } from "../context";
 
 const GiB = 2 ** 30;
+/** Without a LUN, or about to be: nothing that could be lost. */
+const gone: ReadonlySet<string> = new Set(["creating", "deleting", "error_deleting"]);
 
 /**
- * Needs: mirrors broken. Does: nothing but read. Proof: every volume and every snapshot of the backend has its LUN at
- * the destination, in its size. Planned: one that misses stops the switchover. Unplanned: it's lost, and named.
+ * Needs: mirrors broken, Cinder's API. Does: nothing but read. Proof: every volume and every snapshot that Cinder has on
+ * the backend now has its LUN at the destination, in its size: users may have made, extended and deleted some since the
+ * plan. Planned: one that misses stops the switchover. Unplanned: it's lost, and named. Safe to repeat: it only reads.
  */
 export const cutoverVerifyDestination: Step = {
   id: "cutover/verify-destination",
@@ -15,24 +19,30 @@ export const cutoverVerifyDestination: Step = {
   satisfied: () => Promise.resolve(undefined),
   apply: () => Promise.resolve(),
   async verify(ctx) {
-    const luns = await arrayAt(ctx, ctx.plan.to).listLuns(ctx.pair.flexVols);
+    const [luns, listed, allSnapshots] = await Promise.all([
+      arrayAt(ctx, ctx.plan.to).listLuns(ctx.pair.flexVols),
+      ctx.live.volumes(),
+      ctx.ports.blockStorage.listSnapshots(),
+    ]);
     const byPath = new Map(luns.map((lun) => [lun.path, lun]));
+    const volumes = new Map([...listed].filter(([, volume]) => !gone.has(volume.status)));
     const missing: string[] = [];
     const short: string[] = [];
-    const snapshots: string[] = [];
     const serials: Record<string, string> = {};
-    for (const volume of ctx.plan.volumes) {
-      const lun = byPath.get(`/vol/${volume.flexVol}/volume-${volume.id}`);
+    for (const volume of volumes.values()) {
+      const lun = byPath.get(`/vol/${poolOf(volume.host)}/volume-${volume.id}`);
       if (lun === undefined) missing.push(volume.id);
       else {
         serials[volume.id] = lun.serial;
         if (lun.sizeBytes < volume.sizeGiB * GiB) short.push(volume.id);
       }
-      for (const snapshot of volume.snapshotIds)
-        if (!byPath.has(`/vol/${volume.flexVol}/snapshot-${snapshot}`)) snapshots.push(snapshot);
     }
-    const names = new Map(ctx.plan.volumes.map((volume) => [volume.id, volume.name]));
-    const named = (ids: readonly string[]): string => ids.map((id) => `"${names.get(id) ?? id}"`).join(", ");
+    const snapshots = allSnapshots.flatMap((snapshot) => {
+      const volume = volumes.get(snapshot.volumeId);
+      if (volume === undefined || gone.has(snapshot.status)) return [];
+      return byPath.has(`/vol/${poolOf(volume.host)}/snapshot-${snapshot.id}`) ? [] : [snapshot.id];
+    });
+    const named = (ids: readonly string[]): string => ids.map((id) => `"${volumes.get(id)?.name ?? id}"`).join(", ");
     const faults = [
       ...(missing.length > 0 ? [`no LUN for volumes ${named(missing)}`] : []),
       ...(short.length > 0 ? [`LUNs too small for volumes ${named(short)}`] : []),
@@ -47,6 +57,8 @@ export const cutoverVerifyDestination: Step = {
         remedy: "Find out why the last transfer didn't bring them, before anything is started.",
       });
     for (const fault of faults) ctx.say(`lost: ${fault}`);
-    return { serials, lostVolumeIds: [...missing, ...short], lostSnapshotIds: snapshots };
+    const lostVolumeIds = [...missing, ...short];
+    const lostVolumes = lostVolumeIds.map((id) => ({ id, name: volumes.get(id)?.name ?? "" }));
+    return { serials, lostVolumeIds, lostVolumes, lostSnapshotIds: snapshots };
   },
 };

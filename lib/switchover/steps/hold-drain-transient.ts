@@ -42,8 +42,8 @@ export const holdDrainTransient: Step = {
     });
     // Between plan and hold somebody may have attached or made something: such a world wasn't planned.
     const volumes = await ctx.live.volumes();
-    const planned = new Set(ctx.plan.volumes.map((volume) => volume.id));
-    const strangers = [...volumes.values()].filter((volume) => !planned.has(volume.id));
+    const expected = new Set(ctx.plan.volumes.map((volume) => volume.id));
+    const strangers = [...volumes.values()].filter((volume) => !expected.has(volume.id));
     const attached = new Set(
       ctx.plan.servers.flatMap((server) => server.attachments.map((a) => `${server.id}/${a.volumeId}`)),
     );
@@ -60,18 +60,20 @@ export const holdDrainTransient: Step = {
         .filter((a) => !present.has(`${server.id}/${a.volumeId}`))
         .map((a) => `"${a.volumeName}" from "${server.name}"`),
     );
-    if (strangers.length + moved.length + gone.length > 0)
+    const changes = [
+      ...strangers.map((volume) => `new volume "${volume.name}" (${volume.id})`),
+      ...moved.map((text) => `new attachment of ${text}`),
+      ...gone.map((text) => `detached meanwhile: ${text}`),
+    ];
+    if (changes.length > 0 && planned)
       throw new DrError({
         code: "stale-plan",
         attempted: "Hold volumes and attachments as planned",
-        seen: [
-          ...strangers.map((volume) => `new volume "${volume.name}" (${volume.id})`),
-          ...moved.map((text) => `new attachment of ${text}`),
-          ...gone.map((text) => `gone: ${text}`),
-        ].join("; "),
+        seen: changes.join("; "),
         state: "Nothing was stopped or detached; the instances are locked and the backend is disabled.",
         remedy: `Set activeSite back to "${ctx.plan.from}" and run up, which takes the hold back; then plan again.`,
       });
-    return { volumes: volumes.size };
+    for (const change of changes) ctx.say(`not in the plan: ${change}`);
+    return { volumes: volumes.size, changes };
   },
 };

@@ -4,6 +4,7 @@ import * as osloConfig from "../../../lib/oslo-config";
 import type { Intent } from "../../../lib/switchover";
 import type {
   ArrayPort,
+  CinderSnapshot,
   CinderVolume,
   ControllerPort,
   LeaseRow,
@@ -71,6 +72,19 @@ interface WorldUnit {
   masked: boolean;
 }
 
+/** Snapshots are LUNs of their own. */
+const lunName = (id: string): string => (id.startsWith("snapshot-") ? id : `volume-${id}`);
+
+const refused = (status: number, attempted: string, seen: string): DrError =>
+  new DrError({ code: "remote", attempted, seen, context: { status } });
+
+/** Takes one of a fault that happens so often. */
+function used(left: Map<string, number>, key: string): boolean {
+  const n = left.get(key) ?? 0;
+  if (n > 0) left.set(key, n - 1);
+  return n > 0;
+}
+
 const conf = `[DEFAULT]
 # the backends
 enabled_backends = loweropenstack1, iprod
@@ -109,7 +123,13 @@ export class World {
   readonly connections = new Map<string, { volumeId: string; serverId: string; site: Site }>();
   readonly rows: Record<
     Site,
-    { disabled: boolean; replicationStatus: string; activeBackendId: string | null; exists: boolean }
+    {
+      disabled: boolean;
+      disabledReason?: string;
+      replicationStatus: string;
+      activeBackendId: string | null;
+      exists: boolean;
+    }
   > = {
     iprod: { disabled: false, replicationStatus: "enabled", activeBackendId: null, exists: true },
     idr: { disabled: false, replicationStatus: "not-capable", activeBackendId: null, exists: false },
@@ -121,6 +141,36 @@ export class World {
   readonly journals = new Map<string, { pair: string; open: boolean; entries: string[] }>();
   /** A site that came back with the maps it had: nobody could take them away while it was gone. */
   unfenced: Site | undefined;
+  /** FlexClones at the lost site, with how often one has to be asked until its split is done. */
+  readonly clones = new Map<string, number>();
+  /** What goes wrong, and how often; each is used up by happening. */
+  readonly faults = {
+    /** By volume: the hypervisor refuses, and Nova rolls the detach back to in-use. */
+    detachRolledBack: new Map<string, number>(),
+    /** By volume: cinder-volume never answers, and the volume stays `detaching`. */
+    detachStuck: new Map<string, number>(),
+    /** By volume: Cinder calls it available while Nova's row is still there, for so many listings. */
+    rowLingers: new Map<string, number>(),
+    /** By volume: Nova gives up on the attach, and the volume is available again. */
+    attachFallsBack: new Map<string, number>(),
+    /** By volume: the device that it gets. */
+    device: new Map<string, string>(),
+    /** By instance: listings for which it stays in a task after a stop or start. */
+    task: new Map<string, number>(),
+    /** By hook. */
+    hook: new Map<string, number>(),
+    failoverError: 0,
+    /** The cluster takes no lock for it: `renewLease` says that somebody else has it. */
+    leaseTaken: false,
+    /** Writes to the journal's table that fail, before (or after) they're done. */
+    journalWrite: { before: 0, after: 0 },
+    /** Seconds that the database takes to renew the lease. */
+    renewalSeconds: 0,
+  };
+  /** Called after every change: what others do meanwhile. */
+  meanwhile: (call: string) => void = () => undefined;
+  readonly snapshots: CinderSnapshot[] = [];
+  private readonly tasks = new Map<string, number>();
   private counter = 0;
   reversal: "swap" | "refused" = "swap";
 
@@ -176,6 +226,7 @@ export class World {
   /** After every change: no two writable sides that are both mapped. */
   private did(call: string): void {
     this.calls.push(call);
+    this.meanwhile(call);
     if (this.unfenced !== undefined && this.maps[this.unfenced].size === 0) this.unfenced = undefined;
     if (this.unfenced !== undefined) return;
     const writableMapped = (site: Site): boolean =>
@@ -270,9 +321,9 @@ export class World {
           up(),
           [...this.luns[site]].map(([id, lun]) => ({
             uuid: `${site}-${id}`,
-            path: `/vol/${lun.flexVol}/volume-${id}`,
+            path: `/vol/${lun.flexVol}/${lunName(id)}`,
             flexVol: lun.flexVol,
-            name: `volume-${id}`,
+            name: lunName(id),
             serial: `${site}${id}`,
             sizeBytes: lun.sizeBytes,
           }))
@@ -351,7 +402,18 @@ export class World {
           this.did(`delete mirror ${uuid}`);
         },
         releaseMirror: async () => this.did(`release ${site}`),
-        cloneFlexVol: async () => this.did(`clone ${site}`),
+        cloneFlexVol: async ({ name }) => {
+          up();
+          this.clones.set(name, 2);
+          this.did(`clone ${site}`);
+        },
+        splitFlexClone: async (name) => {
+          up();
+          const left = this.clones.get(name);
+          if (left === undefined) throw new DrError({ code: "config", attempted: "Split", seen: "no such FlexVol" });
+          this.clones.set(name, Math.max(0, left - 1));
+          return left === 0;
+        },
       };
     };
     const row = (site: Site) => ({
@@ -360,7 +422,7 @@ export class World {
       host: `cinder@${site}`,
       binary: "cinder-volume",
       disabled: this.rows[site].disabled,
-      disabledReason: null,
+      disabledReason: this.rows[site].disabledReason ?? null,
       replicationStatus: this.rows[site].replicationStatus,
       activeBackendId: this.rows[site].activeBackendId,
       frozen: false,
@@ -423,9 +485,10 @@ export class World {
       blockStorage: {
         listServices: async () => (
           apiUp(),
-          rows().map(({ disabled, disabledReason: _reason, replicationStatus, activeBackendId, updatedAt, ...r }) => ({
+          rows().map(({ disabled, disabledReason, replicationStatus, activeBackendId, updatedAt, ...r }) => ({
             ...r,
             enabled: !disabled,
+            ...(disabledReason === null ? {} : { disabledReason }),
             up: volumeUp(),
             replicationStatus,
             ...(activeBackendId === null ? {} : { activeBackendId }),
@@ -436,7 +499,7 @@ export class World {
           apiUp(),
           [...this.volumes.values()].filter((volume) => volume.host.startsWith(`${host}#`))
         ),
-        listSnapshots: async () => (apiUp(), []),
+        listSnapshots: async () => (apiUp(), this.snapshots),
         listAttachments: async () => (
           apiUp(),
           [...this.connections].map(([id, c]) => ({
@@ -453,14 +516,16 @@ export class World {
             .filter((r) => !r.disabled)
             .flatMap((r) => pair.flexVols.map((flexVol) => ({ name: `${r.host}#${flexVol}` })))
         ),
-        disableService: async (host) => {
+        disableService: async (host, reason) => {
           apiUp();
-          this.rows[siteOfHost(host)].disabled = true;
+          Object.assign(this.rows[siteOfHost(host)], { disabled: true, disabledReason: reason });
           this.did(`disable ${host}`);
         },
         enableService: async (host) => {
           apiUp();
-          this.rows[siteOfHost(host)].disabled = false;
+          const enabled = this.rows[siteOfHost(host)];
+          enabled.disabled = false;
+          delete enabled.disabledReason;
           this.did(`enable ${host}`);
         },
         failoverHost: async (host, backendId) => {
@@ -473,31 +538,59 @@ export class World {
               attempted: "failover-host",
               seen: `refused: ${target.replicationStatus}`,
             });
+          if (this.faults.failoverError > 0) {
+            this.faults.failoverError -= 1;
+            target.replicationStatus = "failover-error";
+            return this.did(`failover-host ${host} ${backendId}`);
+          }
           for (const mirror of this.mirrors.filter((m) => m.from === from)) this.setMirror(mirror, "broken_off");
-          Object.assign(target, { replicationStatus: "failed-over", activeBackendId: backendId, disabled: true });
+          Object.assign(target, {
+            replicationStatus: "failed-over",
+            activeBackendId: backendId,
+            disabled: true,
+            disabledReason: "failed-over",
+          });
           for (const [id, volume] of this.volumes)
             if (volume.host.startsWith(`${host}#`))
               this.volumes.set(id, { ...volume, replicationStatus: "failed-over" });
           this.did(`failover-host ${host} ${backendId}`);
         },
-        rollDetaching: async () => undefined,
+        rollDetaching: async (volumeId) => {
+          const volume = this.volumes.get(volumeId);
+          if (volume?.status === "detaching") this.volumes.set(volumeId, { ...volume, status: "in-use" });
+          this.did(`roll back ${volumeId}`);
+        },
       },
       compute: {
         listServers: async () => [...this.servers.keys()].map((id) => this.server(id)),
         getServer: async (id) => this.server(id),
-        listServerAttachments: async (id) => this.servers.get(id)?.attachments ?? [],
+        listServerAttachments: async (id) => {
+          const server = this.servers.get(id);
+          if (server === undefined) throw refused(404, `List the volumes of ${id}`, "no such server");
+          const rows = server.attachments;
+          for (const { volumeId } of rows)
+            if (this.volumes.get(volumeId)?.status === "available" && !used(this.faults.rowLingers, volumeId))
+              server.attachments = server.attachments.filter((attachment) => attachment.volumeId !== volumeId);
+          return rows;
+        },
         listComputeServices: async () => [{ host: "compute", up: true, enabled: true }],
         lock: async (id) => this.change(id, "lock", (server) => (server.locked = true)),
         unlock: async (id) => this.change(id, "unlock", (server) => (server.locked = false)),
-        stop: async (id) => this.change(id, "stop", (server) => (server.running = false)),
-        start: async (id) => this.change(id, "start", (server) => (server.running = true)),
+        stop: async (id) => this.act(id, "stop", (server) => (server.running = false)),
+        start: async (id) => this.act(id, "start", (server) => (server.running = true)),
         detachVolume: async (id, volumeId) =>
-          this.change(id, `detach ${volumeId}`, (server) => {
+          this.act(id, `detach ${volumeId}`, (server) => {
             const gone = server.attachments.find((attachment) => attachment.volumeId === volumeId);
             if (gone === undefined) return;
+            const status = this.volumes.get(volumeId)?.status ?? "";
+            if (status !== "in-use")
+              throw refused(400, `Detach ${volumeId}`, `Volume status must be 'in-use', it is ${status}`);
+            if (used(this.faults.detachRolledBack, volumeId)) return;
+            if (used(this.faults.detachStuck, volumeId)) return this.setStatus(volumeId, "detaching");
             const connection = this.connections.get(gone.attachmentId ?? "");
             const volume = this.volumes.get(volumeId);
-            server.attachments = server.attachments.filter((attachment) => attachment !== gone);
+            if ((this.faults.rowLingers.get(volumeId) ?? 0) === 0)
+              server.attachments = server.attachments.filter((attachment) => attachment !== gone);
             this.connections.delete(gone.attachmentId ?? "");
             // The driver unmaps at the side that it uses now; maps of the other side stay.
             if (volume !== undefined && connection !== undefined) this.maps[this.servingSite(volume)].delete(volumeId);
@@ -507,15 +600,17 @@ export class World {
           let taken = "";
           const volume = this.volumes.get(volumeId);
           if (volume === undefined) throw new Error(volumeId);
-          if (volume.status !== "available")
-            throw new DrError({ code: "remote", attempted: `Attach ${volumeId}`, seen: `it is ${volume.status}` });
-          this.change(serverId, `attach ${volumeId}`, (server) => {
+          if (volume.status !== "available") throw refused(400, `Attach ${volumeId}`, `it is ${volume.status}`);
+          this.act(serverId, `attach ${volumeId}`, (server) => {
             const site = this.servingSite(volume);
             const names = new Set(server.attachments.map((attachment) => attachment.device));
+            taken = this.faults.device.get(volumeId) ?? "";
+            this.faults.device.delete(volumeId);
             for (let letter = 98; taken === ""; letter++) {
               const name = `/dev/vd${String.fromCharCode(letter)}`;
               if (!names.has(name)) taken = name;
             }
+            if (used(this.faults.attachFallsBack, volumeId)) return;
             const attachmentId = `a${++this.counter}`;
             server.attachments = [
               ...server.attachments,
@@ -567,7 +662,8 @@ export class World {
           return this.lease;
         },
         renewLease: async (_name, token, ttlSeconds) => {
-          if (this.lease?.token !== token) return false;
+          this.nowMs += this.faults.renewalSeconds * 1000;
+          if (this.faults.leaseTaken || this.lease?.token !== token) return false;
           this.lease.expiresMs = this.nowMs + ttlSeconds * 1000;
           return true;
         },
@@ -576,11 +672,17 @@ export class World {
         },
         claimOwnership: async (_name, stack) => ({ stack: (this.owner ??= stack) }),
         appendJournal: async (id, seq, name, entry) => {
+          const { journalWrite } = this.faults;
+          const lost = (): never => {
+            throw new DrError({ code: "unreachable", attempted: "Append to the journal", seen: "connection lost" });
+          };
+          if (journalWrite.before > 0 && journalWrite.before-- > 0) lost();
           const journal = this.journals.get(id) ?? { pair: name, open: true, entries: [] };
           this.journals.set(id, journal);
           if (seq !== journal.entries.length)
             throw new Error(`journal ${id}: entry ${seq} after ${journal.entries.length}`);
           journal.entries.push(entry);
+          if (journalWrite.after > 0 && journalWrite.after-- > 0) lost();
         },
         readJournal: async (id) => this.journals.get(id)?.entries ?? [],
         listSwitchovers: async () =>
@@ -606,7 +708,13 @@ export class World {
         },
       },
       config: osloConfig,
-      hooks: { run: async (hook) => this.did(`hook ${hook.name}`) },
+      hooks: {
+        run: async (hook) => {
+          this.did(`hook ${hook.name}`);
+          if (used(this.faults.hook, hook.name))
+            throw new DrError({ code: "failure-state", attempted: `Run hook "${hook.name}"`, seen: "exit status 1" });
+        },
+      },
       clock: {
         now: () => new Date(this.nowMs),
         sleep: async (ms, signal) => {
@@ -631,7 +739,12 @@ export class World {
     const from = change.fromHost.split("@")[1] as Site;
     const fence = this.rows[from];
     if (change.writeFence)
-      Object.assign(fence, { replicationStatus: "failed-over", activeBackendId: change.toBackendId, disabled: true });
+      Object.assign(fence, {
+        replicationStatus: "failed-over",
+        activeBackendId: change.toBackendId,
+        disabled: true,
+        disabledReason: "failed-over",
+      });
     if (fence.replicationStatus !== "failed-over" || fence.activeBackendId !== change.toBackendId || !fence.disabled)
       throw new DrError({ code: "invariant", attempted: "Promote", seen: "no fence" });
     for (const [id, volume] of this.volumes)
@@ -643,14 +756,17 @@ export class World {
         });
     const to = this.rows[peer(from)];
     if (to.exists) Object.assign(to, { replicationStatus: "enabled", activeBackendId: null, disabled: false });
+    delete to.disabledReason;
     this.did("promote");
     return { before, after: { volumes: 0 }, beforeImage: {}, rollbackSql: [] };
   }
 
   private server(id: string) {
     const server = this.servers.get(id);
-    if (server === undefined) throw new Error(id);
+    if (server === undefined) throw refused(404, `Read ${id}`, "no such server");
+    const task = used(this.tasks, id) ? { taskState: "powering-off" } : {};
     return {
+      ...task,
       id,
       name: server.name,
       status: server.running ? "ACTIVE" : "SHUTOFF",
@@ -662,13 +778,26 @@ export class World {
     };
   }
 
+  /** What Nova refuses while a task is going on, and what may begin one. */
+  private act(id: string, what: string, how: (server: NonNullable<ReturnType<World["servers"]["get"]>>) => void): void {
+    if ((this.tasks.get(id) ?? 0) > 0)
+      throw refused(409, `${id} ${what}`, "Cannot do that while it is in task_state powering-off");
+    this.change(id, what, how);
+    if (what === "stop") this.tasks.set(id, this.faults.task.get(id) ?? 0);
+  }
+
+  setStatus(volumeId: string, status: string): void {
+    const volume = this.volumes.get(volumeId);
+    if (volume !== undefined) this.volumes.set(volumeId, { ...volume, status });
+  }
+
   private change(
     id: string,
     what: string,
     how: (server: NonNullable<ReturnType<World["servers"]["get"]>>) => void,
   ): void {
     const server = this.servers.get(id);
-    if (server === undefined) throw new Error(id);
+    if (server === undefined) throw refused(404, `${id} ${what}`, "no such server");
     how(server);
     this.did(`${id} ${what}`);
   }
