@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { Report } from "../../lib/switchover";
 import { labDown, labUp, readLab } from "../lab";
@@ -123,7 +123,7 @@ export async function runDemo(o: {
 
     say("What every instance holds");
     const checked = await guests.check();
-    const facts = await closingFacts(o.instances, guests, checked, await reportsOf(lab.dir), begun);
+    const facts = await closingFacts(o.instances, guests, checked, reportsOf(lab.dir), begun);
     if (o.keep) o.print(howToGoOn(pulumi));
     return facts;
   } finally {
@@ -131,6 +131,8 @@ export async function runDemo(o: {
       o.print("\n━━ Everything is taken down again");
       pulumi?.removeConfiguration();
       await labDown(o.dir, { keepLogs: false, progress: progressTo((line) => o.print(`   ${line}`)) });
+      // Pulumi's state, the reports and what the guests wrote down: the next demo begins with nothing.
+      rmSync(o.dir, { recursive: true, force: true });
     }
   }
 }
