@@ -202,15 +202,11 @@ async function closingFacts(
   };
 }
 
-async function reportsOf(dir: string): Promise<Report[]> {
-  const { readdir } = await import("node:fs/promises");
+function reportsOf(dir: string): Report[] {
   const folder = path.join(dir, "reports");
-  const entries = (await readdir(folder, { withFileTypes: true }))
-    .filter((entry) => entry.isDirectory())
-    .map((entry) => entry.name);
-  return entries
-    .sort()
-    .map((name) => JSON.parse(readFileSync(path.join(folder, name, "report.json"), "utf8")) as Report);
+  const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const names = entries.map((entry) => entry.name).sort();
+  return names.map((name) => JSON.parse(readFileSync(path.join(folder, name, "report.json"), "utf8")) as Report);
 }
 
 export function closingTable(facts: DemoFacts): string {
