@@ -30,10 +30,11 @@ export function preflight(observation: Observation, intent: Intent, from: string
   checkMirrors(observation, intent, mode, from, to, fail, warnings);
   checkControllers(observation, from, to, fail, warnings);
   checkDatabase(observation, fail, warnings);
-  checkVolumes(observation, from, fail, warnings);
+  checkVolumes(observation, mode, from, fail, warnings);
   checkServers(observation, mode, fail, warnings);
   checkHooks(intent, fail);
   const { route, reason } = chooseRoute(observation, intent, from, fail);
+  checkQueues(observation, from, route, fail, warnings);
   if (observation.lease !== undefined && !observation.lease.expired)
     warnings.push(
       `the lease is held by ${observation.lease.owner} on ${observation.lease.host} (pid ${observation.lease.pid}) until ${observation.lease.expiresAt}`,
@@ -297,7 +298,7 @@ const passingStatuses = new Set([
   "restoring-backup", "reverting", "maintenance",
 ]); // prettier-ignore
 
-function checkVolumes(o: Observation, from: string, fail: Fail, warnings: string[]): void {
+function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warnings: string[]): void {
   if (o.volumesError !== undefined) {
     fail(
       "cinder-api",
@@ -310,6 +311,8 @@ function checkVolumes(o: Observation, from: string, fail: Fail, warnings: string
   for (const volume of volumesOf(o)) {
     const name = `volume "${volume.name}" (${volume.id})`;
     if (passingStatuses.has(volume.status)) warnings.push(`${name} is ${volume.status}; the switchover waits for it`);
+    else if (mode === "unplanned" && volume.status.startsWith("error") && volume.attachments.length === 0)
+      warnings.push(`${name} is ${volume.status}; it's moved as it is`);
     else if (!movableStatuses.has(volume.status))
       fail(
         `volume-status:${volume.id}`,
@@ -371,6 +374,12 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
           `instance ${attachment.serverId} holds volume "${volume.name}", but Nova doesn't list it`,
           "Check Nova's cells, and the account's rights.",
         );
+      else if (!(o.serverAttachments[attachment.serverId] ?? []).some((row) => row.volumeId === volume.id))
+        fail(
+          `attachment-mismatch:${volume.id}`,
+          `Cinder has volume "${volume.name}" (${volume.id}) attached to instance ${attachment.serverId}, Nova doesn't`,
+          "Hard reboot the instance, or delete the attachment, so that both agree.",
+        );
   const computes = new Map(o.computeServices.map((service) => [service.host, service]));
   for (const server of o.servers) {
     const name = `instance "${server.name}" (${server.id})`;
@@ -390,6 +399,13 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
         "Start nova-compute there, or evacuate the instance.",
       );
     const attachments = o.serverAttachments[server.id] ?? [];
+    for (const { volumeId, attachmentId } of attachments)
+      if (attachmentId !== undefined && ours.get(volumeId)?.status === "available")
+        fail(
+          `attachment-mismatch:${volumeId}`,
+          `Nova has volume ${volumeId} attached to ${name}, Cinder has it as available: it can be neither detached nor attached`,
+          "Hard reboot the instance, which removes such a mapping.",
+        );
     for (const ghost of attachments.filter((a) => a.attachmentId === undefined))
       fail(
         `ghost:${server.id}:${ghost.volumeId}`,
@@ -444,6 +460,26 @@ function checkHooks(intent: Intent, fail: Fail): void {
     fail(`hook:${name}`, `hook "${name}" is declared more than once`, "Give each hook a name of its own.");
 }
 
+/** A message that waits runs when its backend next starts: whose it is has to be known before anything is stopped. */
+function checkQueues(o: Observation, from: string, route: Route, fail: Fail, warnings: string[]): void {
+  if (!o.queues.ok) {
+    fail(
+      "message-queue",
+      `the message queue can't be asked: ${o.queues.error}`,
+      "Check host, port, user, password and TLS of cinder.messageQueue.",
+    );
+    return;
+  }
+  for (const [site, queues] of Object.entries(o.queues.value))
+    for (const queue of queues) {
+      if (queue.messages === 0 || queue.consumers > 0) continue;
+      const text = `${queue.messages} messages wait in ${queue.name} without a consumer`;
+      if (site === from && route === "failover-host")
+        fail(`queue:${queue.name}`, text, "Find out what they are and purge the queue.");
+      else warnings.push(`${text}; they are removed before the backend starts`);
+    }
+}
+
 /** failover-host where Cinder's own failover can run; else the direct route, with the reason. */
 function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): { route: Route; reason: string } {
   const to = peerOf(o.pair, from);
@@ -451,7 +487,18 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
   const row = serviceRowOf(o, host);
   const service = cinderServiceOf(o, host);
   const against: string[] = [];
-  if (row === undefined) against.push(`Cinder has no service ${host}`);
+  if (row === undefined)
+    fail(
+      "service-row",
+      `Cinder has no services row of ${host}: it's the fence that keeps the driver from overwriting "${to}" later`,
+      "Start cinder-volume with this backend once, or restore the row.",
+    );
+  else if (row.replicationStatus === "failing-over")
+    fail(
+      "failing-over",
+      `${host} is failing over already, asked for by somebody else`,
+      "Wait for its end, then look again.",
+    );
   else if (row.replicationStatus !== "enabled")
     against.push(`its replication_status is ${row.replicationStatus ?? "unset"}, failover-host needs enabled`);
   if (service !== undefined && !service.up) against.push(`cinder-volume of ${host} is down`);

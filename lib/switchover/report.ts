@@ -74,7 +74,6 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     ...[...cutover.values()].map((f) => f["recoveryPoints"] ?? {}),
   ) as Report["recoveryPoints"];
   const destination = facts("cutover/verify-destination").get("all");
-  const lost = new Set((destination?.["lostVolumeIds"] as string[] | undefined) ?? []);
   const serials = (destination?.["serials"] as Record<string, string> | undefined) ?? {};
   const attached = facts("attach/volumes");
   const database = facts("promote/update-database").get("all");
@@ -97,7 +96,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
       ? undefined
       : plan.mode === "planned"
         ? 0
-        : oldest === undefined
+        : oldest === undefined || plan.mirrors.some(({ flexVol }) => recoveryPoints[flexVol] === undefined)
           ? undefined
           : Math.max(0, Math.round((Date.parse(cutoverAt) - oldest) / 1000));
   return {
@@ -119,7 +118,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     forecastSeconds: plan.steps.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
     ...(rpoSeconds === undefined ? {} : { rpoSeconds }),
     recoveryPoints,
-    lostVolumes: plan.volumes.filter((volume) => lost.has(volume.id)).map(({ id, name }) => ({ id, name })),
+    lostVolumes: (destination?.["lostVolumes"] as Report["lostVolumes"] | undefined) ?? [],
     lostSnapshotIds: (destination?.["lostSnapshotIds"] as string[] | undefined) ?? [],
     steps,
     servers: plan.servers.map((server) => ({
@@ -154,6 +153,13 @@ function remainingOf(plan: Plan, ended: boolean): string[] {
   if (!ended) return ["The switchover is open: run up again, it goes on where it stopped."];
   if (plan.kind === "switchover" && plan.promotion === "deferred" && plan.route === "failover-host")
     return [`"${plan.to}" is failed over to, not promoted, unprotected: set promotion to "immediate" and run up.`];
+  const without =
+    plan.steps.some(({ id }) => id === "promote/update-database") &&
+    !plan.steps.some(({ id }) => id === "promote/reverse-mirrors");
+  if (plan.mode === "planned" && without)
+    return [
+      `"${plan.to}" isn't protected: when "${plan.from}" is back, take "unplanned" out, set reprotect and run up.`,
+    ];
   if (plan.mode === "unplanned" && (plan.kind === "switchover" || plan.kind === "promotion"))
     return [
       `"${plan.from}" isn't protected yet and holds the only copy of what was lost: when it's back, set reprotect and run up.`,
@@ -173,7 +179,7 @@ function stepReport(entries: readonly JournalEntry[], planned: Plan["steps"][num
     ...(startedAt === undefined || endedAt === undefined
       ? {}
       : { durationSeconds: secondsBetween(startedAt, endedAt) }),
-    items: done.length,
+    items: new Set(done.map((entry) => (entry.type === "done" ? entry.item : ""))).size,
     alreadySatisfied: done.filter((entry) => entry.type === "done" && entry.already).length,
     failures: entries.flatMap((entry) => (entry.type === "failed" && entry.step === planned.id ? [entry.error] : [])),
   };
@@ -208,8 +214,13 @@ export function reportAsMarkdown(report: Report): string {
       ["Resumed", `${report.resumes} times`],
       ["Plan", report.digest],
     ]),
-    ...(report.lostVolumes.length > 0
-      ? [`## Lost\n\n${report.lostVolumes.map((v) => `- volume "${v.name}" (${v.id})`).join("\n")}`]
+    ...(report.lostVolumes.length + report.lostSnapshotIds.length > 0
+      ? [
+          `## Lost\n\n${[
+            ...report.lostVolumes.map((v) => `- volume "${v.name}" (${v.id})`),
+            ...report.lostSnapshotIds.map((id) => `- snapshot ${id}`),
+          ].join("\n")}`,
+        ]
       : []),
     ...(report.remaining.length > 0
       ? [`## What is left to do\n\n${report.remaining.map((line) => `- ${line}`).join("\n")}`]

@@ -71,6 +71,15 @@ async function provenAlive(ctx: StepContext): Promise<void> {
     },
   });
   const queues = await ctx.ports.messageQueue.listBackendQueues(host);
+  // The row is saved for other reasons, too; a process that is dead consumes nothing.
+  if (!queues.some((queue) => queue.consumers > 0))
+    throw new DrError({
+      code: "precondition",
+      attempted: `Fail ${host} over`,
+      seen: "its heartbeat advances, but nothing consumes its queue",
+      state: `Nothing was failed over; production is still at "${ctx.plan.from}".`,
+      remedy: "See that cinder-volume is connected to the message queue and run up again, or set route to direct.",
+    });
   const orphaned = queues.filter((queue) => queue.messages > 0 && queue.consumers === 0);
   if (orphaned.length > 0)
     throw new DrError({

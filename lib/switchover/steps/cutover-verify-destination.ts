@@ -39,7 +39,8 @@ export const cutoverVerifyDestination: Step = {
     }
     const snapshots = allSnapshots.flatMap((snapshot) => {
       const volume = volumes.get(snapshot.volumeId);
-      if (volume === undefined || gone.has(snapshot.status)) return [];
+      // One that failed to be made has none either.
+      if (volume === undefined || gone.has(snapshot.status) || snapshot.status === "error") return [];
       return byPath.has(`/vol/${poolOf(volume.host)}/snapshot-${snapshot.id}`) ? [] : [snapshot.id];
     });
     const named = (ids: readonly string[]): string => ids.map((id) => `"${volumes.get(id)?.name ?? id}"`).join(", ");

@@ -26,7 +26,8 @@ export async function provenInitialised(
   return waitFor(ctx, {
     attempted,
     deadlineSeconds: deadlines.initialised,
-    remedy: "Look at cinder-volume's log; repair its cause and run up again.",
+    remedy:
+      "Look at cinder-volume's log; repair its cause, restart cinder-volume (a driver is tried a few times only), and run up again.",
     check: async () => {
       for (const log of logs) {
         const controller = ctx.ports.controllers.find((candidate) => candidate.name === log.controller);
@@ -47,6 +48,7 @@ export async function provenInitialised(
       );
       if (row?.updatedAt !== undefined && row.updatedAt !== null) beats.add(row.updatedAt);
       if (beats.size < 3) return { seen: `${Math.max(0, beats.size - 1)} of 2 heartbeats` };
+      if (row?.disabled === true) return { value: { heartbeats: beats.size - 1, pools: [] } };
       const pools = await ctx.ports.blockStorage.listPools().catch((error: unknown) => {
         if (DrError.is(error) && (error.code === "unreachable" || error.retryable)) return undefined;
         throw error;

@@ -697,13 +697,12 @@ export class World {
       controllers: Object.keys(this.controllers).map(controller),
       messageQueue: {
         listBackendQueues: async (host) =>
-          [...this.queues]
-            .filter(([name]) => name.includes(host))
-            .map(([name, messages]) => ({ name, messages: messages.length, consumers: volumeUp() ? 1 : 0 })),
+          [...new Set([`cinder-volume.${host}`, ...this.queues.keys()])]
+            .filter((name) => name.includes(host))
+            .map((name) => ({ name, messages: this.queues.get(name)?.length ?? 0, consumers: volumeUp() ? 1 : 0 })),
         drainQueue: async (name) => {
           const messages = this.queues.get(name) ?? [];
-          this.queues.delete(name);
-          this.did(`drain ${name}`);
+          if (this.queues.delete(name)) this.did(`drain ${name}`);
           return messages.map((method) => ({ method, summary: method }));
         },
       },
