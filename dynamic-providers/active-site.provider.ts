@@ -97,8 +97,8 @@ export const provider = lifecycle.defineProvider({
         stack: intent.stack,
       });
       for (const warning of preview.warnings) console.log(`Warning: ${warning}`);
-      // With a failure Pulumi shows no inputs, and a plan that waits for approval has to be read somewhere.
-      if (preview.failures.length > 0) for (const sentence of preview.sentences) console.log(sentence);
+      // The runbook reads better as lines than as a difference to the last one; with a failure Pulumi shows no inputs at all.
+      for (const sentence of preview.sentences) console.log(sentence);
       const { sentences: plan, digest: planDigest, mode: planMode, route: planRoute } = preview;
       return {
         inputs: { ...declared, plan, planDigest, planMode, planRoute },

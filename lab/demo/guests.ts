@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
+import type { WrittenBreadcrumb } from "../guest/guest";
 import type { LabDescription } from "../lab";
 import { projectRoot } from "../pulumi";
 
@@ -44,16 +45,14 @@ export class Guests {
     return outcomes.flatMap((outcome) => (outcome.result ?? []).map((file) => file.name));
   }
 
-  /** Stages written, by device. */
-  written(): Map<string, Set<string>> {
-    const stages = new Map<string, Set<string>>();
-    if (!existsSync(this.record)) return stages;
-    for (const line of readFileSync(this.record, "utf8")
-      .split("\n")
-      .filter((text) => text !== ""))
-      for (const { device, result } of JSON.parse(line) as { device: string; result?: { stage: string } }[])
-        if (result !== undefined) stages.set(device, (stages.get(device) ?? new Set()).add(result.stage));
-    return stages;
+  /** What was written, in its order. */
+  written(): WrittenBreadcrumb[] {
+    if (!existsSync(this.record)) return [];
+    const lines = readFileSync(this.record, "utf8").split("\n");
+    return lines
+      .filter((line) => line !== "")
+      .flatMap((line) => JSON.parse(line) as { result?: WrittenBreadcrumb }[])
+      .flatMap(({ result }) => result ?? []);
   }
 
   private base(): string[] {

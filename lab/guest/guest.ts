@@ -29,6 +29,7 @@ const IMAGE = "image";
 
 export interface WrittenBreadcrumb extends Breadcrumb {
   file: string;
+  sizeBytes: number;
   sha256: string;
 }
 
@@ -71,7 +72,8 @@ export class Guest {
     const { instance, device, volumeId } = disk;
     const breadcrumb = { instance, device, volumeId, stage, writtenAt: this.o.now().toISOString() };
     const file = breadcrumbName(instance, stage);
-    return { ...breadcrumb, file, sha256: await this.write(disk, file, Buffer.from(formatBreadcrumb(breadcrumb))) };
+    const content = Buffer.from(formatBreadcrumb(breadcrumb));
+    return { ...breadcrumb, file, sizeBytes: content.length, sha256: await this.write(disk, file, content) };
   }
 
   /** The files in the root folder, with their content, by name. */
