@@ -153,9 +153,7 @@ async function closingFacts(
     // What was never written can't be missed by the comparison above.
     ...Object.entries(wanted).flatMap(([device, stages]) =>
       stages.flatMap((stage) => {
-        const instancesWith = written.filter(
-          (crumb) => crumb.device === device && crumb.stage === stage,
-        ).length;
+        const instancesWith = written.filter((crumb) => crumb.device === device && crumb.stage === stage).length;
         return instancesWith === instances ? [] : [`${stage} was written on ${device} of ${instancesWith} instances`];
       }),
     ),
