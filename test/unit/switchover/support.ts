@@ -1,0 +1,78 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import type { Intent, Preview, SwitchoverState } from "../../../lib/switchover";
+import { applySwitchover, previewSwitchover } from "../../../lib/switchover";
+import type { ExecutionEvent } from "../../../lib/switchover/execute";
+import type { Observation } from "../../../lib/switchover/observation";
+import { observe } from "../../../lib/switchover/observe";
+import { pair, type World } from "./world";
+
+/** Thousands of journal entries, each with its fsync: in memory where there's a place for it. */
+const memory = existsSync("/dev/shm") ? "/dev/shm" : os.tmpdir();
+
+export const at = (activeSite: string, promoted = true, isProtected = true): SwitchoverState => ({
+  activeSite,
+  promoted,
+  protected: isProtected,
+  observedSite: activeSite,
+  status: "",
+  backendRevisions: {},
+});
+
+export const lost = { from: "iprod", acceptLossSeconds: 3600 };
+
+/** A run that ends where `onEvent` throws this. */
+export class Killed extends Error {}
+
+/** A folder for a test's journals, removed after it. */
+export function journals(): () => string {
+  let root = "";
+  let runs = 0;
+  before(async () => void (root = await mkdtemp(path.join(memory, "switchover-"))));
+  after(() => rm(root, { recursive: true }));
+  return () => path.join(root, String(++runs));
+}
+
+export interface Operator {
+  readonly said: string[];
+  readonly journalDir: string;
+  up(intent: Intent, state?: SwitchoverState, onEvent?: (event: ExecutionEvent) => void): Promise<SwitchoverState>;
+  preview(intent: Intent, state?: SwitchoverState): Promise<Preview>;
+}
+
+export function operator(world: World, journalDir: string, stack = "test"): Operator {
+  const said: string[] = [];
+  const question = (intent: Intent, state: SwitchoverState | undefined) => ({
+    pair,
+    intent,
+    ...(state === undefined ? {} : { state }),
+    ports: world.ports(),
+    stack,
+    journalDir,
+  });
+  return {
+    said,
+    journalDir,
+    up: (intent, state, onEvent) =>
+      applySwitchover({
+        ...question(intent, state),
+        signal: new AbortController().signal,
+        progress: (line) => void said.push(line),
+        ...(onEvent === undefined ? {} : { onEvent }),
+      }),
+    preview: (intent, state) => previewSwitchover(question(intent, state)),
+  };
+}
+
+export const look = (world: World): Promise<Observation> => observe(pair, world.ports());
+
+/** Ends a run at the first event that fits; with it all that it does side by side, as a process's death would. */
+export function killAt(step: string, kind: ExecutionEvent["kind"]): (event: ExecutionEvent) => void {
+  let dead = false;
+  return (event) => {
+    dead ||= event.step === step && event.kind === kind;
+    if (dead) throw new Killed(`${kind} ${step}`);
+  };
+}
