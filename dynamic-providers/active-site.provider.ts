@@ -116,7 +116,8 @@ export const provider = lifecycle.defineProvider({
   /** Never replaces: a replacement would run the switchover twice. */
   diff(_id, olds, news) {
     const planned = lifecycle.hasUnknown(news["plan"]) || (news["plan"] as string[] | undefined)?.length !== 0;
-    return Promise.resolve({ changes: planned || lifecycle.changedFields(olds, news, declaredFields).length > 0 });
+    const changed = lifecycle.changedFields(olds, news, declaredFields).length > 0;
+    return Promise.resolve({ changes: planned || changed || drifted(olds) });
   },
 
   /** Adopts what runs, or activates a backend for the first time; the library refuses a switch here. */
@@ -136,8 +137,8 @@ export const provider = lifecycle.defineProvider({
   async update(id, olds, news) {
     const inputs = lifecycle.decode(inputsSchema, news);
     const before = stateFrom(olds);
-    const work = inputs.plan.length > 0 || lifecycle.changedFields(olds, news, MEANING_WORK).length > 0;
-    if (!work) return { outs: stored(inputs, before) };
+    const changed = lifecycle.changedFields(olds, news, MEANING_WORK).length > 0;
+    if (!changed && inputs.plan.length === 0 && !drifted(olds)) return { outs: stored(inputs, before) };
     try {
       return { outs: await apply(inputs, before) };
     } catch (error) {
@@ -175,6 +176,12 @@ const stored = (inputs: Declared, state: SwitchoverState): lifecycle.Properties 
   ...state,
   stateVersion: lifecycle.STATE_VERSION,
 });
+
+/** What the last refresh saw isn't what the state says: an update asks the library, which refuses it with the way on. */
+function drifted(state: lifecycle.Properties): boolean {
+  const { activeSite, observedSite } = stateFrom(state);
+  return observedSite !== "" && observedSite !== activeSite;
+}
 
 const stateFrom = (properties: lifecycle.Properties): SwitchoverState => lifecycle.decode(stateSchema, properties);
 

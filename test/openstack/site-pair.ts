@@ -17,16 +17,29 @@ export function ontapClient(lab: LabDescription, site: Site): OntapClient {
   return new OntapClient({ site, svm: lab.arrays[site].svm, ...access(lab, site) });
 }
 
+/** A change of one object by a plain request, as an administrator of the cluster makes it. */
+export async function changeOntap(
+  lab: LabDescription,
+  site: Site,
+  path: string,
+  body: Record<string, unknown>,
+): Promise<void> {
+  const api = new OntapApi(access(lab, site));
+  try {
+    await api.change({ method: "PATCH", path, body, attempted: `Change ${path} of ${site}` });
+  } finally {
+    await api.close();
+  }
+}
+
 /** Stops or starts the site's SVM: the way in which the procedure plays the loss of a site. */
 export async function setSvmState(lab: LabDescription, site: Site, state: "running" | "stopped"): Promise<void> {
   const client = ontapClient(lab, site);
-  const api = new OntapApi(access(lab, site));
   try {
     const { uuid } = await client.getSvm();
-    const path = `/api/svm/svms/${uuid}`;
-    await api.change({ method: "PATCH", path, body: { state }, attempted: `Make the SVM of ${site} ${state}` });
+    await changeOntap(lab, site, `/api/svm/svms/${uuid}`, { state });
   } finally {
-    await Promise.all([client.close(), api.close()]);
+    await client.close();
   }
 }
 

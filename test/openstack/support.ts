@@ -1,8 +1,10 @@
 /** What the tests of the product through its CLI share: a lab with both stacks, what to look at, and what to do to it. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { parse, stringify } from "yaml";
+import { Guests } from "../../lab/demo/guests";
 import { runGuest } from "../../lab/guest/main";
 import type { LabDescription } from "../../lab/lab";
 import { labDown, labUp, readLab, readSecret } from "../../lab/lab";
@@ -11,6 +13,12 @@ import type { CommandResult, RunOptions } from "../../lab/pulumi";
 import { LabPulumi } from "../../lab/pulumi";
 import type { Report } from "../../lib/switchover";
 import type { JournalEntry } from "../../lib/switchover/journal";
+
+interface Options extends Pick<RunOptions, "anyCode" | "onLine"> {
+  readonly more?: readonly string[];
+  /** Default: the recovery stack. */
+  readonly stack?: string;
+}
 
 export type Site = "iprod" | "idr";
 export const otherSite = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
@@ -56,6 +64,7 @@ export interface VolumeService {
   readonly state: string;
   readonly replication_status: string;
   readonly active_backend_id: string | null;
+  readonly updated_at: string;
 }
 export interface RecordedRequest {
   readonly id: number;
@@ -80,11 +89,7 @@ export class Scene {
     readonly lab: LabDescription,
     private readonly session: Session,
   ) {
-    const progress = /\[\d+\/\d+\]|Duration|error:|warning: (?!provider)|report:/;
-    this.pulumi = new LabPulumi(lab, (line) => {
-      this.printed += `${line}\n`;
-      if (/ running |error:|Duration/.test(line) && progress.test(line)) say(line.replace(/^.* running /, "").trim());
-    });
+    this.pulumi = new LabPulumi(lab, () => undefined);
   }
 
   static async open(): Promise<Scene> {
@@ -119,15 +124,62 @@ export class Scene {
       else await this.pulumi.set(this.recovery, key, typeof value === "string" ? value : JSON.stringify(value));
   }
 
-  up(o: RunOptions & { readonly more?: readonly string[]; readonly stack?: string } = {}): Promise<CommandResult> {
-    const { more = [], stack = this.recovery, ...options } = o;
-    const flags = ["--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", ...more];
-    return this.pulumi.run(["up", "--stack", stack, ...flags], options);
+  up(o: Options = {}): Promise<CommandResult> {
+    return this.command("up", ["--yes", "--skip-preview", "--suppress-outputs"], o);
   }
 
-  preview(o: RunOptions & { readonly more?: readonly string[]; readonly stack?: string } = {}): Promise<CommandResult> {
-    const { more = [], stack = this.recovery, ...options } = o;
-    return this.pulumi.run(["preview", "--stack", stack, "--non-interactive", "--diff", ...more], options);
+  preview(o: Options = {}): Promise<CommandResult> {
+    return this.command("preview", ["--diff", "--suppress-outputs"], o);
+  }
+
+  destroy(o: Options = {}): Promise<CommandResult> {
+    return this.command("destroy", ["--yes", "--skip-preview", "--suppress-outputs"], o);
+  }
+
+  /** After a CLI that was killed: its stack is locked. */
+  async cancel(): Promise<void> {
+    await this.pulumi.run(["cancel", "--yes", "--stack", this.recovery], { anyCode: true });
+  }
+
+  private command(verb: string, flags: readonly string[], o: Options): Promise<CommandResult> {
+    const { more = [], stack = this.recovery, onLine, anyCode = false } = o;
+    return this.pulumi.run([verb, "--stack", stack, "--non-interactive", ...flags, ...more], {
+      anyCode,
+      onLine: (line, pid) => {
+        this.printed += `${line}\n`;
+        if (/ running .*\[\d+\/\d+\].*: done|^ *error:|Duration/.test(line))
+          say(line.replace(/^.* running /, "").trim());
+        onLine?.(line, pid);
+      },
+    });
+  }
+
+  /** The recovery stack's settings as its file has them, secrets encrypted. */
+  readConfiguration(): Record<string, unknown> {
+    const file = readFileSync(this.pulumi.configFile(this.recovery), "utf8");
+    return (parse(file) as { config: Record<string, unknown> }).config;
+  }
+
+  async setSecret(key: string, value: unknown): Promise<void> {
+    const args = ["config", "set", "--stack", this.recovery, "--secret", `cinder-cheesecake:${key}`];
+    await this.pulumi.run(args, { quiet: true, input: typeof value === "string" ? value : JSON.stringify(value) });
+  }
+
+  /** Does something under changed settings, and puts them back. */
+  async withConfiguration<T>(
+    change: (config: Record<string, unknown>) => void | Promise<void>,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const file = this.pulumi.configFile(this.recovery);
+    const before = readFileSync(file, "utf8");
+    try {
+      const document = parse(before) as { config: Record<string, unknown> };
+      await change(document.config);
+      writeFileSync(file, stringify(document));
+      return await work();
+    } finally {
+      writeFileSync(file, before);
+    }
   }
 
   /** One flip through `up`, as an operator does it. */
@@ -162,7 +214,9 @@ export class Scene {
   }
 
   journal(switchoverId: string): JournalEntry[] {
-    const lines = readFileSync(path.join(this.reports, `${switchoverId}.jsonl`), "utf8").trim().split("\n");
+    const lines = readFileSync(path.join(this.reports, `${switchoverId}.jsonl`), "utf8")
+      .trim()
+      .split("\n");
     return lines.map((line) => JSON.parse(line) as JournalEntry);
   }
 
@@ -184,7 +238,10 @@ export class Scene {
     for (const name of readdirSync(folder)) {
       const file = path.join(folder, name);
       const text = readFileSync(file, "utf8").trim();
-      found.set(name, file === this.lab.applicationCredentialFile ? (JSON.parse(text) as { secret: string }).secret : text);
+      found.set(
+        name,
+        file === this.lab.applicationCredentialFile ? (JSON.parse(text) as { secret: string }).secret : text,
+      );
     }
     const { secret } = JSON.parse(readFileSync(this.lab.applicationCredentialFile, "utf8")) as { secret: string };
     return found.set("application credential", secret);
@@ -207,13 +264,24 @@ export class Scene {
     return path.join(this.lab.dir, "breadcrumbs.jsonl");
   }
 
+  /** Data devices of every instance, in order. */
+  async devices(): Promise<string[]> {
+    const [guest] = await this.servers();
+    const attachments = (await this.volumes()).flatMap((volume) => volume.attachments);
+    const own = attachments.filter((attachment) => attachment.server_id === guest?.id);
+    return own
+      .map(({ device }) => device.replace("/dev/", ""))
+      .filter((device) => device !== "vda")
+      .sort();
+  }
+
   async format(...devices: string[]): Promise<void> {
     await this.guest("mkfs", "--device", devices.join(","));
   }
 
-  /** A file on each device that says where and when, and new bytes behind its filesystem. */
-  async write(stage: string, ...devices: string[]): Promise<void> {
-    const device = ["--device", devices.join(",")];
+  /** A file on every device that says where and when, and new bytes behind its filesystem. */
+  async write(stage: string): Promise<void> {
+    const device = ["--device", (await this.devices()).join(",")];
     await this.guest("breadcrumb", ...device, "--stage", stage, "--record", this.record);
     const seed = `${stage} ${++this.seeds}`;
     const filled = await this.guest<{ instance: string; device: string; result: string }[]>(
@@ -224,13 +292,32 @@ export class Scene {
     for (const one of filled) this.fills.set(`${one.instance} ${one.device}`, one.result);
   }
 
+  /** What is filled in now, for `forget`. */
+  writes(): ReadonlyMap<string, string> {
+    return new Map(this.fills);
+  }
+
+  /** A stage was lost, as had to be: what was there before it counts again. */
+  forget(stage: string, before: ReadonlyMap<string, string>): void {
+    this.fills = new Map(before);
+    const lines = readFileSync(this.record, "utf8").trimEnd().split("\n");
+    const kept = lines.filter((line) => !line.includes(`"stage":"${stage}"`));
+    assert.equal(kept.length, lines.length - 1);
+    writeFileSync(this.record, `${kept.join("\n")}\n`);
+  }
+
+  /** As `write` does it without the bytes, as a hook's command. */
+  async writeCommand(stage: string): Promise<string[]> {
+    return new Guests(this.lab, prefix).breadcrumbCommand(await this.devices(), stage);
+  }
+
   /** Every byte that was written is on the device that it was written to, and every filesystem is clean. */
-  async assertBytes(...devices: string[]): Promise<void> {
-    assert.deepEqual(await this.missingBytes(...devices), []);
+  async assertBytes(): Promise<void> {
+    assert.deepEqual(await this.missing(), []);
   }
 
   /** What differs from what was written: one line each. */
-  async missingBytes(...devices: string[]): Promise<string[]> {
+  async missing(): Promise<string[]> {
     const checked = await this.guest<{
       devices: number;
       errors: string[];
@@ -238,7 +325,7 @@ export class Scene {
     }>("check", "--expected", this.record);
     const hashes = await this.guest<{ instance: string; device: string; result: { fill: string } }[]>(
       "hash",
-      ...["--device", devices.join(","), "--bytes", String(FILL_BYTES)],
+      ...["--device", (await this.devices()).join(","), "--bytes", String(FILL_BYTES)],
     );
     return [
       ...checked.errors,
@@ -246,7 +333,7 @@ export class Scene {
       ...hashes.flatMap(({ instance, device, result }) =>
         result.fill === this.fills.get(`${instance} ${device}`) ? [] : [`fill ${instance} ${device}`],
       ),
-    ];
+    ].sort();
   }
 
   // ------------------------------------------------------------------------------------------------------- the systems
@@ -255,7 +342,12 @@ export class Scene {
     // From Nova's 2.9 on it says what is locked; from Cinder's 3.66 on snapshots of attached volumes need no force.
     const versions = { compute: "compute 2.90", blockStorage: "volume 3.70" };
     const headers = { "OpenStack-API-Version": versions[service] };
-    return this.session.request<T>(method, this.lab.endpoints[service] + below, body as Record<string, unknown>, headers);
+    return this.session.request<T>(
+      method,
+      this.lab.endpoints[service] + below,
+      body as Record<string, unknown>,
+      headers,
+    );
   }
 
   async servers(): Promise<Server[]> {
@@ -275,6 +367,39 @@ export class Scene {
       "/os-services?binary=cinder-volume",
     );
     return services.find(({ host }) => host === `${this.lab.volumeHost}@${site}`);
+  }
+
+  async createVolume(name: string, type: string): Promise<string> {
+    const body = { volume: { name, size: 1, volume_type: type } };
+    const { volume } = await this.cloud<{ volume: Volume }>("POST", "blockStorage", "/volumes", body);
+    await this.volumeIs(volume.id, "available");
+    return volume.id;
+  }
+
+  async deleteVolume(id: string): Promise<void> {
+    await this.cloud("DELETE", "blockStorage", `/volumes/${id}?force=true`);
+    await until(
+      "the volume is deleted",
+      () => this.volumes(),
+      (volumes) => volumes.every((v) => v.id !== id),
+    );
+  }
+
+  async attach(server: string, volume: string): Promise<void> {
+    const body = { volumeAttachment: { volumeId: volume } };
+    await this.cloud("POST", "compute", `/servers/${server}/os-volume_attachments`, body);
+    await this.volumeIs(volume, "in-use");
+  }
+
+  async detach(server: string, volume: string): Promise<void> {
+    await this.cloud("DELETE", "compute", `/servers/${server}/os-volume_attachments/${volume}`);
+    await this.volumeIs(volume, "available");
+  }
+
+  private async volumeIs(id: string, status: string): Promise<void> {
+    const read = async () => (await this.cloud<{ volume: Volume }>("GET", "blockStorage", `/volumes/${id}`)).volume;
+    const seen = await until(`volume ${id} is ${status}`, read, (v) => v.status === status || v.status === "error");
+    assert.equal(seen.status, status);
   }
 
   private control<T>(method: string, below: string, body?: object): Promise<T> {
@@ -376,7 +501,10 @@ function kill(pid: number): void {
 }
 
 function processes(): number[] {
-  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number).filter(isAlive);
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter(isAlive);
 }
 
 /** A zombie has no program any more. */

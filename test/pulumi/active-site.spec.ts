@@ -94,6 +94,12 @@ describe("ActiveSite", function () {
         assert.equal(changes, expected);
         assert.equal(replaces, undefined, "a replacement would switch twice");
       });
+
+    it("finds a change where a refresh saw production elsewhere, so that the update refuses it", async () => {
+      const seenAt = (observedSite: string) =>
+        provider.diff("pair", { ...olds, observedSite }, { ...olds, ...nothing });
+      assert.deepEqual([(await seenAt("idr")).changes, (await seenAt("")).changes], [true, false]);
+    });
   });
 
   it("writes down an update without meaning for the systems, and asks nobody", async () => {
