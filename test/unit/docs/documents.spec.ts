@@ -1,0 +1,167 @@
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { decide, type Verdict } from "../../../lib/switchover/verdict";
+import { allSteps } from "../../../lib/switchover/steps";
+import { code, documents, read, root, rows } from "./documents";
+
+describe("the documents", () => {
+  for (const document of documents())
+    it(`${document.file} has only links that lead somewhere`, () => {
+      const broken = linksOf(document.text).filter((link) => !leadsSomewhere(document.file, link));
+      assert.deepEqual(broken, []);
+    });
+
+  it("are all reachable from README.md", () => {
+    const reached = new Set(["README.md"]);
+    for (const file of reached)
+      for (const link of linksOf(read(file).text)) {
+        const target = path.posix.join(path.posix.dirname(file), link.split("#")[0] ?? "");
+        if (target.startsWith("docs/") && target.endsWith(".md")) reached.add(target);
+      }
+    const files = documents().map(({ file }) => file);
+    assert.deepEqual(
+      files.filter((file) => !reached.has(file)),
+      [],
+    );
+  });
+
+  it("run no npm script that doesn't exist", () => {
+    const { scripts } = JSON.parse(read("package.json").text) as { scripts: Record<string, string> };
+    for (const { file, text } of documents())
+      for (const [, script] of text.matchAll(/npm run (?:--silent )?([a-z:]+)/g))
+        assert.ok(script !== undefined && script in scripts, `${file}: npm run ${script}`);
+  });
+});
+
+function linksOf(text: string): string[] {
+  const prose = text.replaceAll(/^```[\s\S]*?^```$/gm, "").replaceAll(/`[^`\n]*`/g, "");
+  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, link]) =>
+    link === undefined || /^https?:/.test(link) ? [] : [link],
+  );
+}
+
+function leadsSomewhere(from: string, link: string): boolean {
+  const [file = "", anchor] = link.split("#");
+  const target = file === "" ? from : path.posix.join(path.posix.dirname(from), file);
+  if (!fs.existsSync(path.join(root, target))) return false;
+  return anchor === undefined || anchorsOf(read(target).text).includes(anchor);
+}
+
+/** As GitHub makes them of headings. */
+function anchorsOf(text: string): string[] {
+  const prose = text.replaceAll(/^```[\s\S]*?^```$/gm, "");
+  return [...prose.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+describe("docs/switchover.md", () => {
+  const document = read("docs/switchover.md");
+  const firstCells = rows(document).flatMap((cells) => code(cells[0]) ?? []);
+
+  it("has a row for every step that there is, in the order of a journey, and for no other", () => {
+    const told = firstCells.filter((cell) => /^[a-z-]+\/[a-z-]+$/.test(cell));
+    assert.deepEqual([...told].sort(), allSteps.map((step) => step.id).sort());
+  });
+
+  it("has a row for every finding of preflight, and for no other", () => {
+    const source = read("lib/switchover/preflight.ts").text;
+    const findings = [...source.matchAll(/\bfail\(\s*["`]([a-z-]+)/g)].flatMap(([, id]) => id ?? []);
+    assert.ok(findings.length > 30);
+    const section = document.text.split("\n## Preflight\n")[1]?.split("\n## ")[0] ?? "";
+    const told = rows({ file: document.file, text: section }).flatMap((cells) => code(cells[0]) ?? []);
+    assert.deepEqual(told.sort(), [...new Set(findings)].sort());
+  });
+
+  const arms = [...document.text.matchAll(/^\| (\d+) +\| .*\|$/gm)].map(([line]) => line.split("|"));
+  const at = (site: string | undefined, promoted = true, isProtected = true): Verdict => ({
+    ...(site === undefined ? {} : { site }),
+    promoted,
+    protected: isProtected,
+    mismatches: [],
+  });
+  const state = (activeSite: string) => ({
+    activeSite,
+    promoted: true,
+    protected: true,
+    backendRevisions: { iprod: "1" },
+  });
+  const asked = { configured: "iprod", promotion: "immediate", reprotect: false, volumes: 1 } as const;
+  const examples: Readonly<Record<string, Parameters<typeof decide>[0]>> = {
+    1: { ...asked, state: state("iprod"), verdict: { ...at(undefined), mismatches: ["they differ"] } },
+    2: { ...asked, verdict: at(undefined), volumes: 0 },
+    3: { ...asked, state: state("iprod"), verdict: at(undefined) },
+    4: { ...asked, verdict: at("iprod") },
+    5: { ...asked, verdict: at("idr") },
+    6: { ...asked, state: state("iprod"), verdict: at("idr") },
+    7: { ...asked, state: state("iprod"), verdict: at("iprod", false) },
+    8: {
+      ...asked,
+      state: state("iprod"),
+      verdict: { ...at("iprod", true, false), replicating: false },
+      reprotect: true,
+    },
+    9: { ...asked, state: state("iprod"), verdict: at("iprod"), backendRevisions: { iprod: "2" } },
+    10: { ...asked, state: state("iprod"), verdict: at("iprod"), backendRevisions: { iprod: "1" } },
+    11: { ...asked, state: state("idr"), verdict: at("iprod", false) },
+    12: { ...asked, state: state("idr"), verdict: at("iprod") },
+    13: { ...asked, state: state("idr"), verdict: at("idr", false) },
+    14: { ...asked, state: state("idr"), verdict: at("idr") },
+  };
+  const words: Readonly<Record<string, RegExp>> = {
+    refuse: /refused/,
+    activate: /\*\*activation\*\*/,
+    adopt: /\*\*adopt\*\*/,
+    promote: /\*\*promotion\*\*/,
+    reprotect: /\*\*reprotect\*\*/,
+    reload: /\*\*reload\*\*/,
+    nothing: /nothing/,
+    switchover: /\*\*switchover\*\*/,
+  };
+
+  it("tells the arms of decide()", () => {
+    assert.deepEqual(
+      arms.map((cells) => cells[1]?.trim()),
+      Object.keys(examples),
+    );
+  });
+
+  for (const [, number = "", situation = "", told = ""] of arms)
+    it(`tells what decide() does about "${situation.trim()}"`, () => {
+      const example = examples[number.trim()];
+      assert.ok(example);
+      assert.match(told, words[decide(example).action] ?? /^$/);
+    });
+});
+
+describe("docs/real-cloud.md", () => {
+  it("grants every path of ONTAP's REST API that is called", () => {
+    const files = fs
+      .readdirSync(path.join(root, "lib", "ontap"), { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith("urls.ts") || name === "api.ts");
+    const called = files.flatMap((name) =>
+      [...read(path.posix.join("lib/ontap", name)).text.matchAll(/["`](\/api\/[a-z/-]+)/g)].flatMap(
+        ([, url]) => url?.replace(/\/$/, "") ?? [],
+      ),
+    );
+    assert.ok(called.length >= 12);
+    const granted = [...read("docs/real-cloud.md").text.matchAll(/-api (\/api\/\S+) -access/g)].flatMap(
+      ([, api]) => api ?? [],
+    );
+    const without = called.filter((url) => !granted.some((api) => url === api || url.startsWith(`${api}/`)));
+    assert.deepEqual(without, []);
+  });
+
+  it("grants every table of the database that is written", () => {
+    const source = read("lib/cinder-database/sql.ts").text;
+    const tables = /changedColumns = \{([\s\S]*?)\n\} as const/.exec(source)?.[1] ?? "";
+    const names = [...tables.matchAll(/^ {2}(\w+): \{/gm)].flatMap(([, name]) => name ?? []);
+    assert.ok(names.length >= 5);
+    const text = read("docs/real-cloud.md").text;
+    for (const name of names) assert.match(text, new RegExp(`^GRANT UPDATE ON cinder\\.\`?${name}\`? TO`, "m"));
+  });
+});
