@@ -19,7 +19,8 @@ export const quiesceStopInstances: Step = {
   async apply(ctx, item) {
     const server = (await ctx.live.servers()).get(item.key);
     if (server?.taskState === "powering-off") return; // asked for by the run that was cut off
-    if ((await untilAtRest(ctx, item))?.status === "SHUTOFF") return;
+    const rested = await untilAtRest(ctx, item);
+    if (rested === undefined || rested.status === "SHUTOFF") return;
     await ctx.guard();
     await ctx.ports.compute.stop(item.key);
   },

@@ -20,7 +20,8 @@ export const startInstances: Step = {
   async apply(ctx, item) {
     const server = (await ctx.live.servers()).get(item.key);
     if (server?.taskState === "powering-on") return; // asked for by the run that was cut off
-    if ((await untilAtRest(ctx, item))?.status === "ACTIVE") return;
+    const rested = await untilAtRest(ctx, item);
+    if (rested === undefined || rested.status === "ACTIVE") return;
     await ctx.guard();
     await ctx.ports.compute.start(item.key);
   },

@@ -13,9 +13,9 @@ interface Bench {
   readonly world: World;
   readonly directory: string;
   readonly journal: Journal;
-  find(directory?: string): Promise<Journal | undefined>;
-  stored(): readonly string[];
-  file(): Promise<string[]>;
+  readonly find: (directory?: string) => Promise<Journal | undefined>;
+  readonly stored: () => readonly string[];
+  readonly file: () => Promise<string[]>;
 }
 
 async function bench(): Promise<Bench> {

@@ -235,6 +235,10 @@ export class World {
       this.violations.push(`after ${call}: both sides are writable and mapped`);
   }
 
+  private clonesAt(site: Site): string[] {
+    return [...this.clones.keys()].filter((key) => key.startsWith(`${site}:`)).map((key) => key.slice(site.length + 1));
+  }
+
   private findMirror(uuid: string): WorldMirror {
     const mirror = this.mirrors.find((candidate) => candidate.uuid === uuid);
     if (mirror === undefined) throw new DrError({ code: "remote", attempted: uuid, seen: "entry doesn't exist" });
@@ -309,7 +313,7 @@ export class World {
         getIscsiTarget: async () => (up(), { iqn: `iqn.${site}`, enabled: true, portals: [`${site}:3260`] }),
         listFlexVols: async () => (
           up(),
-          pair.flexVols.map((name) => ({
+          [...pair.flexVols, ...this.clonesAt(site)].map((name) => ({
             uuid: name,
             name,
             type: this.flexVolType[site][name] ?? "rw",
@@ -404,14 +408,14 @@ export class World {
         releaseMirror: async () => this.did(`release ${site}`),
         cloneFlexVol: async ({ name }) => {
           up();
-          this.clones.set(name, 2);
+          this.clones.set(`${site}:${name}`, 2);
           this.did(`clone ${site}`);
         },
         splitFlexClone: async (name) => {
           up();
-          const left = this.clones.get(name);
+          const left = this.clones.get(`${site}:${name}`);
           if (left === undefined) throw new DrError({ code: "config", attempted: "Split", seen: "no such FlexVol" });
-          this.clones.set(name, Math.max(0, left - 1));
+          this.clones.set(`${site}:${name}`, Math.max(0, left - 1));
           return left === 0;
         },
       };

@@ -1,0 +1,447 @@
+import assert from "node:assert/strict";
+import { DrError } from "../../../lib/errors";
+import type { DrErrorCode } from "../../../lib/errors";
+import type { HookSpec, Intent } from "../../../lib/switchover";
+import { Journal } from "../../../lib/switchover/journal";
+import { at, journals, killAt, lost, operator } from "./support";
+import type { Operator } from "./support";
+import { intentTo, World } from "./world";
+
+const newJournal = journals();
+const toIdr = intentTo("idr");
+const fails = (code: DrErrorCode, message: RegExp) => (error: unknown) => {
+  assert.ok(DrError.is(error, code), String(error));
+  assert.match(error.message, message);
+  return true;
+};
+
+let world: World;
+let dr: Operator;
+beforeEach(() => {
+  world = new World();
+  dr = operator(world, newJournal());
+});
+afterEach(() => assert.deepEqual(world.violations, []));
+
+const devices = (id: string): (string | undefined)[] => (world.servers.get(id)?.attachments ?? []).map((a) => a.device);
+const calls = (pattern: RegExp): string[] => world.calls.filter((call) => pattern.test(call));
+/** Does it once, after the first call that fits. */
+function after(pattern: RegExp, change: () => void): void {
+  let done = false;
+  world.meanwhile = (call) => {
+    if (done || !pattern.test(call)) return;
+    done = true;
+    change();
+  };
+}
+function attachElsewhere(volumeId: string): void {
+  world.maps.iprod.set(volumeId, "stranger");
+}
+async function completed(intent: Intent = toIdr): Promise<void> {
+  await dr.up(intent, at("iprod"));
+  assert.equal(world.activeData(), "idr");
+  for (const id of world.servers.keys()) assert.deepEqual(devices(id), ["/dev/vdb", "/dev/vdc"]);
+}
+
+describe("hold", () => {
+  it("stops at a volume made between plan and hold; the way back undoes the hold", async () => {
+    const untouched = JSON.stringify(world.endState());
+    after(/disable/, () => {
+      const like = world.volumes.get("00");
+      assert.ok(like !== undefined);
+      world.volumes.set("new", { ...like, id: "new", name: "new", status: "available", attachments: [] });
+    });
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("stale-plan", /new volume "new"/));
+    assert.deepEqual(calls(/stop|detach/), []);
+    await dr.up(intentTo("iprod"), at("iprod"));
+    world.volumes.delete("new");
+    assert.equal(JSON.stringify(world.endState()), untouched);
+  });
+
+  it("stops where a volume was detached between plan and hold", async () => {
+    after(/disable/, () => void world.ports().compute.detachVolume("server-0", "01"));
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("stale-plan", /detached meanwhile: "v01" from "server-0"/));
+    assert.deepEqual(calls(/stop/), []);
+  });
+
+  it("says in an unplanned failover what wasn't planned, and goes on", async () => {
+    world.reachable.iprod = false;
+    after(/disable/, () => void world.ports().compute.detachVolume("server-0", "01"));
+    await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    assert.match(dr.said.join("\n"), /not in the plan: detached meanwhile: "v01"/);
+  });
+
+  it("doesn't wait in an unplanned failover for what hangs with the lost site", async () => {
+    const like = world.volumes.get("00");
+    assert.ok(like !== undefined);
+    world.volumes.set("hung", { ...like, id: "hung", name: "hung", status: "deleting", attachments: [] });
+    world.luns.iprod.set("hung", { flexVol: "pool1", sizeBytes: 2 ** 30 });
+    world.reachable.iprod = false;
+    await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    assert.match(dr.said.join("\n"), /going on without waiting any longer.*"hung" is deleting/);
+  });
+
+  it("leaves a backend disabled on the way back that was disabled before", async () => {
+    Object.assign(world.rows.iprod, { disabled: true, disabledReason: "maintenance" });
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("quiesce/stop-instances", "after-call")));
+    await dr.up(intentTo("iprod"), at("iprod"));
+    assert.equal(world.rows.iprod.disabled, true);
+    assert.equal(world.rows.iprod.disabledReason, "maintenance");
+  });
+
+  it("survives an instance that its user deletes meanwhile, and leaves its volumes alone", async () => {
+    world = new World(3);
+    dr = operator(world, newJournal());
+    after(/server-0 stop/, () => {
+      for (const { volumeId } of world.servers.get("server-2")?.attachments ?? []) world.maps.iprod.delete(volumeId);
+      for (const id of ["20", "21"]) {
+        const volume = world.volumes.get(id);
+        assert.ok(volume !== undefined);
+        world.volumes.set(id, { ...volume, status: "available", attachments: [] });
+        world.connections.delete(`a-${id}`);
+      }
+      world.servers.delete("server-2");
+    });
+    await dr.up(toIdr, at("iprod"));
+    assert.deepEqual(devices("server-0"), ["/dev/vdb", "/dev/vdc"]);
+    assert.deepEqual(calls(/attach 2\d/), []);
+  });
+});
+
+describe("quiesce and detach", () => {
+  it("asks again for a detach that Nova rolled back to in-use", async () => {
+    world.faults.detachRolledBack.set("00", 2);
+    await completed();
+    assert.equal(calls(/detach 00/).length, 3);
+  });
+
+  it("gives up on one that is always rolled back, with the instance stopped and everything at the source", async () => {
+    world.faults.detachRolledBack.set("00", 99);
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /vdb \("v00"\) is in-use after 4 attempts/));
+    assert.deepEqual(
+      calls(/failover|attach 00/).filter((call) => !call.includes("detach")),
+      [],
+    );
+  });
+
+  it("rolls back and repeats a detach that was forgotten", async () => {
+    world.faults.detachStuck.set("00", 1);
+    await completed();
+    assert.equal(calls(/roll back 00/).length, 1);
+    assert.equal(calls(/detach 00/).length, 2);
+  });
+
+  it("asks only once where Nova's row outlives Cinder's, also when resumed in between", async () => {
+    world.faults.rowLingers.set("00", 6);
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("detach/volumes", "after-call")));
+    await completed();
+    assert.equal(calls(/detach 00/).length, 1);
+  });
+
+  it("names a volume whose state somebody reset, instead of waiting for it", async () => {
+    world.faults.rowLingers.set("00", 1e6);
+    await assert.rejects(
+      dr.up(toIdr, at("iprod")),
+      fails("failure-state", /Cinder has "v00" as available, Nova still has it/),
+    );
+  });
+
+  it("waits for a stop that was asked for before it was cut off, and starts again on the way back", async () => {
+    world.faults.task.set("server-0", 3);
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("quiesce/stop-instances", "after-call")));
+    await dr.up(intentTo("iprod"), at("iprod"));
+    assert.equal(world.servers.get("server-0")?.running, true);
+    assert.equal(calls(/start/).length, 1);
+  });
+
+  it("doesn't take a detach under way for an attached volume on the way back", async () => {
+    world.faults.detachStuck.set("00", 1);
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("detach/volumes", "after-call")));
+    assert.equal(world.volumes.get("00")?.status, "detaching");
+    await assert.rejects(dr.up(intentTo("iprod"), at("iprod")), fails("wait-timeout", /vdb is detaching/));
+    assert.deepEqual(calls(/start/), []);
+  });
+
+  for (const [recorded, step] of [
+    ["quiesce/stop-instances", "detach/volumes"],
+    ["detach/volumes", "detach/unmap-source"],
+    ["final-sync/update-mirrors", "cutover/failover-host"],
+  ] as const)
+    it(`stops before ${step} where an auto-healer started an instance again`, async () => {
+      const heal = (event: { step: string; kind: string }): void => {
+        const server = world.servers.get("server-0");
+        if (event.step === recorded && event.kind === "recorded" && server !== undefined) server.running = true;
+      };
+      await assert.rejects(
+        dr.up(toIdr, at("iprod"), heal),
+        fails("failure-state", new RegExp(`${step}.*"server-0" run again`)),
+      );
+      assert.deepEqual(calls(/failover/), []);
+    });
+
+  it("removes a LUN map that stayed behind", async () => {
+    after(/server-1 detach 11/, () => attachElsewhere("00"));
+    await completed();
+    assert.equal(calls(/unmap iprod 00/).length, 1);
+  });
+
+  it("doesn't remove the map of a volume that somebody attached elsewhere", async () => {
+    after(/server-1 detach 11/, () => {
+      attachElsewhere("00");
+      world.setStatus("00", "in-use");
+    });
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /volume "v00" is in-use/));
+    assert.deepEqual(calls(/unmap|failover/), []);
+  });
+});
+
+describe("final-sync and cutover", () => {
+  const twice = (then: () => void): void => {
+    let transfers = 0;
+    world.meanwhile = (call) => {
+      if (call.startsWith("transfer") && ++transfers === 4) then();
+    };
+  };
+
+  it("doesn't fail over where a volume was attached elsewhere after the final transfer", async () => {
+    twice(() => attachElsewhere("00"));
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("invariant", /volume-00 is mapped to stranger/));
+    assert.deepEqual(calls(/failover/), []);
+  });
+
+  it("doesn't fail over where that happened while the heartbeats were awaited", async () => {
+    const ports = world.ports();
+    let beats = 0;
+    dr = operator(
+      Object.assign(Object.create(world) as World, {
+        ports: () => ({
+          ...ports,
+          messageQueue: {
+            ...ports.messageQueue,
+            listBackendQueues: (host: string) => {
+              if (world.calls.some((call) => /detach/.test(call)) && beats++ === 0) attachElsewhere("00");
+              return ports.messageQueue.listBackendQueues(host);
+            },
+          },
+        }),
+      }),
+      newJournal(),
+    );
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("invariant", /mapped to stranger/));
+    assert.equal(beats, 1);
+    assert.deepEqual(calls(/failover/), []);
+  });
+
+  it("makes the final transfer again when resumed, as detached volumes may have been used since", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("cutover/failover-host", "before-call")));
+    const before = calls(/transfer/).length;
+    world.luns.iprod.set("00", { flexVol: "pool1", sizeBytes: 2 ** 31 });
+    await completed();
+    assert.equal(calls(/transfer/).length, before + 2);
+    assert.equal(world.luns.idr.get("00")?.sizeBytes, 2 ** 31);
+  });
+
+  it("asks nothing of a backend whose queue nobody consumes", async () => {
+    const ports = world.ports();
+    const { messageQueue } = ports;
+    const deaf = { listBackendQueues: async (host: string) => (await messageQueue.listBackendQueues(host)).map((q) => ({ ...q, consumers: 0 })) };
+    const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, messageQueue: { ...messageQueue, ...deaf } }) });
+    await assert.rejects(operator(seen, newJournal()).up(toIdr, at("iprod")), fails("precondition", /nothing consumes its queue/));
+    assert.deepEqual(calls(/failover/), []);
+  }); // prettier-ignore
+
+  it("goes on by the direct route after a failover-error, on the same journal, and says so in the preview", async () => {
+    world.faults.failoverError = 1;
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /failover-error.*set route to "direct"/));
+    const direct = intentTo("idr", { route: "direct" });
+    const preview = await dr.preview(direct, at("iprod"));
+    assert.equal(preview.route, "direct");
+    assert.match(preview.sentences.join("\n"), /Break 2 mirrors/);
+    assert.doesNotMatch(preview.sentences.join("\n"), /Stop 1 instance/);
+    await completed(direct);
+    assert.equal(world.journals.size, 1);
+    assert.deepEqual(world.rows.iprod.activeBackendId, "idr");
+  });
+
+  it("refuses a changed plan on the way that isn't the approved one", async () => {
+    world.faults.failoverError = 1;
+    await assert.rejects(dr.up(toIdr, at("iprod")));
+    const direct = intentTo("idr", { route: "direct", requireApproval: true });
+    await assert.rejects(dr.up(direct, at("iprod")), fails("precondition", /requires an approved plan/));
+    const { digest } = await dr.preview(direct, at("iprod"));
+    await completed({ ...direct, approvedPlan: digest });
+  });
+
+  it("doesn't miss snapshots and volumes that their users deleted since the plan", async () => {
+    world.snapshots.push({ id: "s1", volumeId: "00", status: "available" });
+    after(/server-0 stop/, () => world.snapshots.pop());
+    await completed();
+  });
+
+  it("stops where a snapshot made since the plan isn't at the destination", async () => {
+    after(/failover/, () => world.snapshots.push({ id: "s2", volumeId: "00", status: "available" }));
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /no LUN for snapshots s2/));
+    assert.deepEqual(calls(/ attach /), []);
+  });
+
+  it("refuses to go on where another hand failed it over to a stranger", async () => {
+    after(/server-1 detach 11/, () =>
+      Object.assign(world.rows.iprod, { replicationStatus: "failed-over", activeBackendId: "elsewhere" }),
+    );
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /failed over to "elsewhere"/));
+  });
+});
+
+describe("attach and start", () => {
+  it("attaches again, in order, what fell back to available", async () => {
+    world.faults.attachFallsBack.set("01", 2);
+    await completed();
+    assert.equal(calls(/ attach 01/).length, 3);
+  });
+
+  it("gives up where it always falls back, with the instance stopped", async () => {
+    world.faults.attachFallsBack.set("01", 99);
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /"v01" is available after 4 attempts/));
+    assert.equal(world.servers.get("server-0")?.running, false);
+  });
+
+  it("doesn't start an instance whose volume got a wrong name; goes on once it's detached by hand", async () => {
+    world.faults.device.set("00", "/dev/vdf");
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /as \/dev\/vdb: Nova took \/dev\/vdf/));
+    assert.deepEqual(calls(/start/), []);
+    await assert.rejects(
+      dr.up(toIdr, at("iprod")),
+      fails("failure-state", /"v00" is \/dev\/vdf instead of \/dev\/vdb|vdb/),
+    );
+    for (const { volumeId } of world.servers.get("server-0")?.attachments ?? [])
+      await world.ports().compute.detachVolume("server-0", volumeId);
+    await completed();
+  });
+
+  it("starts who ran and unlocks who was unlocked", async () => {
+    await completed();
+    assert.deepEqual([...world.servers].map(([id, s]) => [id, s.running, s.locked]), [["server-0", true, false], ["server-1", false, true]]); // prettier-ignore
+  });
+});
+
+describe("an unplanned failover", () => {
+  const short = (): void => {
+    world.luns.idr.delete("01");
+    world.reachable.iprod = false;
+  };
+
+  it("names lost volumes and leaves their instance stopped, locked and untouched", async () => {
+    short();
+    await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    assert.equal(world.servers.get("server-0")?.running, false);
+    assert.equal(world.servers.get("server-0")?.locked, true);
+    assert.deepEqual(calls(/server-0 (detach|attach|start|unlock)/), []);
+    assert.match(dr.said.join("\n"), /lost: no LUN for volumes "v01"/);
+  });
+
+  it("starts it without them where that is asked for", async () => {
+    short();
+    await dr.up(intentTo("idr", { unplanned: lost, startIncomplete: true }), at("iprod"));
+    assert.equal(world.servers.get("server-0")?.running, true);
+    assert.deepEqual(devices("server-0"), ["/dev/vdb"]);
+  });
+
+  it("takes a volume that is shorter than Cinder has it for lost", async () => {
+    world.luns.idr.set("01", { flexVol: "pool2", sizeBytes: 2 ** 29 });
+    world.reachable.iprod = false;
+    await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    assert.match(dr.said.join("\n"), /too small for volumes "v01"/);
+  });
+
+  it("goes on where a planned one lost its source half-way through the detaches, and starts who ran at first", async () => {
+    world.faults.detachStuck.set("01", 1);
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("detach/volumes", "after-call")));
+    world.reachable.iprod = false;
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("unreachable", /./));
+    const unplanned = intentTo("idr", { unplanned: lost });
+    const preview = await dr.preview(unplanned, at("iprod"));
+    assert.deepEqual([preview.mode, preview.failures], ["unplanned", []]);
+    const state = await dr.up(unplanned, at("iprod"));
+    assert.equal(world.servers.get("server-0")?.running, true);
+    assert.equal(state.activeSite, "idr");
+    assert.equal(world.journals.size, 1);
+  });
+
+  it("goes on without the source where it died after the cutover; the protection is asked for later", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("attach/volumes", "recorded")));
+    world.reachable.iprod = false;
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("unreachable", /./));
+    const unplanned = intentTo("idr", { unplanned: lost });
+    assert.doesNotMatch((await dr.preview(unplanned, at("iprod"))).sentences.join("\n"), /round/);
+    const state = await dr.up(unplanned, at("iprod"));
+    assert.deepEqual([state.activeSite, state.promoted, state.protected], ["idr", true, false]);
+    world.reachable.iprod = true;
+    const again = await dr.up(intentTo("idr", { reprotect: "discardDiverged" }), state);
+    assert.equal(again.protected, true);
+  });
+
+  it("is followed by a promotion that doesn't touch the lost site, also where it began as planned", async () => {
+    const deferred = intentTo("idr", { promotion: "deferred" });
+    await assert.rejects(dr.up(deferred, at("iprod"), killAt("quiesce/stop-instances", "recorded")));
+    world.reachable.iprod = false;
+    const state = await dr.up({ ...deferred, unplanned: lost }, at("iprod"));
+    world.reachable.iprod = true;
+    world.unfenced = "iprod";
+    world.maps.iprod.clear();
+    const before = world.calls.length;
+    await dr.up(toIdr, state);
+    assert.deepEqual(world.calls.slice(before).filter((call) => /reverse|create mirror|snapmirrored|unmap/.test(call)), []);
+  }); // prettier-ignore
+
+  it("keeps what diverged in clones, split before the resync", async () => {
+    world.reachable.iprod = false;
+    const state = await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    world.reachable.iprod = true;
+    world.unfenced = "iprod";
+    await dr.up(intentTo("idr", { reprotect: "keepDiverged" }), state);
+    assert.equal(world.clones.size, 2);
+    assert.deepEqual([...world.clones.values()], [0, 0]);
+    const firstReversal = world.calls.findIndex((call) => call.startsWith("reverse"));
+    assert.ok(world.calls.findLastIndex((call) => call.startsWith("clone")) < firstReversal);
+  });
+});
+
+describe("hooks", () => {
+  const hook = (name: string, when: HookSpec["when"]): HookSpec => ({
+    name,
+    when,
+    command: ["true"],
+    timeoutSeconds: 1,
+  });
+
+  it("end the run where one fails, and go on from it", async () => {
+    world.faults.hook.set("drain", 1);
+    const intent = intentTo("idr", { hooks: [hook("first", "before:hold"), hook("drain", "before:cutover")] });
+    await assert.rejects(
+      dr.up(intent, at("iprod")),
+      fails("failure-state", /hook\/before-cutover \(drain\).*exit status 1/),
+    );
+    assert.deepEqual(calls(/failover/), []);
+    await completed(intent);
+    assert.deepEqual(calls(/hook/), ["hook first", "hook drain", "hook drain"]);
+    const [file] = await Journal.list(dr.journalDir);
+    const failed = (await Journal.read(file ?? "")).filter((entry) => entry.type === "failed");
+    assert.equal(failed.length, 1);
+  });
+
+  it("frame their whole phase on the direct route, and those during promote run, too", async () => {
+    const hooks = [
+      hook("before", "before:promote"),
+      hook("during", "during:promote"),
+      hook("after", "after:promote"),
+      hook("cut", "after:cutover"),
+    ];
+    await completed(intentTo("idr", { hooks, route: "direct" }));
+    const position = (call: string): number => world.calls.indexOf(call);
+    assert.deepEqual(calls(/hook/), ["hook before", "hook during", "hook after", "hook cut"]);
+    assert.ok(position("hook before") < position("stop cinder-api@c1"));
+    assert.ok(position("hook during") < position("promote"));
+    assert.ok(position("hook after") > position("start cinder-api@c1"));
+    assert.ok(position("hook cut") > position("broken_off iprod pool2"));
+  });
+});
