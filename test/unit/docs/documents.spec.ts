@@ -165,3 +165,29 @@ describe("docs/real-cloud.md", () => {
     for (const name of names) assert.match(text, new RegExp(`^GRANT UPDATE ON cinder\\.\`?${name}\`? TO`, "m"));
   });
 });
+
+describe("docs/what-if.md", () => {
+  const source = sources("lib").join("\n");
+  const prose = read("docs/what-if.md").text.replaceAll(/^```[\s\S]*?^```$/gm, "");
+  const quotes = [...prose.matchAll(/`([^`]+)`/g)].flatMap(([, quote = ""]) =>
+    quote.split(" ").length > 4 && !/^(pulumi|mariadb|rabbitmqctl) /.test(quote) ? [quote.replaceAll("\n", " ")] : [],
+  );
+
+  it("quotes the software", () => assert.ok(quotes.length >= 20));
+
+  for (const quote of quotes)
+    it(`quotes it as it speaks: ${quote.slice(0, 60)}`, () => {
+      // Names and numbers are filled in; what stands between them is in the source.
+      const parts = quote.split(/"[^"]*"|\([^)]*\)|…|\d[\w-]*|\S+[/@]\S+|[.;:,](?= |$)/).map((part) => part.trim());
+      const longest = parts.reduce((a, b) => (b.length > a.length ? b : a), "");
+      assert.ok(longest.length >= 12, `too little to compare: ${longest}`);
+      assert.ok(source.includes(longest), `nothing in lib/ says "${longest}"`);
+    });
+});
+
+function sources(folder: string): string[] {
+  return fs
+    .readdirSync(path.join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => read(path.posix.join(folder, name)).text);
+}
