@@ -63,7 +63,9 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
   for (const entry of entries) if (entry.type === "abort" || entry.type === "replan") plan = entry.plan;
   const end = entries.findLast((entry) => entry.type === "end");
   const last = entries.at(-1) ?? begin;
-  const failures = entries.filter((entry) => entry.type === "failed");
+  // What ran beside the item that failed may have come to its end after it.
+  const run = entries.slice(entries.findLastIndex((entry) => entry.type === "begin" || entry.type === "resume"));
+  const failed = run.some((entry) => entry.type === "failed");
   const steps = plan.steps.map((planned) => stepReport(entries, planned));
   const facts = (step: string): ReadonlyMap<string, Facts> =>
     new Map(entries.flatMap((e) => (e.type === "done" && e.step === step ? [[e.item, e.facts] as const] : [])));
@@ -109,7 +111,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     mode: plan.mode,
     route: plan.route,
     promotion: plan.promotion,
-    verdict: end?.type === "end" ? end.outcome : failures.at(-1) === last ? "failed" : "open",
+    verdict: end?.type === "end" ? end.outcome : failed ? "failed" : "open",
     digest: plan.digest,
     startedAt: begin.at,
     endedAt: last.at,

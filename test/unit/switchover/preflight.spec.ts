@@ -1,0 +1,210 @@
+import assert from "node:assert/strict";
+import type { Intent } from "../../../lib/switchover";
+import type { ArrayObservation, Observation } from "../../../lib/switchover/observation";
+import type { CinderVolume, Mirror, Server } from "../../../lib/switchover/ports";
+import { preflight } from "../../../lib/switchover/preflight";
+import { look, lost } from "./support";
+import { intentTo, World } from "./world";
+
+type Draft = { -readonly [K in keyof Observation]: Observation[K] };
+type Change = (o: Draft) => void;
+
+let observation: Observation;
+before(async () => void (observation = await look(new World())));
+
+const draft = (...changes: readonly Change[]): Observation => {
+  const copy: Draft = structuredClone(observation);
+  for (const change of changes) change(copy);
+  return copy;
+};
+const planned = intentTo("idr");
+const unplanned = intentTo("idr", { unplanned: lost });
+const check = (intent: Intent, ...changes: readonly Change[]) => preflight(draft(...changes), intent, "iprod");
+const ids = (intent: Intent, ...changes: readonly Change[]): string[] =>
+  check(intent, ...changes).failures.map((finding) => finding.id);
+
+/** Changes of the observation, each of one thing. */
+const array =
+  (site: string, more: Partial<ArrayObservation>): Change =>
+  (o) => {
+    const seen = o.arrays[site];
+    assert.ok(seen?.ok === true);
+    o.arrays = { ...o.arrays, [site]: { ok: true, value: { ...seen.value, ...more } } };
+  };
+const dead =
+  (site: string): Change =>
+  (o) =>
+    void (o.arrays = { ...o.arrays, [site]: { ok: false, error: "no answer" } });
+const mirror =
+  (more: { readonly [K in keyof Mirror]?: Mirror[K] | undefined }): Change =>
+  (o) => {
+    const seen = o.arrays["idr"];
+    assert.ok(seen?.ok === true);
+    const mirrors = seen.value.mirrors.map((m, index) => (index === 0 ? ({ ...m, ...more } as Mirror) : m));
+    array("idr", { mirrors })(o);
+  };
+const volume =
+  (more: Partial<CinderVolume>): Change =>
+  (o) =>
+    void (o.volumes = {
+      ...o.volumes,
+      iprod: (o.volumes["iprod"] ?? []).map((v) => (v.id === "00" ? { ...v, ...more } : v)),
+    });
+const server =
+  (more: Partial<Server>): Change =>
+  (o) =>
+    void (o.servers = o.servers.map((s) => (s.id === "server-0" ? { ...s, ...more } : s)));
+const row =
+  (more: object): Change =>
+  (o) =>
+    void (o.serviceRows = o.serviceRows.map((r) => ({ ...r, ...more })));
+const stanza =
+  (more: object): Change =>
+  (o) =>
+    void (o.controllers = o.controllers.map((c, index) => {
+      const iprod = c.stanzas["iprod"];
+      return index === 0 && iprod !== undefined ? { ...c, stanzas: { ...c.stanzas, iprod: { ...iprod, ...more } } } : c;
+    }));
+const database =
+  (more: object): Change =>
+  (o) => {
+    assert.ok(o.database.ok);
+    o.database = { ok: true, value: { ...o.database.value, ...more } };
+  };
+const attachments = (change: (rows: Observation["serverAttachments"][string]) => Observation["serverAttachments"][string]): Change => (o) =>
+  void (o.serverAttachments = { ...o.serverAttachments, "server-0": change(o.serverAttachments["server-0"] ?? []) }); // prettier-ignore
+const queue =
+  (site: string): Change =>
+  (o) =>
+    void (o.queues = { ok: true, value: { [site]: [{ name: `q-${site}`, messages: 2, consumers: 0 }] } });
+const hook = { name: "h", when: "before:hold", command: ["x"], timeoutSeconds: 1 } as const;
+const iscsi = { iqn: "iqn", enabled: true, portals: ["p"] };
+const sick: Change = mirror({ healthy: false, unhealthyReasons: ["that"] });
+
+describe("preflight", () => {
+  it("finds nothing where nothing is wrong", () => {
+    assert.deepEqual(check(planned), { route: "failover-host", routeReason: "Cinder's own failover can run", failures: [], warnings: [] });
+    assert.deepEqual(ids(unplanned, dead("iprod")), []);
+  }); // prettier-ignore
+
+  const cases: readonly (readonly [string, Intent, ...Change[]])[] = [
+    ["unplanned-from", intentTo("idr", { unplanned: { ...lost, from: "idr" } }), dead("iprod")],
+    ["source-alive", unplanned],
+    ["lag-unknown:pool1", unplanned, dead("iprod"), mirror({ lagSeconds: undefined })],
+    ["lag-too-high:pool1", unplanned, dead("iprod"), mirror({ lagSeconds: 3601 })],
+    ["array-unreachable:iprod", planned, dead("iprod")],
+    ["array-unreachable:idr", planned, dead("idr")],
+    ["svm-state:iprod", planned, array("iprod", { svmState: "stopped" })],
+    ["svm-state:idr", planned, array("idr", { svmState: "stopped" })],
+    ["iscsi:idr", planned, array("idr", { iscsi: { ...iscsi, enabled: false } })],
+    ["iscsi:idr", planned, array("idr", { iscsi: { ...iscsi, portals: [] } })],
+    ["flexvol:iprod:pool2", planned, (o) => array("iprod", { flexVols: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.flexVols.slice(0, 1) : [] })(o)],
+    ["mirror-missing:pool1", planned, (o) => array("idr", { mirrors: o.arrays["idr"]?.ok === true ? o.arrays["idr"].value.mirrors.slice(1) : [] })(o)],
+    ["mirror-state:pool1", planned, mirror({ state: "paused" })],
+    ["mirror-state:pool1", planned, mirror({ state: "in_sync" })],
+    ["mirror-state:pool1", planned, mirror({ state: "broken_off" })],
+    ["mirror-state:pool1", unplanned, dead("iprod"), mirror({ state: "uninitialized" })],
+    ["mirror-unhealthy:pool1", planned, sick],
+    ["lag-day:pool1", intentTo("idr", { route: "failover-host" }), mirror({ lagSeconds: 86_400 })],
+    ["mirror-coverage:other", planned, volume({ host: "cinder@iprod#other" }), (o) => array("iprod", { luns: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.luns.map((l) => (l.name === "volume-00" ? { ...l, flexVol: "other" } : l)) : [] })(o)],
+    ["controller", planned, (o) => void (o.controllerErrors = ["no route to c2"])],
+    ["stanza:c1:iprod", planned, (o) => void (o.controllers = o.controllers.map((c, i) => (i === 0 ? { ...c, stanzas: { idr: c.stanzas["idr"] ?? assert.fail() } } : c)))],
+    ["replication-targets:c1:iprod", planned, stanza({ replicationDevices: ["backend_id:idr", "backend_id:third"] })],
+    ["consistent-replication:c1:iprod", planned, stanza({ consistentReplication: true })],
+    ["cluster:c1:iprod", planned, stanza({ clustered: true })],
+    ["backend-host:c1:iprod", planned, stanza({ backendHost: "elsewhere" })],
+    ["unknown-volume-host:other@iprod", planned, (o) => void (o.serviceRows = [...o.serviceRows, ...o.serviceRows.map((r) => ({ ...r, host: "other@iprod" }))])],
+    ["cluster-row:cinder@iprod", planned, row({ clusterName: "c" })],
+    ["service-row", planned, (o) => void (o.serviceRows = [])],
+    ["failing-over", planned, row({ replicationStatus: "failing-over" })],
+    ["database", planned, (o) => void (o.database = { ok: false, error: "refused" })],
+    ["database-read-only", planned, database({ readOnly: true })],
+    ["database-rights", planned, database({ missingRights: ["UPDATE ON cinder.volumes"] })],
+    ["cinder-api", planned, (o) => void (o.volumesError = "refused")],
+    ["nova-api", planned, (o) => void (o.serversError = "refused")],
+    ["volume-status:00", planned, volume({ status: "error_deleting" })],
+    ["volume-status:00", planned, volume({ status: "reserved" })],
+    ["volume-status:00", unplanned, dead("iprod"), volume({ status: "error" })],
+    ["multiattach:00", planned, (o) => volume({ multiattach: true, attachments: [...(o.volumes["iprod"]?.find((v) => v.id === "00")?.attachments ?? []), { attachmentId: "x", serverId: "server-1", device: "/dev/vdz" }] })(o), (o) => void (o.serverAttachments = { ...o.serverAttachments, "server-1": [...(o.serverAttachments["server-1"] ?? []), { serverId: "server-1", volumeId: "00", device: "/dev/vdd", deleteOnTermination: false, attachmentId: "x" }] })],
+    ["migration:00", planned, volume({ migrationStatus: "migrating" })],
+    ["not-replicated:00", planned, volume({ replicationStatus: "disabled" })],
+    ["no-instance:00", planned, volume({ attachments: [] }), attachments((rows) => rows.slice(1)), attachments((rows) => rows.map((r) => ({ ...r, device: "/dev/vdb" })))],
+    ["lun-missing:00", planned, (o) => array("iprod", { luns: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.luns.filter((l) => l.name !== "volume-00") : [] })(o)],
+    ["instance-unknown:server-0", planned, (o) => void (o.servers = o.servers.filter((s) => s.id !== "server-0")), (o) => volume({})(o), (o) => void (o.volumes = { ...o.volumes, iprod: (o.volumes["iprod"] ?? []).filter((v) => v.id !== "01") })],
+    ["attachment-mismatch:01", planned, attachments((rows) => rows.filter((r) => r.volumeId !== "01"))],
+    ["attachment-mismatch:00", planned, volume({ status: "available", attachments: [] })],
+    ["instance-status:server-0", planned, server({ status: "SUSPENDED" })],
+    ["compute:server-0", planned, server({ hostStatus: "DOWN" })],
+    ["compute:server-0", planned, server({ host: "unheard-of" })],
+    ["ghost:server-0:77", planned, attachments((rows) => [...rows, { serverId: "server-0", volumeId: "77", deleteOnTermination: false }])],
+    ["root:server-0", planned, server({ rootDevice: "/dev/vdb" }), attachments((rows) => rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vda" } : r)))],
+    ["device-gap:server-0", planned, attachments((rows) => rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vdd" } : r)))],
+    ["hook:h", intentTo("idr", { hooks: [hook, hook] })],
+    ["route", intentTo("idr", { route: "failover-host" }), row({ replicationStatus: "failover-error" })],
+    ["message-queue", planned, (o) => void (o.queues = { ok: false, error: "refused" })],
+    ["queue:q-iprod", planned, queue("iprod")],
+  ]; // prettier-ignore
+  for (const [index, [id, intent, ...changes]] of cases.entries())
+    it(`finds ${id} (${index + 1}), and nothing besides`, () => {
+      const { failures } = check(intent, ...changes);
+      assert.deepEqual(failures.map((finding) => finding.id), [id]);
+      for (const { message, remedy } of failures) assert.ok(message.length > 5 && remedy.length > 10, message);
+    }); // prettier-ignore
+
+  it("asks for the loss that is acceptable, for each mirror", () => {
+    const found = ids(intentTo("idr", { unplanned: { from: "iprod" } }), dead("iprod"));
+    assert.deepEqual(found, ["lag-unbounded:pool1", "lag-unbounded:pool2"]);
+    const anything = intentTo("idr", { unplanned: { from: "iprod", acceptUnknownLoss: true } });
+    assert.deepEqual(ids(anything, dead("iprod"), mirror({ lagSeconds: undefined })), []);
+  });
+
+  it("lets an unplanned failover leave a site that answers when forced, or when it serves nothing", () => {
+    assert.deepEqual(ids(intentTo("idr", { unplanned: { ...lost, force: true } })), []);
+    assert.deepEqual(ids(unplanned, array("iprod", { svmState: "stopped" })), []);
+  });
+
+  it("finds everything at once", () => {
+    const found = ids(planned, dead("idr"), server({ status: "SUSPENDED" }), volume({ status: "error" }), database({ readOnly: true }));
+    assert.deepEqual(found, ["array-unreachable:idr", "database-read-only", "volume-status:00", "instance-status:server-0"]);
+  }); // prettier-ignore
+
+  const warnings: readonly (readonly [string, RegExp, Intent, ...Change[]])[] = [
+    ["a volume that is about to be at rest", /v00.*is extending; the switchover waits/, planned, volume({ status: "extending" })],
+    ["an instance in a task", /in task rebooting/, planned, server({ taskState: "rebooting" })],
+    ["a lag above its target", /80000 s behind.*takes longer/, planned, mirror({ lagSeconds: 80_000 })],
+    ["what an unhealthy mirror means unplanned", /unhealthy: that/, unplanned, dead("iprod"), sick],
+    ["a failed transfer", /last transfer of .* failed/, planned, mirror({ transfer: { state: "failed" } })],
+    ["LUN maps left at the destination", /1 LUN maps were left at "idr"/, planned, array("idr", { lunMaps: [{ lunUuid: "1", lunPath: "p", igroupUuid: "i", igroup: "i", logicalUnitNumber: 0 }] })],
+    ["types that resolve at one site only", /volume_backend_name differs/, planned, stanza({ volumeBackendName: "other" })],
+    ["Galera", /Galera/, planned, database({ wsrepOn: true })],
+    ["messages that wait for the other site", /2 messages wait in q-idr/, planned, queue("idr")],
+    ["a volume in error that nobody uses, unplanned", /v00.*is error; it's moved/, unplanned, dead("iprod"), volume({ status: "error", attachments: [] }), attachments((rows) => rows.map((r) => (r.volumeId === "00" ? { ...r, volumeId: "elsewhere" } : r)))],
+    ["somebody who holds the lease", /held by me on here/, planned, (o) => void (o.lease = { pair: "pair", owner: "me", host: "here", pid: 1, stack: "s", planDigest: "", token: "t", acquiredAt: "", expiresAt: "", expired: false })],
+  ]; // prettier-ignore
+  for (const [name, expected, intent, ...changes] of warnings)
+    it(`warns of ${name}`, () => {
+      const { failures, warnings: said } = check(intent, ...changes);
+      assert.deepEqual(failures, []);
+      assert.match(said.join("\n"), expected);
+    });
+
+  const routes: readonly (readonly [string, RegExp, Intent, ...Change[]])[] = [
+    ["failover-host", /can run/, planned],
+    ["failover-host", /asked for/, intentTo("idr", { route: "failover-host" })],
+    ["direct", /asked for/, intentTo("idr", { route: "direct" })],
+    ["direct", /replication_status is failover-error/, planned, row({ replicationStatus: "failover-error" })],
+    ["direct", /cinder-volume of cinder@iprod is down/, planned, (o) => { assert.ok(o.cinderServices.ok); o.cinderServices = { ok: true, value: o.cinderServices.value.map((s) => ({ ...s, up: false })) }; }],
+    ["direct", /runs on no controller/, planned, (o) => void (o.controllers = o.controllers.map((c) => ({ ...c, units: c.units.map((u) => ({ ...u, active: false })) })))],
+    ["direct", /a day or more behind/, intentTo("idr", { unplanned: { from: "iprod", acceptLossSeconds: 1e6 } }), dead("iprod"), mirror({ lagSeconds: 86_400 })],
+    ["failover-host", /can run/, planned, mirror({ lagSeconds: 86_400 })],
+    ["direct", /ended as failed, which NetApp's driver refuses/, unplanned, dead("iprod"), mirror({ transfer: { state: "failed" } })],
+    ["failover-host", /can run/, unplanned, dead("iprod"), mirror({ transfer: { state: "transferring" } })],
+  ]; // prettier-ignore
+  for (const [route, reason, intent, ...changes] of routes)
+    it(`chooses ${route}: ${reason.source} (${intent.unplanned === undefined ? "planned" : "unplanned"})`, () => {
+      const checked = check(intent, ...changes);
+      assert.equal(checked.route, route);
+      assert.match(checked.routeReason, reason);
+      assert.deepEqual(checked.failures, []);
+    });
+});
