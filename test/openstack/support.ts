@@ -117,11 +117,12 @@ export class Scene {
     return this.pulumi.recoveryStack;
   }
 
-  /** Changes settings of the recovery stack; undefined takes one out. */
-  async configure(settings: Readonly<Record<string, unknown>>): Promise<void> {
-    for (const [key, value] of Object.entries(settings))
-      if (value === undefined) await this.pulumi.unset(this.recovery, key);
-      else await this.pulumi.set(this.recovery, key, typeof value === "string" ? value : JSON.stringify(value));
+  /** Changes settings of the recovery stack in its file; undefined takes one out. */
+  configure(settings: Readonly<Record<string, unknown>>): void {
+    const file = this.pulumi.configFile(this.recovery);
+    const document = parse(readFileSync(file, "utf8")) as { config: Record<string, unknown> };
+    for (const [key, value] of Object.entries(settings)) document.config[`cinder-cheesecake:${key}`] = value;
+    writeFileSync(file, stringify(document));
   }
 
   up(o: Options = {}): Promise<CommandResult> {
@@ -185,7 +186,7 @@ export class Scene {
   /** One flip through `up`, as an operator does it. */
   async flip(site: Site, settings: Readonly<Record<string, unknown>> = {}): Promise<Report> {
     say(`── to ${site} ${JSON.stringify(settings)}`);
-    await this.configure({ activeSite: site, ...settings });
+    this.configure({ activeSite: site, ...settings });
     await this.up();
     return this.lastReport();
   }
@@ -413,9 +414,13 @@ export class Scene {
     });
   }
 
-  /** Requests to either cluster that may have changed something, after the one with this id. */
-  mutations(since = 0): Promise<RecordedRequest[]> {
-    return this.control("GET", `/requests?mutating=true&since=${since}`);
+  /**
+   * Requests to either cluster that may have changed something, after the one with this id; without the driver's own
+   * tidying of QoS policies, which comes when it likes.
+   */
+  async mutations(since = 0): Promise<RecordedRequest[]> {
+    const all = await this.control<RecordedRequest[]>("GET", `/requests?mutating=true&since=${since}`);
+    return all.filter(({ path }) => path !== "/api/storage/qos/policies");
   }
 
   async lastMutation(): Promise<number> {
