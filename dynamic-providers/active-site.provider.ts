@@ -156,7 +156,7 @@ async function apply(inputs: Inputs, state: SwitchoverState | undefined): Promis
   const next = await applySwitchover({
     ...question(inputs),
     ...(state === undefined ? {} : { state }),
-    ...(digest === "" ? {} : { previewed: { digest, mode, route } }),
+    previewed: { digest, mode, route },
     stack: inputs.stack,
     signal: stopSignal,
     progress: (line) => console.log(line),

@@ -163,6 +163,7 @@ export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState>
 }
 
 async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
+  await Journal.closeEnded(o.ports.coordination, o.pair.name);
   const open = await findOpenJournal(o);
   if (open !== undefined) {
     await takeUp(o, open);
@@ -593,7 +594,16 @@ function inventory(plan: Plan): string {
 }
 
 function assertAsPreviewed(plan: Plan, o: ApplyOptions): void {
-  if (o.previewed === undefined || o.previewed.digest === "" || o.previewed.digest === plan.digest) return;
+  if (o.previewed === undefined || o.previewed.digest === plan.digest) return;
+  if (o.previewed.digest === "" && plan.kind === "switchover")
+    throw new DrError({
+      code: "stale-plan",
+      attempted: `Carry out plan ${plan.digest}`,
+      seen: "the preview had nothing to switch",
+      state: "Nothing was changed.",
+      remedy: "Run preview again and read it.",
+    });
+  if (o.previewed.digest === "") return;
   if (o.previewed.mode !== plan.mode || o.previewed.route !== plan.route)
     throw new DrError({
       code: "stale-plan",

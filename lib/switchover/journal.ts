@@ -86,13 +86,17 @@ export class Journal {
     readonly clock: Clock;
     readonly pair: string;
   }): Promise<Journal | undefined> {
-    const open = (await o.coordination.listSwitchovers(o.pair)).filter((switchover) => switchover.open);
+    const listed = (await o.coordination.listSwitchovers(o.pair)).filter((switchover) => switchover.open);
+    const open = [];
+    for (const switchover of listed)
+      if (!hasEnded(await o.coordination.readJournal(switchover.switchoverId), switchover.switchoverId))
+        open.push(switchover);
     if (open.length > 1)
       throw new DrError({
         code: "journal",
         attempted: `Find the open switchover of pair "${o.pair}"`,
         seen: `${open.length} are open: ${open.map((switchover) => switchover.switchoverId).join(", ")}`,
-        remedy: "Close all but the one that has to be finished (cheesecake journal close).",
+        remedy: "Find out which one has to be finished; close the others (cinder_cheesecake.switchover, closed_at).",
       });
     const id = open[0]?.switchoverId;
     if (id === undefined) return undefined;
@@ -124,6 +128,13 @@ export class Journal {
       for (let seq = local.length; seq < lines.length; seq++) await appendDurably(file, lines[seq] ?? "");
     };
     return journal;
+  }
+
+  /** Closes what had ended when its run died: the last entry was written, the row wasn't closed. Under the lease. */
+  static async closeEnded(coordination: CoordinationPort, pair: string): Promise<void> {
+    for (const { switchoverId, open } of await coordination.listSwitchovers(pair))
+      if (open && hasEnded(await coordination.readJournal(switchoverId), switchoverId))
+        await coordination.closeSwitchover(switchoverId);
   }
 
   /** Brings file and database to the same length: a process can die between the two writes of one entry. */
@@ -223,6 +234,11 @@ export class Journal {
     await this.append({ type: "end", outcome });
     await this.coordination.closeSwitchover(this.switchoverId);
   }
+}
+
+function hasEnded(lines: readonly string[], id: string): boolean {
+  const last = lines.at(-1);
+  return last !== undefined && decode(last, id).type === "end";
 }
 
 function fileOf(directory: string, id: string): string {

@@ -189,4 +189,16 @@ describe("a switchover that is cut off", () => {
     await assert.rejects(run(world, intentTo("iprod"), at("iprod")), /past its cutover/);
     assert.equal(world.calls.length, calls);
   });
+
+  it("takes a switchover as ended that died between its last entry and the closing of its row", async () => {
+    const world = new World();
+    const run = runner();
+    await run(world, intentTo("idr"), at("iprod"));
+    const [journal] = world.journals.values();
+    assert.ok(journal !== undefined);
+    journal.open = true;
+    await run(world, intentTo("iprod"), at("idr"));
+    assert.equal(journal.open, false);
+    assert.equal(world.activeData(), "iprod");
+  });
 });
