@@ -92,7 +92,7 @@ function sentences(fields: DrErrorFields): string {
   const head = `${fields.attempted}: ${fields.seen}`;
   return [head, fields.state, fields.remedy]
     .filter((part): part is string => part !== undefined && part !== "")
-    .map((part) => (/[.!?…]$/.test(part) ? part : `${part}.`))
+    .map((part) => (/[.!?…\n]$/.test(part) ? part : `${part}.`))
     .join(" ");
 }
 
