@@ -146,7 +146,7 @@ function faultsOfIssue(issue: z.core.$ZodIssue): string[] {
     return issue.keys.map(
       (key) => `${at === "" ? key : `${at}.${key}`}: is no key of this program; remove it or correct its spelling`,
     );
-  return [`${at}: ${issue.message}`];
+  return [`${at}: ${issue.message.endsWith("received undefined") ? "not set" : issue.message}`];
 }
 
 /** What only shows when two keys are looked at together. */
