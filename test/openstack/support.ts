@@ -102,6 +102,7 @@ export class Scene {
     const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);
     const scene = new Scene(lab, session);
     await scene.pulumi.init({ instances: 3 });
+    if (KEEP_LAB !== undefined) await scene.cancel(); // the lock of a run that was ended
     return scene;
   }
 
