@@ -637,7 +637,7 @@ describe("the switchover by Pulumi's command line", function () {
           flipped(config);
           (config[key("pair")] as { cinder: { database: { port: number } } }).cinder.database.port = 9;
         },
-        says: [/database/, /Check .*cinder\.database/],
+        says: [/the database at mysql:.* did not answer/, /Check server and network/],
       },
       {
         what: "a wrong ONTAP password",
