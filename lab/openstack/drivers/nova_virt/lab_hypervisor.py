@@ -144,6 +144,12 @@ class LabHypervisor(fake.FakeDriverWithoutFakeNodes):
         self._connect(connection_info)
         super().attach_volume(context, connection_info, instance, mountpoint, *args, **kwargs)
         self._note('attach', instance, mountpoint, connection_info)
+        # As libvirt's driver: without it, detaching a tagged volume fails after Cinder's part of it (compute/manager.py
+        # _delete_disk_metadata), and Nova keeps its row of a volume that Cinder calls available.
+        mappings = objects.BlockDeviceMappingList.get_by_instance_uuid(context, instance.uuid)
+        disks = [objects.DiskMetadata(serial=each.volume_id, tags=[each.tag]) for each in mappings if each.tag]
+        instance.device_metadata = objects.InstanceDeviceMetadata(devices=disks) if disks else None
+        instance.save()
 
     def detach_volume(self, context, connection_info, instance, mountpoint, *args, **kwargs):
         self._disconnect(connection_info, mountpoint)
