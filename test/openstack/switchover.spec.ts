@@ -686,7 +686,9 @@ describe("the switchover by Pulumi's command line", function () {
       assert.ok(scene.secrets().size >= 10 && texts.size >= 4);
       for (const [what, secret] of scene.secrets())
         for (const [where, text] of texts) assert.ok(!text.includes(secret), `the secret ${what} is in ${where}`);
-      for (const [where, text] of texts) assert.doesNotMatch(text, /netapp_password|auth_password"?\s*[:=]/, where);
+      // Output may name the option whose value differs, as the refused stanza's does; what is stored has no use for it.
+      for (const [where, text] of texts)
+        if (where !== "output") assert.doesNotMatch(text, /netapp_password|auth_password"?\s*[:=]/, where);
     });
   });
 
