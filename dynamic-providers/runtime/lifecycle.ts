@@ -8,6 +8,7 @@ import type {
 } from "@pulumi/pulumi/dynamic";
 import { isDeepStrictEqual } from "node:util";
 import type { z } from "zod";
+import { DrError } from "../../lib/errors";
 import { type RawConfig, useConfig } from "./connection";
 import { guardProcess, tracked } from "./orphan";
 
@@ -35,13 +36,23 @@ export function defineProvider(methods: Omit<Provider, "configure">): Provider {
       useConfig(config);
       guardProcess();
     },
-    check: (olds, news) => tracked(() => methods.check(olds, news)),
-    diff: (id, olds, news) => tracked(() => methods.diff(id, olds, news)),
-    create: (inputs) => tracked(() => methods.create(inputs)),
-    read: (id, properties) => tracked(() => methods.read(id, properties)),
-    update: (id, olds, news) => tracked(() => methods.update(id, olds, news)),
-    delete: (id, properties) => tracked(() => methods.delete(id, properties)),
+    check: (olds, news) => called(() => methods.check(olds, news)),
+    diff: (id, olds, news) => called(() => methods.diff(id, olds, news)),
+    create: (inputs) => called(() => methods.create(inputs)),
+    read: (id, properties) => called(() => methods.read(id, properties)),
+    update: (id, olds, news) => called(() => methods.update(id, olds, news)),
+    delete: (id, properties) => called(() => methods.delete(id, properties)),
   };
+}
+
+/** Pulumi prints the stack of what `read` and `delete` throw; where the text says it all, that's only noise. */
+async function called<T>(method: () => Promise<T>): Promise<T> {
+  try {
+    return await tracked(method);
+  } catch (error) {
+    if (DrError.is(error)) error.stack = error.message;
+    throw error;
+  }
 }
 
 // ------------------------------------------------------------------------------------------------------------- unknowns

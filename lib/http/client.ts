@@ -21,6 +21,8 @@ export interface VendorError {
   readonly reasonCodes?: readonly string[];
   /** Overrides what the status says. */
   readonly retryable?: boolean;
+  /** What the operator does about it, where the answer alone tells. */
+  readonly remedy?: string;
 }
 
 export interface HttpClientOptions {
@@ -250,6 +252,7 @@ export class HttpClient {
         `status ${response.status}, needed ${request.expected.join(" or ")}${reason === "" ? "" : `: ${reason}`}`,
       retryable: seen === undefined && (vendor?.retryable ?? passingStatuses.includes(response.status)),
       context: { ...context, ...(vendor?.reasonCodes?.length ? { reasonCodes: vendor.reasonCodes } : {}) },
+      ...(vendor?.remedy === undefined ? {} : { remedy: vendor.remedy }),
     });
   }
 }

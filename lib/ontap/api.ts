@@ -79,7 +79,10 @@ export class OntapApi {
     this.http = new HttpClient({
       baseUrl: `https://${address.includes(":") ? `[${address}]` : address}:${port}`,
       headers: () => Promise.resolve({ authorization }),
-      decodeError: (_status, body) => decodeError((body as { error?: unknown } | undefined)?.error),
+      decodeError: (status, body) => ({
+        ...decodeError((body as { error?: unknown } | undefined)?.error),
+        ...(status === 401 || status === 403 ? { remedy: remedyOfRefused(status, username) } : {}),
+      }),
       sleep: this.sleep,
       random: this.random,
       ...(caFile === undefined ? {} : { caFile }),
@@ -248,6 +251,13 @@ export class OntapApi {
   private signal(): { signal?: AbortSignal } {
     return this.options.signal === undefined ? {} : { signal: this.options.signal };
   }
+}
+
+/** 401: the account or its password; 403: the role of the account (ONTAP answers both with code 6691623 or 6). */
+function remedyOfRefused(status: 401 | 403, username: string): string {
+  return status === 401
+    ? `See that ontapPasswords holds the password of "${username}" for this site. \`pulumi destroy\` and \`pulumi refresh\` use the configuration of the last \`pulumi up\`: run that first, or add --run-program`
+    : `Give "${username}" a role that may do this`;
 }
 
 /** `{message, code, arguments: [{code, message}]}`; the arguments hold the reasons below this error. */

@@ -677,6 +677,12 @@ describe("the switchover by Pulumi's command line", function () {
         assert.doesNotMatch(said, /\n\s+at .*\.ts:\d+/, "a stack trace");
         assert.deepEqual(await scene.everything(), before);
       });
+
+    it("goes on with what is right, as if nothing had been", async () => {
+      const before = await scene.everything();
+      await scene.up();
+      assert.deepEqual(await scene.everything(), before);
+    });
   });
 
   describe("everything that was told", () => {
