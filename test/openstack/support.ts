@@ -143,6 +143,15 @@ export class Scene {
     await this.pulumi.run(["cancel", "--yes", "--stack", this.recovery], { anyCode: true });
   }
 
+  /** As after the loss of that part of the state: the stack knows everything but where production runs. */
+  async forgetActiveSite(): Promise<void> {
+    const { stdout } = await this.pulumi.run(["stack", "export", "--stack", this.recovery], { quiet: true });
+    const { deployment } = JSON.parse(stdout) as { deployment: { resources: { urn: string; type: string }[] } };
+    const urn = deployment.resources.find(({ type }) => type.endsWith(":ActiveSite"))?.urn ?? "";
+    const flags = ["--yes", "--target-dependents", "--non-interactive"];
+    await this.pulumi.run(["state", "delete", urn, "--stack", this.recovery, ...flags], { quiet: true });
+  }
+
   private command(verb: string, flags: readonly string[], o: Options): Promise<CommandResult> {
     const { more = [], stack = this.recovery, onLine, anyCode = false } = o;
     return this.pulumi.run([verb, "--stack", stack, "--non-interactive", ...flags, ...more], {

@@ -61,9 +61,9 @@ describe("the switchover by Pulumi's command line", function () {
   }
 
   /** Neither a plain `up` nor one that looks at everything first finds anything to do, or does it. */
-  async function assertNothingLeft(): Promise<void> {
+  async function assertNothingLeft(ways: readonly string[][] = [[], ["--refresh"]]): Promise<void> {
     for (const stack of [scene.recovery, scene.pulumi.testLabStack])
-      for (const more of [[], ["--refresh"]]) {
+      for (const more of ways) {
         const before = await scene.lastMutation();
         const { output } = await scene.up({ stack, more });
         assert.doesNotMatch(
@@ -74,6 +74,13 @@ describe("the switchover by Pulumi's command line", function () {
         assert.match(output, /\d+ unchanged/);
         assert.deepEqual(await scene.mutations(before), []);
       }
+  }
+
+  /** As after every switchover: a look at everything finds nothing to do on either stack, and sends the clusters nothing. */
+  async function assertSettled(site: Site): Promise<void> {
+    await assertNormal(site);
+    await scene.assertBytes();
+    await assertNothingLeft([["--refresh"]]);
   }
 
   function withoutOurs(conf: string): string {
@@ -382,8 +389,7 @@ describe("the switchover by Pulumi's command line", function () {
         [scene.lastReport().verdict, scene.lastReport().to, scene.lastReport().rpoSeconds],
         ["completed", "iprod", 0],
       );
-      await assertNormal("iprod");
-      await scene.assertBytes();
+      await assertSettled("iprod");
     });
   });
 
@@ -435,8 +441,7 @@ describe("the switchover by Pulumi's command line", function () {
       await scene.write("before-promotion");
       await scene.flip("idr", { promotion: "immediate" });
       assert.equal(scene.lastReport().kind, "promotion");
-      await assertNormal("idr");
-      await scene.assertBytes();
+      await assertSettled("idr");
     });
   });
 
@@ -465,6 +470,7 @@ describe("the switchover by Pulumi's command line", function () {
           10_000,
         );
         await scene.cancel();
+        if (moment.source.startsWith("attach")) await onlyForward();
       }
       await scene.up();
       const report = scene.lastReport();
@@ -475,9 +481,21 @@ describe("the switchover by Pulumi's command line", function () {
         assert.deepEqual(calls, [...new Set(calls)], `${kind} was done more than once`);
       assert.equal(byKind(done).get("DELETE lun-maps")?.length, 9);
       assert.equal(byKind(done).get("POST lun-maps")?.length, 9);
-      await assertNormal("iprod");
-      await scene.assertBytes();
+      await assertSettled("iprod");
     });
+
+    /** Past its cutover a switchover can't be taken back, and nothing happens by itself. */
+    async function onlyForward(): Promise<void> {
+      scene.configure({ activeSite: "idr" });
+      const before = await scene.everything();
+      for (const more of [[], ["--refresh"]]) {
+        const { code, output } = await scene.up({ more, anyCode: true });
+        assert.notEqual(code, 0, output);
+        assert.match(output, /past its cutover: the way is only forward/);
+        assert.deepEqual(await scene.everything(), before);
+      }
+      scene.configure({ activeSite: "iprod" });
+    }
 
     it("before cutover, can be taken back", async () => {
       await at("iprod");
@@ -493,8 +511,7 @@ describe("the switchover by Pulumi's command line", function () {
       await scene.cancel();
       const report = await scene.flip("iprod");
       assert.equal(report.verdict, "aborted");
-      await assertNormal("iprod");
-      await scene.assertBytes();
+      await assertSettled("iprod");
     });
   });
 
@@ -567,16 +584,14 @@ describe("the switchover by Pulumi's command line", function () {
         await scene.deleteVolume(late);
         await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
         scene.configure({ reprotect: undefined });
-        await assertNormal(to);
-        await scene.assertBytes();
+        await assertSettled(to);
       });
 
     it("and back home, planned, once it's protected", async () => {
       await at("idr");
       await scene.write("before-return");
       await scene.flip("iprod");
-      await assertNormal("iprod");
-      await scene.assertBytes();
+      await assertSettled("iprod");
     });
   });
 
@@ -589,7 +604,6 @@ describe("the switchover by Pulumi's command line", function () {
       for (const more of [[], ["--refresh"]]) {
         const { code, output } = await scene.up({ more, anyCode: true });
         assert.deepEqual(await scene.everything(), before);
-        if (more.length === 0) continue; // without a refresh nothing was looked at
         assert.notEqual(code, 0, output);
         assert.match(output, /Drift: "iprod" was active, but production runs at "idr"/);
         assert.match(output, /set activeSite to "idr"/);
@@ -600,8 +614,26 @@ describe("the switchover by Pulumi's command line", function () {
       assert.equal(outputs["status"], `active at idr (${scene.lab.volumeHost}@idr), unprotected`);
       await scene.flip("idr", { reprotect: "discardDiverged" });
       scene.configure({ reprotect: undefined });
-      await assertNormal("idr");
-      await scene.assertBytes();
+      await assertSettled("idr");
+    });
+  });
+
+  describe("a state that was lost", () => {
+    it("is made anew where production runs, and nowhere else", async () => {
+      await at("idr");
+      await scene.forgetActiveSite();
+      scene.configure({ activeSite: "iprod" });
+      const before = await scene.everything();
+      for (const more of [[], ["--refresh"]]) {
+        const { code, output } = await scene.up({ more, anyCode: true });
+        assert.notEqual(code, 0, output);
+        assert.match(output, /Production runs at "idr", but activeSite is "iprod" and nothing was recorded yet/);
+        assert.deepEqual(await scene.everything(), before);
+      }
+      scene.configure({ activeSite: "idr" });
+      await scene.up();
+      assert.deepEqual(await scene.everything(), before);
+      await assertSettled("idr");
     });
   });
 
