@@ -441,6 +441,12 @@ export interface ConfigEditor {
   sections(content: string): readonly string[];
   set(content: string, section: string, option: string, value: string): string;
   remove(content: string, section: string, option: string): string;
+  /** Items of a list option's value. */
+  listItems(value: string): readonly string[];
+  /** Other items, their order and the spacing stay. Throws where the list holds neither; with both, `from` goes. */
+  replaceListItem(value: string, from: string, to: string): string;
+  /** Unchanged where it's there already. */
+  addListItem(value: string, item: string): string;
 }
 
 /** A command or program run before, after or during a phase; its deadline is the port's business. */
