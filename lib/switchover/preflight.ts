@@ -42,6 +42,44 @@ export function preflight(observation: Observation, intent: Intent, from: string
   return { route, routeReason: reason, failures, warnings };
 }
 
+/** Without cinder.conf and the services rows nobody can tell which site is active. */
+export function unreadable(observation: Observation): Finding[] {
+  return [
+    ...observation.controllerErrors.map((message) => ({
+      id: "controller",
+      message,
+      remedy: "Check cinder.controllers: the way to the host, and the path of cinder.conf.",
+    })),
+    ...(observation.database.ok
+      ? []
+      : [
+          {
+            id: "database",
+            message: `Cinder's database can't be asked: ${observation.database.error}`,
+            remedy: "Check host, port, user, TLS of cinder.database, and the secret databasePassword.",
+          },
+        ]),
+    ...(observation.volumesError === undefined
+      ? []
+      : [
+          {
+            id: "cinder-api",
+            message: `Cinder's API can't be asked: ${observation.volumesError}`,
+            remedy: "Check openstack.authUrl, the credential and its secret openstackSecret; start cinder-api.",
+          },
+        ]),
+    ...(observation.serversError === undefined
+      ? []
+      : [
+          {
+            id: "nova-api",
+            message: `Nova's API can't be asked: ${observation.serversError}`,
+            remedy: "Check the credential's rights; start nova-api.",
+          },
+        ]),
+  ];
+}
+
 type Fail = (id: string, message: string, remedy: string) => void;
 
 function checkMode(o: Observation, intent: Intent, from: string, to: string, fail: Fail): void {
