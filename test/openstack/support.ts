@@ -359,6 +359,7 @@ export class Scene {
 
   /** In a new lab: iprod active, instances with two data volumes each, which write. */
   async begin(): Promise<void> {
+    this.configure({ promotion: "immediate" });
     await this.up();
     await this.pulumi.set(this.pulumi.testLabStack, "lab.dataVolumeSets", "2");
     await this.up({ stack: this.pulumi.testLabStack });
@@ -613,7 +614,7 @@ export class Scene {
    * `up` that is killed when a line of its output matches: only the CLI, or everything that it started.
    * Resolves when the CLI is gone; false where `up` ended before the line came.
    */
-  async killedUp(moment: RegExp, whom: "cli" | "tree"): Promise<boolean> {
+  async killedUp(moment: RegExp, whom: "cli" | "tree", onKill?: (line: string) => void): Promise<boolean> {
     let killed = false;
     say(`── up, ${whom} to be killed at ${moment.source}`);
     await this.up({
@@ -621,6 +622,7 @@ export class Scene {
       onLine: (line, pid) => {
         if (killed || !moment.test(line)) return;
         killed = true;
+        onKill?.(line);
         say(`killed: ${line.trim()}`);
         for (const victim of whom === "tree" ? this.pulumiProcesses() : [pid]) kill(victim);
       },
