@@ -109,7 +109,7 @@ export class Scene {
 
   async close(): Promise<void> {
     if (KEEP_LAB !== undefined) return;
-    this.pulumi.removeConfiguration();
+    this.pulumi.remove();
     await labDown(this.lab.dir, { keepLogs: false, progress: (line) => say(line) });
   }
 
