@@ -1,5 +1,21 @@
-/** The lab as others see it: a real OpenStack and two simulated ONTAP clusters, living in a folder. */
+/** The lab as others see it: a cloud, real or embedded, and two simulated ONTAP clusters, living in a folder. */
+import type { LabDescription } from "./description";
+import { embeddedLabUp, missingForEmbeddedLab } from "./embedded/up";
+import { labUp as realLabUp, type LabUpOptions, missingForLab } from "./openstack/up";
+
 export * from "./description";
 export { labDown } from "./openstack/down";
 export { labStatus } from "./openstack/status";
-export { labUp } from "./openstack/up";
+
+/** `openstack` proves, on Debian as root; `embedded` is fast, and runs where Node and MariaDB do. */
+export type Flavour = "openstack" | "embedded";
+export const flavours = ["openstack", "embedded"] as const satisfies readonly Flavour[];
+
+export function labUp({ flavour = "openstack", ...o }: LabUpOptions & { flavour?: Flavour }): Promise<LabDescription> {
+  return flavour === "embedded" ? embeddedLabUp(o) : realLabUp(o);
+}
+
+/** What keeps a lab from running on this machine, in words; undefined when nothing does. */
+export function missingFor(flavour: Flavour, python: string | undefined): string | undefined {
+  return flavour === "embedded" ? missingForEmbeddedLab() : missingForLab(python);
+}

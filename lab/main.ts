@@ -1,13 +1,13 @@
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { existsSync, rmSync } from "node:fs";
 import path from "node:path";
 import { descriptionFile } from "./description";
-import { labDown, labStatus, labUp, readLab } from "./lab";
+import { type Flavour, flavours, labDown, labStatus, labUp, readLab } from "./lab";
 import { progressTo } from "./openstack/progress";
 import { statusTable } from "./openstack/status";
 import { LabPulumi } from "./pulumi";
 
-const program = new Command("lab").description("A real OpenStack with two simulated ONTAP clusters, on loopback.");
+const program = new Command("lab").description("An OpenStack cloud with two simulated ONTAP clusters, on loopback.");
 const progress = () => progressTo((line) => console.log(line));
 const FOLDER: [string, string, string] = ["--dir <dir>", "folder of the lab", ".lab"];
 
@@ -16,9 +16,12 @@ program
   .description("bring a lab up, or what is missing of it")
   .option(...FOLDER)
   .option("--supervise", "restart what dies, as a service manager does")
-  .action(async ({ dir, supervise }: { dir: string; supervise?: boolean }) => {
+  .addOption(
+    new Option("--flavour <flavour>", "the real OpenStack or the simulated one").choices(flavours).default("openstack"),
+  )
+  .action(async ({ dir, supervise, flavour }: { dir: string; supervise?: boolean; flavour: Flavour }) => {
     const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
-    const lab = await labUp({ dir, python, supervise: supervise ?? false, progress: progress() });
+    const lab = await labUp({ flavour, dir, python, supervise: supervise ?? false, progress: progress() });
     console.log(`OS_CLIENT_CONFIG_FILE=${lab.cloudsYaml} (clouds: admin, demo)`);
   });
 

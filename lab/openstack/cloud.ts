@@ -9,8 +9,8 @@ import { type Layout, secretReader, writeFile } from "./files";
 
 export const IMAGE = "lab-root";
 export const FLAVOR = "lab-tiny";
-const IMAGE_BYTES = 1 << 20;
-const APPLICATION_CREDENTIAL = "cinder-cheesecake";
+export const IMAGE_BYTES = 1 << 20;
+export const APPLICATION_CREDENTIAL = "cinder-cheesecake";
 
 type Json = Record<string, unknown>;
 interface Named {

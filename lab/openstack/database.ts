@@ -11,7 +11,7 @@ import { type Addresses, ports } from "./addresses";
 import { DATABASE_USER, SCHEMAS } from "./config-files";
 import { type Layout, secretReader } from "./files";
 import { type Progress, runTool, waitUntil } from "./progress";
-import { databaseFolder, databaseInitFile } from "./services";
+import { databaseFolder, databaseInitFile, mariadbPrograms } from "./services";
 import { type ServiceId, start, stop } from "./service-manager";
 import { cacheFolder } from "./slots";
 
@@ -33,9 +33,16 @@ const PROMOTED_TABLES = [
 export interface DatabaseInput {
   layout: Layout;
   addresses: Addresses;
-  python: string;
   /** User of the operating system that it runs as. */
   databaseUser: string;
+}
+
+/** How a new lab's tables come into being. */
+export interface Schemas {
+  /** What they depend on, besides the server and this file. */
+  fingerprint: () => string | Buffer;
+  /** The server runs, with empty schemas. */
+  create: () => Promise<void>;
 }
 
 /** One statement a line, as --init-file wants it. Run at every start, so each may be repeated. */
@@ -71,25 +78,29 @@ function initFile({ layout, databaseUser }: DatabaseInput, withTables: boolean):
   execFileSync("chown", [databaseUser, file]);
 }
 
-/** What the schemas depend on: the installed Python packages, the server, and this file. */
-function templateFolder(python: string): string {
-  const sitePackages = execFileSync(python, ["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], {
-    encoding: "utf8",
-  }).trim();
+/** A data folder for each set of schemas and each server. */
+function templateFolder(schemas: Schemas): string {
   const hash = crypto.createHash("sha256");
-  hash.update(
-    fs
-      .readdirSync(sitePackages)
-      .filter((name) => name.endsWith(".dist-info"))
-      .sort()
-      .join("\n"),
-  );
-  hash.update(execFileSync("/usr/sbin/mariadbd", ["--version"]));
+  hash.update(schemas.fingerprint());
+  hash.update(execFileSync(mariadbPrograms().server, ["--version"]));
   hash.update(fs.readFileSync(__filename));
   return path.join(cacheFolder(), `lab-database-${hash.digest("hex").slice(0, 16)}`);
 }
 
-async function createSchemas({ layout, python }: DatabaseInput): Promise<void> {
+/** Made by the services' own tools. */
+export function schemasByTools(layout: Layout, python: string): Schemas {
+  return {
+    fingerprint: () => {
+      const script = "import sysconfig; print(sysconfig.get_path('purelib'))";
+      const sitePackages = execFileSync(python, ["-c", script], { encoding: "utf8" }).trim();
+      const packages = fs.readdirSync(sitePackages).filter((name) => name.endsWith(".dist-info"));
+      return packages.sort().join("\n");
+    },
+    create: () => createSchemas(layout, python),
+  };
+}
+
+async function createSchemas(layout: Layout, python: string): Promise<void> {
   const tool = (name: string, ...args: string[]) =>
     runTool(layout, "schemas", path.join(path.dirname(python), name), args);
   const conf = (service: string) => ["--config-file", layout.etc("control", service, `${service}.conf`)];
@@ -142,7 +153,7 @@ async function startMariadb({ layout, addresses }: DatabaseInput): Promise<void>
  * Brings the database up with all schemas. A start that was cut off leaves a data folder without the `complete` file
  * beside it, which is thrown away.
  */
-export async function databaseUp(input: DatabaseInput, progress: Progress): Promise<void> {
+export async function databaseUp(input: DatabaseInput, schemas: Schemas, progress: Progress): Promise<void> {
   const { layout, databaseUser } = input;
   const data = databaseFolder(layout);
   const complete = `${data}.complete`;
@@ -151,9 +162,9 @@ export async function databaseUp(input: DatabaseInput, progress: Progress): Prom
   if (!fs.existsSync(complete)) {
     await stop(layout.dir, MARIADB);
     fs.rmSync(data, { recursive: true, force: true });
-    const template = templateFolder(input.python);
+    const template = templateFolder(schemas);
     if (!fs.existsSync(template)) {
-      await runTool(layout, "mariadb-install", "/usr/bin/mariadb-install-db", [
+      await runTool(layout, "mariadb-install", mariadbPrograms().install, [
         "--no-defaults",
         `--user=${databaseUser}`,
         `--datadir=${data}`,
@@ -162,8 +173,8 @@ export async function databaseUp(input: DatabaseInput, progress: Progress): Prom
       ]);
       initFile(input, false);
       await startMariadb(input);
-      progress("schemas are made by the services' own tools (only the first time)");
-      await createSchemas(input);
+      progress("schemas are made (only the first time)");
+      await schemas.create();
       await stop(layout.dir, MARIADB);
       const draft = `${template}.${process.pid}`;
       fs.mkdirSync(cacheFolder(), { recursive: true });

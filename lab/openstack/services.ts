@@ -1,4 +1,5 @@
 /** What runs on which host of the lab, as definitions for the service manager. */
+import * as fs from "node:fs";
 import * as path from "node:path";
 import { type Addresses, ports } from "./addresses";
 import { COMPUTES, CONTROLLERS } from "./config-files";
@@ -22,6 +23,17 @@ export interface ServicesInput {
 
 const DRIVERS = path.join(__dirname, "drivers");
 const RABBITMQ = "/usr/lib/rabbitmq/bin"; // the one on PATH insists on being started by its own user
+
+/** Where Debian, Fedora and Homebrew put them; the first that exists, else Debian's. */
+export function mariadbPrograms(): { server: string; install: string } {
+  const first = (...candidates: [string, ...string[]]): string =>
+    candidates.find((file) => fs.existsSync(file)) ?? candidates[0];
+  const homebrew = ["/opt/homebrew/opt/mariadb/bin", "/usr/local/opt/mariadb/bin"];
+  return {
+    server: first("/usr/sbin/mariadbd", "/usr/libexec/mariadbd", ...homebrew.map((bin) => `${bin}/mariadbd`)),
+    install: first("/usr/bin/mariadb-install-db", ...homebrew.map((bin) => `${bin}/mariadb-install-db`)),
+  };
+}
 
 export const databaseSocket = (layout: Layout) => layout.state("control", "mariadb", "my.sock");
 export const databaseFolder = (layout: Layout) => layout.state("control", "mariadb", "data");
@@ -52,6 +64,54 @@ export function rabbitmqEnvironment({ layout, addresses }: ServicesInput): Recor
 
 export function ontapConfigFile(layout: Layout): string {
   return layout.etc("ontap", "simulator.json");
+}
+
+/** The same in both flavours. */
+export function databaseService({
+  layout,
+  addresses,
+  databaseUser,
+}: Pick<ServicesInput, "layout" | "addresses" | "databaseUser">): LabService {
+  const command = [
+    mariadbPrograms().server,
+    "--no-defaults",
+    `--user=${databaseUser}`,
+    `--datadir=${databaseFolder(layout)}`,
+    `--socket=${databaseSocket(layout)}`,
+    `--pid-file=${layout.state("control", "mariadb", "pid")}`,
+    `--init-file=${databaseInitFile(layout)}`,
+    `--bind-address=${addresses.control}`,
+    `--port=${ports.database}`,
+    "--skip-name-resolve",
+    "--max-connections=1024",
+    "--character-set-server=utf8mb4",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-buffer-pool-size=256M",
+    "--innodb-log-file-size=16M",
+    "--performance-schema=OFF",
+  ];
+  const definition = { command, env: {}, log: layout.log("control", "mariadb"), stopTimeoutSeconds: 30 };
+  return { host: "control", name: "mariadb", definition };
+}
+
+/** The same in both flavours. */
+export function ontapService({ layout, node }: Pick<ServicesInput, "layout" | "node">): LabService {
+  const script = path.join(__dirname, "..", "simulators", "ontap", "main.ts");
+  return {
+    host: "ontap",
+    name: "ontap-simulator",
+    definition: {
+      command: [...node, script, "--config", ontapConfigFile(layout)],
+      env: {
+        PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+        no_proxy: "*",
+        TS_NODE_TRANSPILE_ONLY: "true",
+        TS_NODE_PROJECT: path.join(__dirname, "..", "..", "tsconfig.json"),
+      },
+      log: layout.log("ontap", "ontap-simulator"),
+      stopTimeoutSeconds: 10,
+    },
+  };
 }
 
 export function servicesOf(input: ServicesInput): LabService[] {
@@ -85,30 +145,7 @@ export function servicesOf(input: ServicesInput): LabService[] {
   const cinder = (controller: string) => ["--config-file", layout.etc(controller, "cinder", "cinder.conf")];
   const nova = (host: string) => ["--config-file", layout.etc(host, "nova", "nova.conf")];
   return [
-    service(
-      "control",
-      "mariadb",
-      [
-        "/usr/sbin/mariadbd",
-        "--no-defaults",
-        `--user=${input.databaseUser}`,
-        `--datadir=${databaseFolder(layout)}`,
-        `--socket=${databaseSocket(layout)}`,
-        `--pid-file=${layout.state("control", "mariadb", "pid")}`,
-        `--init-file=${databaseInitFile(layout)}`,
-        `--bind-address=${addresses.control}`,
-        `--port=${ports.database}`,
-        "--skip-name-resolve",
-        "--max-connections=1024",
-        "--character-set-server=utf8mb4",
-        "--innodb-flush-log-at-trx-commit=0",
-        "--innodb-buffer-pool-size=256M",
-        "--innodb-log-file-size=16M",
-        "--performance-schema=OFF",
-      ],
-      {},
-      30,
-    ),
+    databaseService(input),
     service("control", "rabbitmq", [path.join(RABBITMQ, "rabbitmq-server")], rabbitmqEnvironment(input), 20),
     service("control", "keystone", wsgi("keystone.wsgi.api", ports.keystone), {
       OS_KEYSTONE_CONFIG_FILES: layout.etc("control", "keystone", "keystone.conf"),
@@ -146,17 +183,7 @@ export function servicesOf(input: ServicesInput): LabService[] {
     ...COMPUTES.map((host) =>
       service(host, "nova-compute", [python, path.join(DRIVERS, "nova_compute.py"), ...nova(host)]),
     ),
-    service(
-      "ontap",
-      "ontap-simulator",
-      [
-        ...input.node,
-        path.join(__dirname, "..", "simulators", "ontap", "main.ts"),
-        "--config",
-        ontapConfigFile(layout),
-      ],
-      { TS_NODE_TRANSPILE_ONLY: "true", TS_NODE_PROJECT: path.join(__dirname, "..", "..", "tsconfig.json") },
-    ),
+    ontapService(input),
   ];
 }
 

@@ -19,7 +19,7 @@ import {
   REGION,
   VOLUME_HOST,
 } from "./config-files";
-import { connectDatabase, type DatabaseInput, databaseUp, PRODUCT_USER } from "./database";
+import { connectDatabase, databaseUp, PRODUCT_USER, schemasByTools } from "./database";
 import { ensureSecrets, type Layout, layoutOf, secretReader, writeFile } from "./files";
 import { type Progress, runTool, waitUntil } from "./progress";
 import { databaseSocket, isStandby, ontapConfigFile, type ServicesInput, servicesOf } from "./services";
@@ -36,7 +36,7 @@ export interface LabUpOptions {
 }
 
 const GIB = 2 ** 30;
-const SERVICE_MANAGER = path.join(__dirname, "bin", "lab-service");
+export const SERVICE_MANAGER = path.join(__dirname, "bin", "lab-service");
 
 /** Program → Debian package that has it. */
 const PROGRAMS: Record<string, string> = {
@@ -57,7 +57,7 @@ export function missingForLab(python: string | undefined): string | undefined {
 }
 
 /** The database doesn't run as root where its user can reach the folder; under a private home it runs as its owner. */
-function databaseUser(dir: string): string {
+export function databaseUser(dir: string): string {
   const own = execFileSync("id", ["-un"], { encoding: "utf8" }).trim();
   if (own !== "root") return own;
   for (let folder = dir; folder !== "/"; folder = path.dirname(folder))
@@ -81,7 +81,7 @@ function arraysOf(layout: Layout, addresses: Addresses): LabDescription["arrays"
   return { iprod: site("iprod", "cluster-prod", "aggr_prod", "rw"), idr: site("idr", "cluster-dr", "aggr_dr", "dp") };
 }
 
-function describe(layout: Layout, slot: number, addresses: Addresses, python: string): LabDescription {
+export function describe(layout: Layout, slot: number, addresses: Addresses, python: string): LabDescription {
   const account = (username: "admin" | "demo"): LabAccount => ({
     username,
     project: username,
@@ -143,7 +143,7 @@ function describe(layout: Layout, slot: number, addresses: Addresses, python: st
 }
 
 /** What the ONTAP simulator is started with; holds the clusters' passwords. */
-function ontapConfig(layout: Layout, lab: LabDescription) {
+export function ontapConfig(layout: Layout, lab: LabDescription) {
   const secret = secretReader(layout);
   const cluster = (site: "iprod" | "idr") => {
     const {
@@ -219,7 +219,7 @@ function writeLabFiles(layout: Layout, lab: LabDescription, services: ServicesIn
   writeClientFiles(addresses, lab.cloudsYaml, [lab.admin, lab.demo]);
 }
 
-async function answers(url: string): Promise<boolean> {
+export async function answers(url: string): Promise<boolean> {
   return (await fetch(url)).status < 500;
 }
 
@@ -275,9 +275,8 @@ export async function labUp({ dir, python, supervise = false, progress }: LabUpO
     await waitUntil(layout, "the ONTAP clusters answer", () => answers(`http://${address}:${port}/`), [simulator]);
     progress("both ONTAP clusters answer");
   })();
-  const database: DatabaseInput = services;
   const keystone = (async () => {
-    await databaseUp(database, progress);
+    await databaseUp(services, schemasByTools(layout, python), progress);
     const bootstrapped = path.join(layout.dir, "run", "keystone-bootstrapped");
     if (!fs.existsSync(bootstrapped)) {
       const conf = layout.etc("control", "keystone", "keystone.conf");
@@ -364,7 +363,7 @@ export async function labUp({ dir, python, supervise = false, progress }: LabUpO
 }
 
 /** Waits for all, and then reports the first failure: no start goes on behind an error. */
-async function settled(work: Promise<void>[]): Promise<void> {
+export async function settled(work: Promise<void>[]): Promise<void> {
   const failed = (await Promise.allSettled(work)).find((each) => each.status === "rejected");
   if (failed) throw failed.reason;
 }

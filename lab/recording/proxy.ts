@@ -60,12 +60,13 @@ export class RecordingProxy {
     private readonly control: string,
     private readonly address: string,
     private readonly secrets: readonly string[],
+    private readonly folder: string,
   ) {}
 
   /** `secrets`: texts that are nowhere written down. */
   static async start(lab: LabDescription, address: string, secrets: readonly string[]): Promise<RecordingProxy> {
     const control = new URL(lab.endpoints.identity).hostname;
-    const proxy = new RecordingProxy(control, address, secrets);
+    const proxy = new RecordingProxy(control, address, secrets, lab.dir);
     for (const [service, url] of Object.entries(lab.endpoints))
       await proxy.listen(service as keyof LabDescription["endpoints"], Number(new URL(url).port));
     return proxy;
@@ -192,6 +193,7 @@ export class RecordingProxy {
     for (const [token, alias] of this.tokens) clean = clean.replaceAll(token, alias);
     for (const secret of this.secrets) clean = clean.replaceAll(secret, "SECRET");
     clean = clean.replace(/("adminPass"\s*:\s*)"[^"]*"/g, '$1"SECRET"');
-    return clean.replaceAll(this.address, CONTROL).replaceAll(this.control, CONTROL);
+    const own = new RegExp(`(${this.address}|${this.control})(?!\\d)`.replaceAll(".", "\\."), "g");
+    return clean.replaceAll(this.folder, "/lab").replace(own, CONTROL);
   }
 }

@@ -1,0 +1,53 @@
+/** Faults on request: by service, method and path, from the nth call on, for so many calls. */
+export interface FaultRule {
+  method?: string;
+  /** "*" stands for anything: "/v3/volumes/*" */
+  path: string;
+  /** Counted from 1; default 1. */
+  nth?: number;
+  /** How many calls from the nth on; default 1; 0: all. */
+  count?: number;
+  effect:
+    | { kind: "delay"; delayMs: number }
+    | { kind: "status"; status: number; body: unknown }
+    /** The connection is reset; nothing is done. */
+    | { kind: "reset" }
+    /** No answer, nothing is done, the connection stays. */
+    | { kind: "hang" }
+    /** Done, but the connection is reset instead of an answer. */
+    | { kind: "lost-answer" }
+    /** Done twice, as when a proxy repeats a request; the second answer is sent. */
+    | { kind: "twice" };
+}
+
+const kinds = ["delay", "status", "reset", "hang", "lost-answer", "twice"];
+
+export class Faults {
+  private armed: { rule: FaultRule; pattern: RegExp; seen: number }[] = [];
+
+  add(rule: FaultRule): void {
+    if (typeof rule.path !== "string" || !kinds.includes(rule.effect.kind))
+      throw new Error(`A fault needs a path and an effect whose kind is one of ${kinds.join(", ")}.`);
+    const source = rule.path
+      .split("*")
+      .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
+      .join(".*");
+    this.armed.push({ rule, pattern: new RegExp(`^${source}$`), seen: 0 });
+  }
+
+  clear(): void {
+    this.armed = [];
+  }
+
+  /** Counts the call for every rule that it matches, and returns the effects that apply to it. */
+  hit(method: string, path: string): FaultRule["effect"][] {
+    return this.armed.flatMap((armed) => {
+      const { rule, pattern } = armed;
+      if ((rule.method ?? method) !== method || !pattern.test(path)) return [];
+      armed.seen++;
+      const first = rule.nth ?? 1;
+      const count = rule.count ?? 1;
+      return armed.seen >= first && (count === 0 || armed.seen < first + count) ? [rule.effect] : [];
+    });
+  }
+}
