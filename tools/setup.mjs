@@ -39,9 +39,8 @@ export class SetupError extends Error {}
  * @property {string} [pulumiHome] a PULUMI_HOME to copy from: its plugins/ has the OpenStack plugin. Not to be written to.
  * @property {string} [python] interpreter of the environment with the OpenStack services and NetApp's client
  * @property {string} [pythonVenv]
- * @property {Record<string, {python: string, folder: string}>} [olderCinder] by release: interpreter, and the folder for
- *   its PYTHONPATH
- * @property {Record<string, string>} [system] MariaDB, RabbitMQ, tgt, qemu, libiscsi, e2fsprogs, openssl by name
+ * @property {string} [olderPython] interpreter of the environment for former releases of Cinder
+ * @property {Record<string, string>} [olderCinder] by release: the folder for PYTHONPATH that has it
  */
 export async function ensureToolchain(options = {}) {
   const need = expandNeed(options.need ?? ["all"]);
@@ -454,10 +453,9 @@ async function ensureOlderCinder(context) {
         await pip(["--no-deps", "--target", folderOf(venv, release), release]);
     },
   );
-  const releases = lines
-    .filter(isRelease)
-    .map((release) => [release.slice("cinder==".length), folderOf(pythonVenv, release)]);
-  return { olderCinder: Object.fromEntries(releases.map(([release, folder]) => [release, { python, folder }])) };
+  const releases = lines.filter(isRelease);
+  const olderCinder = releases.map((release) => [release.slice("cinder==".length), folderOf(pythonVenv, release)]);
+  return { olderPython: python, olderCinder: Object.fromEntries(olderCinder) };
 }
 
 /** An environment, by the content of its list of packages in tools/python; `install` fills it. */
