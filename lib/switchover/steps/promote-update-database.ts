@@ -39,6 +39,7 @@ export const promoteUpdateDatabase: Step = {
       expected,
       // failover-host wrote the fence; the direct route has to, and so has a promotion after the backend was enabled again.
       writeFence: ctx.plan.route === "direct" || ctx.plan.kind === "promotion",
+      acceptSchema: ctx.acceptSchema,
     });
     return {
       before: result.before,
