@@ -46,6 +46,7 @@ function interpreterOf(release: string): {
   const text = process.env["CINDER_CHEESECAKE_TOOLCHAIN"];
   assert.ok(text, "run by tools/test.mjs, or with the variables of tools/run.mjs");
   const toolchain = JSON.parse(text) as Toolchain;
+  assert.ok(toolchain.python && toolchain.olderCinder, "needs the parts python and python-older of tools/setup.mjs");
   const folder = toolchain.olderCinder[release];
   if (folder === undefined)
     return {
