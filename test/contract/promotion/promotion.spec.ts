@@ -72,7 +72,7 @@ const document = path.join(__dirname, "../../../docs/promotion.md");
 const update = process.env["UPDATE_PROMOTION_TABLE"] !== undefined;
 
 describe("promotion on the schemas of Cinder's releases, compared with cinder-manage", function () {
-  this.timeout(180_000);
+  this.timeout(600_000); // a start of cinder-manage takes 3 s, or 15 on a busy machine; there are some 30
   let server: PrivateMariadb;
   const compared: { column: string; release: string; theirs: string; ours: string; judgement: Judgement }[] = [];
 
@@ -256,7 +256,7 @@ describe("promotion on the schemas of Cinder's releases, compared with cinder-ma
       const [start, end] = ["<!-- seen by the test -->\n", "<!-- end -->\n"];
       const from = text.indexOf(start) + start.length;
       const to = text.indexOf(end);
-      assert.ok(from >= start.length && to > from, "the section has its two marks");
+      assert.ok(from >= start.length && to >= from, "the section has its two marks");
       const table = `\n${sectionOf(compared)}\n`;
       const wanted = await format(text.slice(0, from) + table + text.slice(to), {
         ...(await resolveConfig(document)),
