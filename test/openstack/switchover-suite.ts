@@ -1,0 +1,685 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { promisify } from "node:util";
+import { type Flavour, missingFor, readSecret } from "../../lab/lab";
+import { skipBecause } from "../support/skip";
+import { changeOntap, setSvmState } from "./site-pair";
+import { otherSite, type RecordedRequest, say, Scene, type Site, until } from "./support";
+
+const run = promisify(execFile);
+
+/** The product through its own command line on a lab of that flavour: one lab, one scenario after another. */
+export function switchoverSuite(flavour: Flavour): void {
+  describe(`the switchover by Pulumi's command line (${flavour} lab)`, function () {
+    this.timeout(900_000);
+    let scene: Scene;
+
+    before(async function () {
+      const missing = missingFor(flavour, process.env["CINDER_CHEESECAKE_PYTHON"]);
+      if (missing !== undefined) skipBecause(this, missing);
+      scene = await Scene.open(flavour);
+    });
+
+    // Its details would be seen at the end only, many minutes later.
+    afterEach(function () {
+      if (this.currentTest?.state === "failed") say(String(this.currentTest.err?.stack ?? this.currentTest.err));
+    });
+
+    after(() => scene?.close());
+
+    function withoutOurs(conf: string): string {
+      return conf
+        .replace(/^\[(iprod|idr)\]\n(?:(?!\[).*\n?)*/gm, "")
+        .replace(/^enabled_backends.*$/m, "")
+        .trim();
+    }
+
+    // ------------------------------------------------------------------------------------------------------------ helpers
+
+    const logOf = (file = ""): string => (existsSync(file) ? readFileSync(file, "utf8") : "");
+
+    /** The standby controller's cinder-volume, by the lab's service manager. */
+    async function service(host: string, verb: "start" | "stop"): Promise<void> {
+      await run(scene.lab.serviceManager, ["--lab", scene.lab.dir, "--host", host, verb, "cinder-volume"]);
+    }
+
+    /** Counts changes of the services row. */
+    function heartbeats(site: Site): () => Promise<number> {
+      const seen = new Set<string>();
+      return async () => seen.add((await scene.volumeService(site))?.updated_at ?? "").size;
+    }
+
+    /** Starts an update of each mirror into the site, as anybody may. Returns how many began. */
+    function startTransfers(into: Site): Promise<number> {
+      return scene.onArray(into, async (client) => {
+        let begun = 0;
+        for (const { uuid } of await client.listMirrors(scene.flexVols()))
+          await client.startTransfer(uuid).then(
+            () => begun++,
+            (error: unknown) => say(`another transfer: ${error instanceof Error ? error.message : String(error)}`),
+          );
+        return begun;
+      });
+    }
+
+    /** Updates each mirror into the site, and waits until that is over. */
+    async function setIscsi(site: Site, enabled: boolean): Promise<void> {
+      const { uuid } = await scene.onArray(site, (client) => client.getSvm());
+      await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
+    }
+
+    /** What a person does who fails over by hand: stop, detach, failover-host, attach, start. */
+    async function failOverByHand(from: Site, to: Site): Promise<void> {
+      const servers = await scene.servers();
+      const volumes = await scene.volumes();
+      const own = (server: string) =>
+        volumes
+          .flatMap(({ id, attachments }) => attachments.map((attachment) => ({ id, ...attachment })))
+          .filter(({ server_id, device }) => server_id === server && device !== "/dev/vda")
+          .sort((a, b) => (a.device < b.device ? -1 : 1));
+      const are = (status: string) => (seen: readonly { status: string }[]) =>
+        seen.every((one) => one.status === status);
+      for (const { id } of servers) await scene.cloud("POST", "compute", `/servers/${id}/action`, { "os-stop": null });
+      await until("the instances are stopped", () => scene.servers(), are("SHUTOFF"));
+      for (const { id } of servers) for (const volume of own(id)) await scene.detach(id, volume.id);
+      const host = `${scene.lab.volumeHost}@${from}`;
+      await scene.cloud("PUT", "blockStorage", "/os-services/failover_host", { host, backend_id: to });
+      await until(
+        "the backend is failed over",
+        () => scene.volumeService(from),
+        (row) => row?.replication_status === "failed-over",
+      );
+      for (const { id } of servers) for (const volume of own(id)) await scene.attach(id, volume.id);
+      for (const { id } of servers) await scene.cloud("POST", "compute", `/servers/${id}/action`, { "os-start": null });
+      await until("the instances run", () => scene.servers(), are("ACTIVE"));
+    }
+
+    describe("at first", () => {
+      it("doesn't take over a stanza that exists with other values", async () => {
+        const [controller] = scene.lab.controllers;
+        assert.ok(controller);
+        const right = readFileSync(controller.cinderConf, "utf8");
+        writeFileSync(controller.cinderConf, `${right}\n[idr]\nnetapp_vserver = another\n`);
+        const before = scene.cinderConf(0);
+        try {
+          const said = await scene.refused();
+          assert.match(said, /Adopt the stanza \[idr\]/);
+          assert.match(said, /controller-1 .*netapp_vserver/);
+          assert.match(said, /Declare the values that the file has, or edit the file/);
+          assert.equal(
+            scene
+              .cinderConf(0)
+              .replace(/^\[iprod\]\n(?:(?!\[).*\n?)*/m, "")
+              .trim(),
+            before.trim(),
+          );
+        } finally {
+          writeFileSync(
+            controller.cinderConf,
+            scene.cinderConf(0).replace(/\n\[idr\]\nnetapp_vserver = another\n/, "\n"),
+          );
+        }
+      });
+
+      it("activates iprod, and changes nothing of cinder.conf but its own", async () => {
+        const odd =
+          "\n# Kept for later\n[elsewhere]\nreplication_device=backend_id:a,x:1\n; as told\nreplication_device = backend_id:b\n";
+        if (!scene.cinderConf(0).includes("[elsewhere]"))
+          for (const { cinderConf } of scene.lab.controllers) appendFileSync(cinderConf, odd);
+        const before = scene.lab.controllers.map((_, controller) => scene.cinderConf(controller));
+        await scene.up();
+        scene.lab.controllers.forEach((_, controller) => {
+          const conf = scene.cinderConf(controller);
+          assert.match(conf, /^enabled_backends\s*=\s*loweropenstack1,\s*iprod$/m);
+          assert.equal(withoutOurs(conf), withoutOurs(before[controller] ?? ""));
+        });
+        const { status } = await scene.pulumi.outputs(scene.recovery);
+        assert.equal(status, `active at iprod (${scene.lab.volumeHost}@iprod), protected`);
+      });
+
+      it("has instances with two data volumes each, which write", async () => {
+        await scene.pulumi.set(scene.pulumi.testLabStack, "lab.dataVolumeSets", "2");
+        await scene.up({ stack: scene.pulumi.testLabStack });
+        await scene.format("vdb", "vdc");
+        await scene.write("at-first");
+        await scene.assertBytes();
+      });
+    });
+
+    describe("planned", () => {
+      it("moves production to idr without losing a byte", async () => {
+        await scene.at("iprod");
+        await scene.write("before-planned");
+        const confs = scene.lab.controllers.map((_, controller) => scene.cinderConf(controller).split("\n"));
+        scene.configure({ activeSite: "idr", promotion: "immediate" });
+        const { output } = await scene.preview();
+        const previewed = [...output.matchAll(/"(\d+)\. ([a-z-]+): ([^"\\]*(?:\\"[^"\\]*)*)"$/gm)].map(
+          ([, , phase, sentence]) => ({
+            phase,
+            sentence: sentence?.replaceAll('\\"', '"'),
+          }),
+        );
+        await scene.up();
+        const report = scene.lastReport();
+        assert.equal(report.verdict, "completed");
+        assert.deepEqual(
+          [report.from, report.to, report.mode, report.route, report.rpoSeconds],
+          ["iprod", "idr", "planned", "failover-host", 0],
+        );
+        assert.deepEqual(
+          report.steps.map(({ id, sentence }) => ({ phase: id.split("/")[0], sentence })),
+          previewed,
+        );
+        const begins = report.steps.map((step) => Date.parse(step.startedAt ?? ""));
+        assert.deepEqual(
+          begins,
+          [...begins].sort((a, b) => a - b),
+        );
+        await scene.assertNormal("idr");
+        await scene.assertBytes();
+
+        const { iprod, idr } = scene.lab.arrays;
+        assert.equal(report.servers.length, 3);
+        for (const server of report.servers) {
+          assert.deepEqual(
+            server.attachments.map(({ device }) => device),
+            ["/dev/vdb", "/dev/vdc"],
+          );
+          for (const { before, after } of server.attachments) {
+            assert.ok(
+              iprod.iscsiAddresses.some((address) => before?.portal?.startsWith(`${address}:`)),
+              JSON.stringify(before),
+            );
+            assert.ok(
+              idr.iscsiAddresses.some((address) => after?.portal?.startsWith(`${address}:`)),
+              JSON.stringify(after),
+            );
+            assert.notEqual(before?.iqn, after?.iqn);
+          }
+        }
+        scene.lab.controllers.forEach((_, controller) => {
+          const now = scene.cinderConf(controller).split("\n");
+          const former = confs[controller] ?? [];
+          const only = (lines: string[], others: string[]): string[] => lines.filter((line) => !others.includes(line));
+          for (const line of [...only(now, former), ...only(former, now)])
+            assert.match(line, /^(enabled_backends|replication_device)\s*=/);
+          const kept = (lines: string[]) =>
+            lines.filter((line) => !/^(enabled_backends|replication_device)\s*=/.test(line));
+          assert.deepEqual(kept(now), kept(former));
+        });
+      });
+
+      it("leaves nothing to do for up, with and without --refresh, and nothing is sent to the clusters", async () => {
+        await scene.at("idr");
+        await scene.assertNothingLeft();
+      });
+    });
+
+    describe("with the former cinder.conf put back on a forgotten controller", () => {
+      it("the driver that starts there doesn't overwrite the active site", async () => {
+        await scene.at("idr");
+        await scene.write("before-reverted-conf");
+        const [, controller] = scene.lab.controllers;
+        assert.ok(controller);
+        const volume = controller.services.find(({ name }) => name === "cinder-volume");
+        const right = readFileSync(controller.cinderConf, "utf8");
+        const reverted = right
+          .replace(/^(enabled_backends.*)idr/m, "$1iprod")
+          .replace(/^(\[iprod\]\n)/m, "$1replication_device = backend_id:idr\n");
+        const mirrors = await scene.mirrorsSeen();
+        const sent = await scene.lastMutation();
+        const logged = logOf(volume?.log).length;
+        writeFileSync(controller.cinderConf, reverted);
+        try {
+          await service(controller.name, "start");
+          await until(
+            "both backends' drivers are initialised on controller-2",
+            () => logOf(volume?.log).slice(logged).split("Driver post RPC initialization completed").length - 1,
+            (times) => times === 2,
+          );
+          // Its housekeeping looks at the mirrors right after that; give it several rounds of its periodic tasks.
+          await until("heartbeats of iprod go on", heartbeats("iprod"), (seen) => seen >= 6);
+        } finally {
+          await service(controller.name, "stop");
+          writeFileSync(controller.cinderConf, right);
+        }
+        assert.deepEqual(await scene.mirrorsSeen(), mirrors);
+        assert.deepEqual(
+          (await scene.mutations(sent)).filter(({ path }) => path.includes("snapmirror")),
+          [],
+        );
+        const fence = await scene.volumeService("iprod");
+        assert.deepEqual(
+          [fence?.status, fence?.replication_status, fence?.active_backend_id],
+          ["disabled", "failed-over", "idr"],
+        );
+        await scene.assertBytes();
+        await scene.assertNormal("idr");
+      });
+    });
+
+    describe("failback", () => {
+      it("takes along what was written until the last instance stopped, while other transfers run", async () => {
+        await scene.at("idr");
+        await scene.write("before-failback");
+        const command = await scene.writeCommand("last-words");
+        const hooks = [{ name: "last-words", when: "before:quiesce", command, timeoutSeconds: 300 }];
+        scene.configure({ activeSite: "iprod", hooks });
+        let started = 0;
+        const pending: Promise<void>[] = [];
+        await scene.up({
+          onLine: (line) => {
+            if (/ running .*(quiesce\/stop-instances|detach\/volumes): /.test(line))
+              pending.push(startTransfers("iprod").then((count) => void (started += count)));
+          },
+        });
+        await Promise.all(pending);
+        scene.configure({ hooks: undefined });
+        assert.ok(started > 0, "no transfer of others ran meanwhile");
+        assert.deepEqual(
+          [scene.lastReport().verdict, scene.lastReport().to, scene.lastReport().rpoSeconds],
+          ["completed", "iprod", 0],
+        );
+        await scene.assertSettled("iprod");
+      });
+    });
+
+    describe("an approved plan", () => {
+      it("binds: a volume that was attached since makes up refuse, name it, and change nothing", async () => {
+        await scene.at("iprod");
+        scene.configure({ activeSite: "idr", promotion: "deferred" });
+        const { output } = await scene.preview();
+        // The former plan comes first: what was => what would be.
+        const digest = [...output.matchAll(/; plan ([0-9a-f]{32})/g)].at(-1)?.[1];
+        assert.ok(digest);
+        scene.configure({ approvedPlan: digest });
+        const guest = (await scene.servers())[0]?.id ?? "";
+        const stranger = await scene.createVolume("stranger", "netapp_iscsi");
+        await scene.attach(guest, stranger);
+        try {
+          const before = await scene.everything();
+          const said = await scene.refused();
+          assert.match(said, new RegExp(`plan ${digest} was approved`));
+          assert.match(said, /guest-01 \(vdb, vdc, vdd\)/);
+          assert.deepEqual(await scene.everything(), before);
+        } finally {
+          await scene.detach(guest, stranger);
+          await scene.deleteVolume(stranger);
+        }
+      });
+
+      it("is carried out when it is the plan still, its promotion deferred", async () => {
+        await scene.write("before-deferred");
+        await scene.up();
+        scene.configure({ approvedPlan: undefined });
+        const { status } = await scene.pulumi.outputs(scene.recovery);
+        assert.equal(status, "failed over to idr, not promoted, unprotected");
+        await scene.assertInstancesRun();
+        await scene.assertBytes();
+      });
+    });
+
+    describe("a deferred promotion", () => {
+      it("lets new volumes be made and attached at idr, and promotes them with the others", async () => {
+        const { status } = await scene.pulumi.outputs(scene.recovery);
+        if (status !== "failed over to idr, not promoted, unprotected") {
+          await scene.at("iprod");
+          await scene.flip("idr", { promotion: "deferred" });
+        }
+        await scene.pulumi.set(scene.pulumi.testLabStack, "lab.dataVolumeSets", "3");
+        await scene.up({ stack: scene.pulumi.testLabStack });
+        await scene.format("vdd");
+        await scene.write("before-promotion");
+        await scene.flip("idr", { promotion: "immediate" });
+        assert.equal(scene.lastReport().kind, "promotion");
+        await scene.assertSettled("idr");
+      });
+    });
+
+    describe("killed", () => {
+      const moments: [moment: RegExp, whom: "cli" | "tree"][] = [
+        [/hold\/lock-instances: Lock/, "cli"],
+        [/quiesce\/stop-instances: Stop/, "tree"],
+        [/detach\/volumes: Detach/, "cli"],
+        [/cutover\/failover-host: Fail/, "cli"],
+        [/attach\/volumes: Attach/, "tree"],
+        [/promote\/dump-database: Back/, "cli"],
+        [/promote\/reverse-mirrors: Turn/, "tree"],
+      ];
+
+      it("in every phase, goes on where it was, and does nothing twice", async () => {
+        await scene.at("idr");
+        await scene.write("before-kills");
+        scene.configure({ activeSite: "iprod" });
+        const sent = await scene.lastMutation();
+        for (const [moment, whom] of moments) {
+          assert.ok(await scene.killedUp(moment, whom), `up ended before ${moment.source}`);
+          await until(
+            "no provider is left",
+            () => scene.providers(),
+            (left) => left.length === 0,
+            10_000,
+          );
+          await scene.cancel();
+          if (moment.source.startsWith("attach")) await onlyForward();
+        }
+        await scene.up();
+        const report = scene.lastReport();
+        assert.deepEqual([report.verdict, report.to, report.resumes], ["completed", "iprod", moments.length]);
+        scene.assertOnce(report.switchoverId);
+        const done = (await scene.mutations(sent)).filter(({ status = 0 }) => status < 300);
+        for (const [kind, calls] of byKind(done))
+          assert.deepEqual(calls, [...new Set(calls)], `${kind} was done more than once`);
+        assert.equal(byKind(done).get("DELETE lun-maps")?.length, 9);
+        assert.equal(byKind(done).get("POST lun-maps")?.length, 9);
+        await scene.assertSettled("iprod");
+      });
+
+      /** Past its cutover a switchover can't be taken back, and nothing happens by itself. */
+      async function onlyForward(): Promise<void> {
+        scene.configure({ activeSite: "idr" });
+        const before = await scene.everything();
+        for (const more of [[], ["--refresh"]]) {
+          const { code, output } = await scene.up({ more, anyCode: true });
+          assert.notEqual(code, 0, output);
+          assert.match(output, /past its cutover: the way is only forward/);
+          assert.deepEqual(await scene.everything(), before);
+        }
+        scene.configure({ activeSite: "iprod" });
+      }
+
+      it("before cutover, can be taken back", async () => {
+        await scene.at("iprod");
+        await scene.write("before-abort");
+        scene.configure({ activeSite: "idr" });
+        assert.ok(await scene.killedUp(/detach\/volumes: Detach/, "cli"));
+        await until(
+          "no provider is left",
+          () => scene.providers(),
+          (left) => left.length === 0,
+          10_000,
+        );
+        await scene.cancel();
+        const report = await scene.flip("iprod");
+        assert.equal(report.verdict, "aborted");
+        await scene.assertSettled("iprod");
+      });
+    });
+
+    describe("unplanned", () => {
+      const losses: {
+        what: string;
+        from: Site;
+        lose: () => Promise<void>;
+        give: () => Promise<void>;
+        driverUpdates: boolean;
+      }[] = [
+        {
+          what: "the iSCSI service off",
+          from: "iprod",
+          lose: () => setIscsi("iprod", false),
+          give: () => setIscsi("iprod", true),
+          driverUpdates: true,
+        },
+        {
+          what: "the SVM stopped",
+          from: "idr",
+          lose: () => setSvmState(scene.lab, "idr", "stopped"),
+          give: () => setSvmState(scene.lab, "idr", "running"),
+          driverUpdates: true,
+        },
+        {
+          what: "the whole cluster unreachable",
+          from: "iprod",
+          lose: () => scene.setReachable("iprod", false),
+          give: () => scene.setReachable("iprod", true),
+          driverUpdates: false,
+        },
+      ];
+      for (const { what, from, lose, give, driverUpdates } of losses)
+        it(`with ${what}: says what is lost, and protects anew when asked to`, async () => {
+          const to = otherSite(from);
+          await scene.at(from);
+          await scene.write(`transferred-${from}-${String(driverUpdates)}`);
+          await scene.transferAll(to);
+          const kept = scene.writes();
+          const late = await scene.createVolume("late", "netapp_iscsi");
+          const stage = `untransferred-${from}-${String(driverUpdates)}`;
+          await scene.write(stage);
+          await lose();
+          try {
+            const unplanned = { from, acceptLossSeconds: 7200 };
+            const report = await scene.flip(to, { unplanned });
+            assert.deepEqual([report.verdict, report.mode, report.to], ["completed", "unplanned", to]);
+            assert.equal(Object.keys(report.recoveryPoints).length, 2);
+            const missing = await scene.missing();
+            if (driverUpdates) {
+              assert.deepEqual(missing, []);
+              assert.deepEqual(report.lostVolumes, []);
+            } else {
+              const guests = ["guest-01", "guest-02", "guest-03"];
+              const lost = (await scene.devices()).flatMap((device) =>
+                guests.flatMap((guest) => [`fill ${guest} ${device}`, `missing ${guest} ${device} ${guest}-${stage}`]),
+              );
+              assert.deepEqual(missing, lost.sort());
+              scene.forget(stage, kept);
+              await scene.assertBytes();
+              assert.deepEqual(report.lostVolumes, [{ id: late, name: "late" }]);
+              assert.ok((report.rpoSeconds ?? -1) >= 0, JSON.stringify(report.rpoSeconds));
+            }
+            const outputs = await scene.pulumi.outputs(scene.recovery);
+            assert.equal(outputs["status"], `active at ${to} (${scene.lab.volumeHost}@${to}), unprotected`);
+          } finally {
+            await give();
+          }
+          await scene.deleteVolume(late);
+          await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
+          await scene.assertSettled(to);
+          scene.configure({ reprotect: undefined });
+        });
+
+      it("and back home, planned, once it's protected", async () => {
+        await scene.at("idr");
+        await scene.write("before-return");
+        await scene.flip("iprod");
+        await scene.assertSettled("iprod");
+      });
+    });
+
+    describe("drift", () => {
+      it("after a failover by hand is refused, with and without --refresh, and never repaired; then it's adopted", async () => {
+        await scene.at("iprod");
+        await scene.write("before-drift");
+        await failOverByHand("iprod", "idr");
+        const before = await scene.everything();
+        for (const more of [[], ["--refresh"]]) {
+          const { code, output } = await scene.up({ more, anyCode: true });
+          assert.deepEqual(await scene.everything(), before);
+          assert.notEqual(code, 0, output);
+          assert.match(output, /Drift: "iprod" was active, but production runs at "idr"/);
+          assert.match(output, /set activeSite to "idr"/);
+        }
+        // Nobody knows what iprod holds after somebody else's failover: it's protected anew only when asked for.
+        await scene.flip("idr", { promotion: "immediate" });
+        const outputs = await scene.pulumi.outputs(scene.recovery);
+        assert.equal(outputs["status"], `active at idr (${scene.lab.volumeHost}@idr), unprotected`);
+        await scene.flip("idr", { reprotect: "discardDiverged" });
+        await scene.assertSettled("idr");
+        scene.configure({ reprotect: undefined });
+      });
+    });
+
+    describe("a state that was lost", () => {
+      it("is made anew where production runs, and nowhere else", async () => {
+        await scene.at("idr");
+        await scene.forgetActiveSite();
+        scene.configure({ activeSite: "iprod" });
+        const before = await scene.everything();
+        for (const more of [[], ["--refresh"]]) {
+          const { code, output } = await scene.up({ more, anyCode: true });
+          assert.notEqual(code, 0, output);
+          assert.match(output, /Production runs at "idr", but activeSite is "iprod" and nothing was recorded yet/);
+          assert.deepEqual(await scene.everything(), before);
+        }
+        scene.configure({ activeSite: "idr" });
+        await scene.up();
+        assert.deepEqual(await scene.everything(), before);
+        await scene.assertSettled("idr");
+      });
+    });
+
+    describe("bad input", () => {
+      const key = (name: string): string => `cinder-cheesecake:${name}`;
+      interface Case {
+        readonly what: string;
+        readonly change: (config: Record<string, unknown>) => void | Promise<void>;
+        readonly says: readonly RegExp[];
+      }
+      const cases: Case[] = [
+        {
+          what: "an unknown site",
+          change: (config) => void (config[key("activeSite")] = "mars"),
+          says: [/activeSite: "mars" is not one of (iprod, idr|idr, iprod)/, /pulumi config set/],
+        },
+        {
+          what: "both sites alike",
+          change: (config) => {
+            const { sites } = config[key("pair")] as { sites: Record<Site, object> };
+            sites.idr = sites.iprod;
+          },
+          says: [/pair\.sites/, /iprod|same|differ/],
+        },
+        {
+          what: "a missing credential",
+          change: (config) => void delete config[key("openstackSecret")],
+          says: [/openstackSecret: /, /--secret/],
+        },
+        {
+          what: "an unreachable database",
+          change: (config) => {
+            flipped(config);
+            (config[key("pair")] as { cinder: { database: { port: number } } }).cinder.database.port = 9;
+          },
+          says: [/the database at mysql:.* did not answer/, /Check server and network/],
+        },
+        {
+          what: "a wrong ONTAP password",
+          change: async (config) => {
+            flipped(config);
+            await scene.setSecret("ontapPasswords", {
+              iprod: "wrong",
+              idr: readSecret(scene.lab.arrays.idr.passwordFile),
+            });
+            Object.assign(config, { [key("ontapPasswords")]: scene.readConfiguration()[key("ontapPasswords")] });
+          },
+          says: [/iprod/, /401|not authorized|password/i],
+        },
+        {
+          what: "several things wrong at once",
+          change: (config) => {
+            config[key("activeSite")] = "mars";
+            config[key("promotion")] = "perhaps";
+            config[key("activSite")] = "idr";
+            delete config[key("databasePassword")];
+          },
+          says: [/\d faults/, /activSite: is no key/, /promotion: /, /databasePassword: /],
+        },
+      ];
+      function flipped(config: Record<string, unknown>): void {
+        config[key("activeSite")] = otherSite(config[key("activeSite")] as Site);
+      }
+
+      // From where production runs, so that the other site is a switchover.
+      before(async () => scene.configure({ activeSite: (await scene.pulumi.outputs(scene.recovery))["activeSite"] }));
+
+      for (const { what, change, says } of cases)
+        it(`${what} is one clear error, and changes nothing`, async () => {
+          const before = await scene.everything();
+          const said = await scene.withConfiguration(change, () => scene.refused());
+          for (const text of says) assert.match(said, text);
+          assert.doesNotMatch(said, /\n\s+at .*\.ts:\d+/, "a stack trace");
+          assert.deepEqual(await scene.everything(), before);
+        });
+
+      it("goes on with what is right, as if nothing had been", async () => {
+        const before = await scene.everything();
+        await scene.up();
+        assert.deepEqual(await scene.everything(), before);
+      });
+    });
+
+    describe("everything that was told", () => {
+      it("tells no secret: not in the state, journals, reports, or anything printed", async () => {
+        const { stdout: state } = await scene.pulumi.run(["stack", "export", "--stack", scene.recovery], {
+          quiet: true,
+        });
+        const texts = new Map([...scene.reportTexts(), ["state", state], ["output", scene.printed]]);
+        assert.ok(scene.secrets().size >= 10 && texts.size >= 4);
+        for (const [what, secret] of scene.secrets())
+          for (const [where, text] of texts) assert.ok(!text.includes(secret), `the secret ${what} is in ${where}`);
+        // Output may name the option whose value differs, as the refused stanza's does; what is stored has no use for it.
+        for (const [where, text] of texts)
+          if (where !== "output") assert.doesNotMatch(text, /netapp_password|auth_password"?\s*[:=]/, where);
+      });
+    });
+
+    describe("destroy", () => {
+      it("is refused while there are volumes, and leaves it all as it is", async () => {
+        const sites = ["iprod", "idr"];
+        const before = await scene.everything();
+        const mirrors = await scene.mirrorsSeen();
+        const { code, output } = await scene.destroy({ anyCode: true });
+        assert.notEqual(code, 0);
+        // What depends goes first: the mirrors refuse, and the stanzas under them aren't reached.
+        assert.match(
+          output,
+          /Delete the SnapMirror relationship of pool1: the FlexVol holds what it protects: \d+ LUNs/,
+        );
+        const { conf, ...others } = (await scene.everything()) as { conf: string[] };
+        const { conf: formerly, ...othersBefore } = before as { conf: string[] };
+        assert.deepEqual(others, othersBefore);
+        assert.deepEqual(await scene.mirrorsSeen(), mirrors);
+        const active = sites.find((site) => /^enabled_backends.*$/m.exec(formerly[0] ?? "")?.[0].includes(site)) ?? "";
+        const stanzaOf = (text: string): string =>
+          new RegExp(`^\\[${active}\\]\\n(?:(?!\\[).*\\n?)*`, "m").exec(text)?.[0] ?? "";
+        conf.forEach((text, controller) => assert.equal(stanzaOf(text), stanzaOf(formerly[controller] ?? "")));
+      });
+
+      it("removes what the stacks created, and nothing else", async () => {
+        await scene.destroy({ stack: scene.pulumi.testLabStack });
+        assert.deepEqual([await scene.servers(), await scene.volumes()], [[], []]);
+        for (const { cinderConf } of scene.lab.controllers)
+          writeFileSync(
+            cinderConf,
+            readFileSync(cinderConf, "utf8").replace(/^(enabled_backends.*),\s*(iprod|idr)$/m, "$1"),
+          );
+        await scene.destroy();
+        scene.lab.controllers.forEach((_, controller) => {
+          const conf = scene.cinderConf(controller);
+          assert.doesNotMatch(conf, /^\[(iprod|idr)\]/m);
+          assert.match(conf, /^\[elsewhere\]\n/m);
+          assert.match(conf, /^enabled_backends = loweropenstack1$/m);
+        });
+        assert.deepEqual(await scene.mirrorsSeen(), [[], []]);
+        for (const site of ["iprod", "idr"] as const)
+          assert.deepEqual(
+            await scene.onArray(site, async (client) => [await client.listSvmPeers(), await client.listClusterPeers()]),
+            [[], []],
+          );
+      });
+    });
+  });
+}
+
+/** What changed the clusters, by kind, as what it was done to. */
+function byKind(requests: readonly RecordedRequest[]): Map<string, string[]> {
+  const kinds = new Map<string, string[]>();
+  const add = (kind: string, what: string) => kinds.set(kind, [...(kinds.get(kind) ?? []), what]);
+  for (const { cluster, method, path, body } of requests) {
+    if (/\/san\/lun-maps/.test(path)) add(`${method} lun-maps`, `${cluster} ${path} ${body}`);
+    if (method === "PATCH" && /\/snapmirror\/relationships\/[^/]+$/.test(path))
+      add("PATCH relationship", `${cluster} ${path} ${body}`);
+  }
+  return kinds;
+}

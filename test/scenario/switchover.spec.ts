@@ -1,0 +1,3 @@
+import { switchoverSuite } from "../openstack/switchover-suite";
+
+switchoverSuite("embedded");
