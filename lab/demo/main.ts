@@ -1,11 +1,13 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { flavours } from "../lab";
 import { closingTable, runDemo } from "./story";
 
-/** `npm run demo -- [--instances N] [--keep] [--json FILE] [--dir DIR]` */
+/** `npm run demo -- [--flavour embedded|openstack] [--instances N] [--keep] [--json FILE] [--dir DIR]` */
 const { values } = parseArgs({
   options: {
+    flavour: { type: "string", default: "openstack" },
     instances: { type: "string", default: "49" },
     keep: { type: "boolean", default: false },
     json: { type: "string" },
@@ -20,7 +22,10 @@ async function main(): Promise<void> {
   const instances = Number(values.instances);
   if (!Number.isInteger(instances) || instances < 1)
     throw new Error(`--instances ${values.instances}: a whole number from 1 on is needed.`);
+  const flavour = flavours.find((each) => each === values.flavour);
+  if (flavour === undefined) throw new Error(`--flavour ${values.flavour}: one of ${flavours.join(", ")} is needed.`);
   const facts = await runDemo({
+    flavour,
     instances,
     keep: values.keep,
     dir: values.dir,

@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { Report } from "../../lib/switchover";
-import { labDown, labUp, readLab } from "../lab";
+import { type Flavour, labDown, labUp, readLab } from "../lab";
 import { progressTo } from "../openstack/progress";
 import { LabPulumi } from "../pulumi";
 import type { CheckResult } from "./guests";
@@ -43,6 +43,7 @@ const prefix = "guest-";
 
 /** The story of the runbook, stage by stage, on a lab of its own. Leaves nothing running unless `keep`. */
 export async function runDemo(o: {
+  readonly flavour: Flavour;
   readonly instances: number;
   readonly keep: boolean;
   readonly dir: string;
@@ -58,8 +59,15 @@ export async function runDemo(o: {
   };
   let pulumi: LabPulumi | undefined;
   try {
-    say("A real OpenStack with two ONTAP clusters on loopback");
-    await labUp({ dir: o.dir, python, supervise: false, progress: progressTo((line) => o.print(`   ${line}`)) });
+    const cloud = { openstack: "A real OpenStack", embedded: "A simulated OpenStack" }[o.flavour];
+    say(`${cloud} with two ONTAP clusters on loopback`);
+    await labUp({
+      flavour: o.flavour,
+      dir: o.dir,
+      python,
+      supervise: false,
+      progress: progressTo((line) => o.print(`   ${line}`)),
+    });
     const lab = readLab(o.dir);
     pulumi = new LabPulumi(lab, (line) => o.print(`   │ ${line}`));
     const guests = new Guests(lab, prefix);

@@ -154,7 +154,7 @@ function simulatorConfig(layout: Layout, lab: LabDescription, addresses: Address
     heartbeatSeconds: 3,
     serviceDownSeconds: 12,
     rpcTimeoutSeconds: 60,
-    housekeepingSeconds: 60,
+    housekeepingSeconds: 600,
     delays: { boot: 200, stop: 200, start: 200, attach: 50, detach: 50, create: 50, delete: 50, deadPathDetach: 3000 },
   };
 }

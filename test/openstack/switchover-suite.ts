@@ -275,13 +275,13 @@ export function switchoverSuite(flavour: Flavour): void {
           },
         });
         await Promise.all(pending);
-        scene.configure({ hooks: undefined });
         assert.ok(started > 0, "no transfer of others ran meanwhile");
         assert.deepEqual(
           [scene.lastReport().verdict, scene.lastReport().to, scene.lastReport().rpoSeconds],
           ["completed", "iprod", 0],
         );
         await scene.assertSettled("iprod");
+        scene.configure({ hooks: undefined });
       });
     });
 

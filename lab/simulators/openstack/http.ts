@@ -41,6 +41,8 @@ export interface Route {
   query?: readonly string[];
   /** Needs no token. */
   open?: true;
+  /** Tells no microversion: of what the service itself doesn't know. */
+  unversioned?: true;
   run: (request: ApiRequest) => Promise<Answer> | Answer;
 }
 
@@ -177,7 +179,8 @@ export class ApiService {
     const headers: Record<string, string> = { "x-openstack-request-id": requestId, ...answer.headers };
     const isText = typeof answer.body === "string";
     const text = answer.body === undefined ? "" : isText ? (answer.body as string) : JSON.stringify(answer.body);
-    if (text !== "" && headers["content-type"] === undefined) headers["content-type"] = "application/json";
+    if ((text !== "" || this.options.versions !== undefined) && headers["content-type"] === undefined)
+      headers["content-type"] = "application/json";
     if (answer.status !== 204) headers["content-length"] = String(Buffer.byteLength(text));
     response.writeHead(answer.status, headers);
     response.end(method === "HEAD" ? "" : text);
@@ -207,16 +210,23 @@ export class ApiService {
       if (options.versions !== undefined && route.open !== true) {
         const { type, major, newest, legacyHeader, tooNew, malformed } = options.versions;
         const asked = askedVersion(request.headers, type, legacyHeader);
-        if (asked !== undefined) {
-          const [, wantedMajor, wantedMinor] = /^(\d+)\.(\d+)$/.exec(asked) ?? [];
-          if (wantedMajor === undefined) return malformed(asked);
-          if (Number(wantedMajor) !== major || Number(wantedMinor) > newest) return tooNew(asked);
-          minor = Number(wantedMinor);
-        } else minor = type === "compute" ? 1 : 0;
-        versionHeaders = { "openstack-api-version": `${type} ${major}.${minor}`, vary: "OpenStack-API-Version" };
-        if (legacyHeader !== undefined) {
-          versionHeaders[legacyHeader] = `${major}.${minor}`;
-          versionHeaders["vary"] = "OpenStack-API-Version, X-OpenStack-Nova-API-Version";
+        const [, wantedMajor, wantedMinor] =
+          /^(\d+)\.(\d+)$/.exec(asked ?? `${major}.${type === "compute" ? 1 : 0}`) ?? [];
+        if (wantedMajor === undefined) return malformed(asked ?? "");
+        minor = Number(wantedMinor);
+        if (route.unversioned !== true) {
+          versionHeaders = {
+            "openstack-api-version": `${type} ${wantedMajor}.${minor}`,
+            vary: "OpenStack-API-Version",
+          };
+          if (legacyHeader !== undefined) {
+            versionHeaders[legacyHeader] = `${wantedMajor}.${minor}`;
+            versionHeaders["vary"] = "OpenStack-API-Version, X-OpenStack-Nova-API-Version";
+          }
+        }
+        if (Number(wantedMajor) !== major || minor > newest) {
+          const refused = tooNew(asked ?? "");
+          return { ...refused, headers: { ...versionHeaders, ...refused.headers } };
         }
       }
       for (const name of url.searchParams.keys())

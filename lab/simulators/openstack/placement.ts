@@ -19,5 +19,16 @@ export function placementRoutes(): Route[] {
     status: "CURRENT",
     links: [{ rel: "self", href: "" }],
   };
-  return [{ method: "GET", path: "/", open: true, run: () => ({ status: 200, body: { versions: [version] } }) }];
+  return [
+    {
+      method: "GET",
+      path: "/",
+      open: true,
+      run: () => ({
+        status: 200,
+        body: { versions: [version] },
+        headers: { "openstack-api-version": "placement 1.0", vary: "openstack-api-version" },
+      }),
+    },
+  ];
 }

@@ -85,6 +85,8 @@ export const cinderService = (
   }),
 });
 
+const unknownResource = (): Answer => ({ status: 404, body: notFoundPage, headers: html });
+
 /** Quotas that aren't set for a project. */
 const defaultQuotas: Record<string, number> = {
   volumes: 10,
@@ -162,6 +164,12 @@ export class CinderApi {
       r("POST", "/v3/attachments/:id/action", (q) => this.completeAttachment(q)),
       r("DELETE", "/v3/attachments/:id", (q) => this.deleteAttachment(q)),
       r("GET", "/v3/os-services", (q) => this.listServices(q), ["host", "binary"]),
+      ...["failover", "nonsense"].map((action): Route => ({
+        method: "PUT",
+        path: `/v3/os-services/${action}`,
+        unversioned: true,
+        run: unknownResource,
+      })),
       r("PUT", "/v3/os-services/:action", (q) => this.actOnService(q)),
       r("GET", "/v3/scheduler-stats/get_pools", (q) => this.listPools(q), ["detail"]),
       r("GET", "/v3/types", (q) => this.listTypes(q), ["is_public"]),
@@ -177,7 +185,7 @@ export class CinderApi {
       r("DELETE", "/v3/os-quota-sets/:project", (q) => this.deleteQuotas(q)),
       r("GET", "/v3/limits", (q) => this.limits(q)),
       // Seen to be refused so by the real one.
-      r("GET", "/v3/nonsense", () => ({ status: 404, body: notFoundPage, headers: html })),
+      { method: "GET", path: "/v3/nonsense", unversioned: true, run: unknownResource },
     ];
   }
 
@@ -413,10 +421,9 @@ export class CinderApi {
   }
 
   private async createVolume(q: ApiRequest): Promise<Answer> {
-    onlyKeys(q.body, ["volume"], "create a volume");
     const wanted = q.body["volume"];
-    if (wanted === undefined)
-      throw new Refusal(400, "Invalid input for field/attribute None. Value: {}. 'volume' is a required property");
+    if (wanted === undefined) throw new Refusal(400, "'volume' is a required property");
+    onlyKeys(q.body, ["volume"], "create a volume");
     const volume = asObject(wanted);
     const known = [
       "name",
@@ -633,7 +640,7 @@ export class CinderApi {
         if (row["status"] !== "in-use" || row["attach_status"] !== "attached")
           throw new Refusal(
             400,
-            "Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach.",
+            "Invalid input received: Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach.",
           );
         await this.database.update("cinder.volumes", { id }, { status: "detaching" });
         return accepted;
@@ -645,7 +652,10 @@ export class CinderApi {
       case "os-reset_status":
         return this.resetStatus(row, asObject(q.body[action]), q);
       case "nonsense":
-        throw new Refusal(400, "There is no such action: nonsense");
+        throw new Refusal(
+          400,
+          "There is no such action: nonsense. Verify the request body and Content-Type header and try again.",
+        );
       default:
         throw new NotSimulated(`POST volume action ${action ?? "(none)"}`);
     }
@@ -1076,12 +1086,7 @@ export class CinderApi {
       case "failover_host": {
         onlyKeys(q.body, ["host", "backend_id"], "os-services/failover_host");
         if (host === undefined)
-          throw new Refusal(
-            400,
-            "Invalid input for field/attribute None. Value: {'backend_id': '" +
-              String(backendId) +
-              "'}. 'host' is a required property",
-          );
+          throw new Refusal(400, "Invalid input received: One and only one of cluster and host must be set.");
         const row = await find();
         if (
           !isUp(row, this.o.config.serviceDownSeconds) ||
@@ -1095,9 +1100,6 @@ export class CinderApi {
         await this.toBackend(String(host), "failover_host", { secondary_backend_id: backendId ?? null });
         return { status: 202, headers: html };
       }
-      case "failover":
-      case "nonsense":
-        return { status: 404, body: notFoundPage, headers: html };
       default:
         throw new NotSimulated(`PUT os-services/${action}`);
     }

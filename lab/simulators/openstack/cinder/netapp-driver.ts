@@ -275,7 +275,8 @@ export class NetAppDriver implements VolumeDriver {
         target_portals: portals,
         target_iqns: portals.map(() => iqn),
         target_luns: portals.map(() => number),
-        discard: at(mapped, "space.scsi_thin_provisioning_support_enabled") === true,
+        // The driver compares with the text "true", and REST says a boolean: seen to be false always.
+        discard: at(mapped, "space.scsi_thin_provisioning_support_enabled") === "true",
       },
     };
   }

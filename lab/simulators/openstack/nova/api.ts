@@ -127,7 +127,7 @@ export class NovaApi {
         method: "GET",
         path: "/v2.1",
         open: true,
-        run: () => ({ status: 200, body: { version: this.version(true) }, headers: this.unversioned() }),
+        run: () => ({ status: 200, body: { version: this.version(true) }, headers: this.lowest() }),
       },
       r("GET", "/v2.1/servers", (q) => this.listServers(q, false), listQuery),
       r("GET", "/v2.1/servers/detail", (q) => this.listServers(q, true), listQuery),
@@ -162,11 +162,12 @@ export class NovaApi {
       r("GET", "/v2.1/limits", (q) => this.limits(q)),
       r("GET", "/v2.1/os-hypervisors/detail", (q) => this.hypervisors(q)),
       // Seen to be refused so by the real one.
-      r("GET", "/v2.1/nonsense", () => ({
-        status: 404,
-        body: notFoundPage,
-        headers: { "content-type": "text/html; charset=UTF-8" },
-      })),
+      {
+        method: "GET",
+        path: "/v2.1/nonsense",
+        unversioned: true,
+        run: () => ({ status: 404, body: notFoundPage, headers: { "content-type": "text/html; charset=UTF-8" } }),
+      },
     ];
   }
 
@@ -174,8 +175,12 @@ export class NovaApi {
     return this.o.database;
   }
 
-  private unversioned(): Record<string, string> {
-    return {};
+  private lowest(): Record<string, string> {
+    return {
+      "openstack-api-version": "compute 2.1",
+      "x-openstack-nova-api-version": "2.1",
+      vary: "OpenStack-API-Version, X-OpenStack-Nova-API-Version",
+    };
   }
 
   private version(long: boolean): Json {
@@ -226,7 +231,7 @@ export class NovaApi {
   private async listServers(q: ApiRequest, detail: boolean): Promise<Answer> {
     const { query } = q;
     if (query.has("nonsense") && q.minor >= 75)
-      throw new Refusal(400, "Additional properties are not allowed ('nonsense' was unexpected)");
+      throw new Refusal(400, "'nonsense' does not match any of the regexes: '^_'");
     const everywhere = /^(1|true|yes|on|t|y)$/i.test(query.get("all_tenants") ?? "");
     if (everywhere && !isAdmin(q.token))
       throw new Refusal(
@@ -695,7 +700,7 @@ export class NovaApi {
     } catch (error) {
       if (!(error instanceof CinderError)) throw error;
       if (error.status === 404) throw new Refusal(404, error.message);
-      if (error.status === 400) throw new Refusal(400, error.message);
+      if (error.status === 400) throw new Refusal(400, `Invalid volume: ${error.message}`);
       if (error.status === 409) throw new Refusal(409, error.message);
       throw new Refusal(500, SERVER_ERROR);
     }
@@ -799,7 +804,8 @@ export class NovaApi {
     try {
       await this.o.cinder.beginDetaching(volumeId);
     } catch (error) {
-      if (error instanceof CinderError && error.status === 400) throw new Refusal(400, error.message);
+      if (error instanceof CinderError && error.status === 400)
+        throw new Refusal(400, `Invalid volume: ${error.message}`);
       throw new Refusal(500, SERVER_ERROR);
     }
     const actionId = await this.actions.begin("detach_volume", uuid, q.requestId, q.token);

@@ -111,6 +111,11 @@ export class CinderCalls {
     const text = await response.text();
     if (response.ok) return text === "" ? {} : (JSON.parse(text) as Json);
     const [fault] = /^\{/.test(text) ? Object.values(JSON.parse(text) as Record<string, { message?: string }>) : [];
-    throw new CinderError(response.status, fault?.message ?? text);
+    // As cinderclient's exceptions read.
+    const request = response.headers.get("x-openstack-request-id") ?? "";
+    throw new CinderError(
+      response.status,
+      `${fault?.message ?? text} (HTTP ${response.status}) (Request-ID: ${request})`,
+    );
   }
 }

@@ -1,0 +1,107 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+import type { LabDescription } from "../../../lab/lab";
+import { labDown, labUp, missingFor } from "../../../lab/lab";
+import { Session } from "../../../lab/openstack/cloud";
+import { readSecret } from "../../../lab/lab";
+import { enableSite, peerSites } from "../../openstack/site-pair";
+import { skipBecause } from "../../support/skip";
+import type { Outcome } from "./replay";
+import { recordedCalls, Replay } from "./replay";
+
+const run = promisify(execFile);
+
+/** What was said to the real services is said to the simulated ones. */
+describe("the simulated OpenStack, asked what the real one was asked", function () {
+  this.timeout(300_000);
+  let lab: LabDescription;
+  let replay: Replay;
+  const outcomes: Outcome[] = [];
+
+  before(async function () {
+    const missing = missingFor("embedded", undefined);
+    if (missing !== undefined) skipBecause(this, missing);
+    const dir = mkdtempSync(path.join(os.tmpdir(), "cheesecake-parity-"));
+    lab = await labUp({ flavour: "embedded", dir, python: "", progress: () => undefined });
+    await peerSites(lab);
+    enableSite(lab, "iprod");
+    await run(lab.serviceManager, ["--lab", dir, "--host", "controller-1", "restart", "cinder-volume"]);
+    await poolsOf(lab, "iprod");
+    replay = new Replay(lab);
+  });
+
+  after(async () => {
+    if (lab === undefined) return;
+    console.log(table(outcomes));
+    await labDown(lab.dir, {});
+  });
+
+  // Each begins where the one before has ended, as when they were recorded.
+  for (const stage of [
+    "make the test lab",
+    "ask around",
+    "switch over to idr, promotion deferred",
+    "make volumes while failed over",
+    "destroy the test lab",
+  ])
+    it(`answers alike: ${stage}`, async () => {
+      const calls = recordedCalls().filter((call) => call.stage === stage && call.status > 0);
+      assert.ok(calls.length > 10);
+      const different: string[] = [];
+      for (const call of calls) {
+        // What follows from so many differences tells nothing more.
+        if (different.length > 20) break;
+        const outcome = await replay.play(call);
+        outcomes.push(outcome);
+        if (outcome.kind === "different")
+          different.push(
+            `${call.seq} ${call.method} ${call.service} ${call.path}\n    ${outcome.details.join("\n    ")}`,
+          );
+      }
+      assert.deepEqual(different, []);
+    });
+
+  it("was asked nothing that it doesn't know", async () => {
+    for (const url of Object.values(lab.endpoints)) {
+      const unknown = (await (await fetch(new URL("/_lab/unknown", url))).json()) as { path: string }[];
+      const meant = /\/(capabilities|extensions)/;
+      assert.deepEqual(
+        unknown.filter(({ path: asked }) => !meant.test(asked)),
+        [],
+      );
+    }
+  });
+});
+
+/** Waits until a backend's pools are reported. */
+async function poolsOf(lab: LabDescription, backend: string): Promise<void> {
+  const { username, passwordFile, project } = lab.admin;
+  const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);
+  for (const deadline = Date.now() + 60_000; ;) {
+    const url = `${lab.endpoints.blockStorage}/scheduler-stats/get_pools`;
+    const { pools } = await session.request<{ pools: { name: string }[] }>("GET", url);
+    if (pools.some(({ name }) => name.includes(`@${backend}#`))) return;
+    if (Date.now() > deadline) throw new Error(`${backend} reports no pools: ${JSON.stringify(pools)}`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+function table(outcomes: readonly Outcome[]): string {
+  const services = [...new Set(outcomes.map(({ call }) => call.service))];
+  const count = (service: string | undefined, kind?: Outcome["kind"]): number =>
+    outcomes.filter(
+      ({ call, kind: seen }) =>
+        (service === undefined || call.service === service) && (kind === undefined || seen === kind),
+    ).length;
+  const row = (name: string, service?: string): string =>
+    `      ${name.padEnd(14)} ${[count(service), count(service, "equal"), count(service, "explained"), count(service, "different")].map((n) => String(n).padStart(9)).join(" ")}`;
+  return [
+    `      ${"".padEnd(14)} ${["compared", "equal", "explained", "different"].map((title) => title.padStart(9)).join(" ")}`,
+    ...services.map((service) => row(service, service)),
+    row("all"),
+  ].join("\n");
+}
