@@ -198,7 +198,8 @@ export class Neutron {
     const group = this.group({ ...q, at: { id: String(wanted["security_group_id"]) } });
     const rule = this.newRule(wanted, group.project_id);
     this.rules.push(rule);
-    group["revision_number"] = Number(group["revision_number"]) + 1;
+    // Seen so: 1, 3, 5.
+    group["revision_number"] = Number(group["revision_number"]) + 2;
     this.save();
     return { status: 201, body: { security_group_rule: rule } };
   }
