@@ -5,6 +5,7 @@
  */
 import * as net from "node:net";
 import * as codec from "./amqp-codec";
+import { textOf } from "./text";
 
 interface Message {
   properties: object;
@@ -277,7 +278,7 @@ class Session {
       if (method === "ChannelCloseOk") return; // of a channel that a refusal closed
       throw new Refusal(504, `CHANNEL_ERROR - expected 'channel.open'`, true);
     }
-    const text = (name: string): string => String(fields[name] ?? "");
+    const text = (name: string): string => textOf(fields[name]);
     const flag = (name: string): boolean => fields[name] === true;
     const reply = (name: codec.MethodName, values: object): void => {
       if (!flag("nowait")) this.send(codec.encode(number, name, values));

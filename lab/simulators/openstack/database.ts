@@ -36,7 +36,7 @@ export class Database {
 
   async rows(sql: string, values: readonly (Value | readonly Value[])[] = []): Promise<Row[]> {
     const [found] = await (this.connection ?? this.pool).query<RowDataPacket[]>(sql, [...values]);
-    return found as Row[];
+    return found;
   }
 
   async row(sql: string, values: readonly (Value | readonly Value[])[] = []): Promise<Row | undefined> {

@@ -10,6 +10,7 @@ import { asObject, NotSimulated, onlyKeys, Refusal } from "../http";
 import type { Answer, ApiRequest, Json, Route, ServiceOptions } from "../http";
 import { MessagingTimeout, RemoteError } from "../rpc";
 import type { Rpc } from "../rpc";
+import { textOf } from "../text";
 import { isAdmin } from "../tokens";
 import { backendOf } from "./driver";
 import { beginWork, isUp, softDelete, typeName, useQuota } from "./rows";
@@ -439,7 +440,7 @@ export class CinderApi {
     onlyKeys(volume, known, "create a volume");
     const text = (key: string): string | null => {
       const value = volume[key];
-      return value === undefined || value === null || value === "" ? null : String(value);
+      return value === undefined || value === null || value === "" ? null : textOf(value);
     };
     const [snapshotId, sourceId, imageId] = [text("snapshot_id"), text("source_volid"), text("imageRef")];
     const snapshot =
@@ -457,7 +458,7 @@ export class CinderApi {
     if (volume["size"] !== undefined && size < 1)
       throw new Refusal(
         400,
-        `Invalid input for field/attribute size. Value: ${String(volume["size"])}. ${String(volume["size"])} is less than the minimum of 1`,
+        `Invalid input for field/attribute size. Value: ${textOf(volume["size"])}. ${textOf(volume["size"])} is less than the minimum of 1`,
       );
     const type = await this.typeOf(text("volume_type"), snapshot ?? source);
     const backend =
@@ -491,7 +492,7 @@ export class CinderApi {
     };
     await this.database.insert("cinder.volumes", row);
     for (const [key, value] of Object.entries(asObject(volume["metadata"])))
-      await this.database.insert("cinder.volume_metadata", { volume_id: id, key, value: String(value) });
+      await this.database.insert("cinder.volume_metadata", { volume_id: id, key, value: textOf(value) });
     await useQuota(this.database, q.token.projectId, "volumes", 1, size, String(type["name"]));
     await beginWork(this.database, "Volume", id, "creating");
     const args = {
@@ -624,8 +625,8 @@ export class CinderApi {
     const wanted = asObject(q.body["volume"]);
     onlyKeys(wanted, ["name", "description", "metadata"], "change a volume");
     const set: Row = {};
-    if (wanted["name"] !== undefined) set["display_name"] = String(wanted["name"]);
-    if (wanted["description"] !== undefined) set["display_description"] = String(wanted["description"]);
+    if (wanted["name"] !== undefined) set["display_name"] = textOf(wanted["name"]);
+    if (wanted["description"] !== undefined) set["display_description"] = textOf(wanted["description"]);
     await this.database.update("cinder.volumes", { id: row["id"] ?? null }, set);
     return this.showVolume(q);
   }
@@ -1046,9 +1047,9 @@ export class CinderApi {
     const find = async (): Promise<Row> => {
       const row = await this.database.row(
         "SELECT * FROM cinder.services WHERE deleted = 0 AND host = ? AND `binary` = 'cinder-volume'",
-        [String(host)],
+        [textOf(host)],
       );
-      if (row === undefined) throw new Refusal(400, `No service found with host=${String(host)}`);
+      if (row === undefined) throw new Refusal(400, `No service found with host=${textOf(host)}`);
       return row;
     };
     switch (action) {
@@ -1067,7 +1068,7 @@ export class CinderApi {
         onlyKeys(q.body, ["host", "binary", "disabled_reason"], `os-services/${action}`);
         await find();
         const set = { disabled: 1, disabled_reason: String(reason), modified_at: sqlTime() };
-        await this.setService(String(host), set);
+        await this.setService(textOf(host), set);
         return {
           status: 200,
           body: { host, service: "", binary, status: "disabled", disabled: true, disabled_reason: reason },
@@ -1079,8 +1080,8 @@ export class CinderApi {
         const row = await find();
         if (!isUp(row, this.o.config.serviceDownSeconds))
           throw new Refusal(400, `Service is unavailable at this time.`);
-        await this.setService(String(host), { frozen: action === "freeze" ? 1 : 0 });
-        await this.call(String(host), `${action}_host`, {});
+        await this.setService(textOf(host), { frozen: action === "freeze" ? 1 : 0 });
+        await this.call(textOf(host), `${action}_host`, {});
         return { status: 200, headers: {} };
       }
       case "failover_host": {
@@ -1094,10 +1095,10 @@ export class CinderApi {
         )
           throw new Refusal(
             400,
-            `Invalid input received: Host ${String(host)} is not up or its replication status isn't enabled or failed-over`,
+            `Invalid input received: Host ${textOf(host)} is not up or its replication status isn't enabled or failed-over`,
           );
-        await this.setService(String(host), { replication_status: "failing-over" });
-        await this.toBackend(String(host), "failover_host", { secondary_backend_id: backendId ?? null });
+        await this.setService(textOf(host), { replication_status: "failing-over" });
+        await this.toBackend(textOf(host), "failover_host", { secondary_backend_id: backendId ?? null });
         return { status: 202, headers: html };
       }
       default:
@@ -1159,7 +1160,7 @@ export class CinderApi {
     this.assertAdmin(q, "volume_extension:type_create");
     const wanted = asObject(q.body["volume_type"]);
     onlyKeys(wanted, ["name", "description", "extra_specs", "os-volume-type-access:is_public"], "create a volume type");
-    const name = String(wanted["name"]);
+    const name = textOf(wanted["name"]);
     const [taken] = await this.database.rows("SELECT id FROM cinder.volume_types WHERE deleted = 0 AND name = ?", [
       name,
     ]);
@@ -1169,7 +1170,7 @@ export class CinderApi {
     const description = typeof wanted["description"] === "string" ? wanted["description"] : null;
     await this.database.insert("cinder.volume_types", { id, name, is_public: isPublic ? 1 : 0, description });
     for (const [key, value] of Object.entries(asObject(wanted["extra_specs"])))
-      await this.database.insert("cinder.volume_type_extra_specs", { volume_type_id: id, key, value: String(value) });
+      await this.database.insert("cinder.volume_type_extra_specs", { volume_type_id: id, key, value: textOf(value) });
     const body = {
       id,
       name,
@@ -1215,7 +1216,7 @@ export class CinderApi {
     const id = String((await this.type(q))["id"]);
     for (const [key, value] of Object.entries(specs)) {
       await softDelete(this.database, "volume_type_extra_specs", { volume_type_id: id, key });
-      await this.database.insert("cinder.volume_type_extra_specs", { volume_type_id: id, key, value: String(value) });
+      await this.database.insert("cinder.volume_type_extra_specs", { volume_type_id: id, key, value: textOf(value) });
     }
   }
 

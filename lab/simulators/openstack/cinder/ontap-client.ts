@@ -1,6 +1,7 @@
 /** REST requests to one cluster as the client of NetApp's driver sends them (Cinder 29, client/api.py RestNaServer). */
 import { readFileSync } from "node:fs";
 import * as https from "node:https";
+import { textOf } from "../text";
 import type { CinderConf } from "./conf";
 
 export type Json = Record<string, unknown>;
@@ -85,7 +86,7 @@ export class OntapRest {
       if (job["state"] === "success") return answer;
       if (job["state"] === "failure") {
         const error = (job["error"] ?? job) as Json;
-        throw new NaApiError(String(error["code"] ?? ""), String(error["message"] ?? "the job failed"));
+        throw new NaApiError(textOf(error["code"]), textOf(error["message"] ?? "the job failed"));
       }
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
@@ -126,7 +127,7 @@ export class OntapRest {
             const error = answer["error"] as Json | undefined;
             if ((response.statusCode ?? 500) < 400 && error === undefined) return resolve(answer);
             reject(
-              new NaApiError(String(error?.["code"] ?? response.statusCode), String(error?.["message"] ?? received)),
+              new NaApiError(textOf(error?.["code"] ?? response.statusCode), textOf(error?.["message"] ?? received)),
             );
           });
         },

@@ -3,6 +3,7 @@ import { sqlTime } from "../clock";
 import type { SimulatorConfig } from "../config";
 import type { Database } from "../database";
 import type { Arguments, Rpc } from "../rpc";
+import { textOf } from "../text";
 import { CinderConf } from "./conf";
 import type { PoolStats, Stats } from "./driver";
 import { backendOf } from "./driver";
@@ -185,5 +186,5 @@ function satisfies(pool: Pool, key: string, wanted: string): boolean {
   const boolean = /^<is>\s*(.+)$/i.exec(wanted)?.[1];
   if (boolean !== undefined) return String(has === true || has === "true").toLowerCase() === boolean.toLowerCase();
   if (/^(<|>|=|s|<in>|<or>)/.test(wanted)) throw new Error(`the extra spec ${key}=${wanted} isn't simulated`);
-  return has !== undefined && String(has) === wanted;
+  return has !== undefined && textOf(has) === wanted;
 }

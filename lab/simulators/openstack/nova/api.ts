@@ -10,6 +10,7 @@ import { asObject, NotSimulated, onlyKeys, Refusal } from "../http";
 import type { Answer, ApiRequest, Json, Route, ServiceOptions } from "../http";
 import { MessagingTimeout, RemoteError } from "../rpc";
 import type { Rpc } from "../rpc";
+import { textOf } from "../text";
 import { isAdmin } from "../tokens";
 import { CinderError } from "./cinder-calls";
 import type { CinderCalls } from "./cinder-calls";
@@ -429,7 +430,7 @@ export class NovaApi {
     const key =
       wanted["key_name"] === undefined
         ? undefined
-        : await this.keypair(String(wanted["key_name"]), q, 400, "Invalid key_name provided.");
+        : await this.keypair(textOf(wanted["key_name"]), q, 400, "Invalid key_name provided.");
     const limit = (await this.quotas(q.token.projectId))["instances"] ?? -1;
     const [count] = await this.database.rows(
       "SELECT COUNT(*) AS n FROM nova.instances WHERE deleted = 0 AND project_id = ?",
@@ -741,7 +742,7 @@ export class NovaApi {
         `Invalid input for field/attribute volumeAttachment. Value: ${pythonText(wanted)}. 'volumeId' is a required property`,
       );
     const uuid = String(row["uuid"]);
-    const volumeId = String(wanted["volumeId"]);
+    const volumeId = textOf(wanted["volumeId"]);
     this.assertUnlocked(row, q);
     this.assertState(row, "attach_volume", attachable);
     const volume = await this.cinderVolume(volumeId, 404);
