@@ -150,6 +150,19 @@ export class CinderDatabase {
     return counts;
   }
 
+  /** Newest first by creation; a deleted attachment keeps its connector. It's of no use in a log: it names hosts. */
+  async findConnector(o: { readonly serverId: string; readonly volumeId: string }): Promise<string | undefined> {
+    return this.database.run(`Find the connector of volume ${o.volumeId} at ${o.serverId}`, async (session) => {
+      const [row] = await session.rows<{ connector: string }>(
+        `SELECT connector FROM ${this.table("volume_attachment")}
+          WHERE volume_id = ? AND instance_uuid = ? AND connector IS NOT NULL AND connector NOT IN ('', '{}', 'null')
+          ORDER BY created_at DESC LIMIT 1`,
+        [o.volumeId, o.serverId],
+      );
+      return row?.connector;
+    });
+  }
+
   /** With a status in which something works on them, in a migration, or with a row in `workers`. */
   async listVolumesInFlight(backendHost: string): Promise<readonly { readonly id: string; readonly status: string }[]> {
     assertBackendHost(backendHost);

@@ -26,6 +26,7 @@ import {
   planSwitchover,
   planWithoutSource,
   sentencesOf,
+  volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
 import { preflight } from "./preflight";
@@ -551,7 +552,7 @@ function headline(plan: Plan): string {
     plan.kind === "switchover"
       ? `${plan.mode} switchover "${plan.from}" → "${plan.to}" (${plan.route}, promotion ${plan.promotion})`
       : `${plan.kind} of "${plan.to}"`;
-  const volumes = plan.servers.reduce((sum, server) => sum + server.attachments.length, 0);
+  const volumes = plan.servers.reduce((sum, server) => sum + volumesOfServer(server).length, 0);
   return `${how}: ${plan.servers.length} instances, ${plan.volumes.length} volumes (${volumes} attached), ${plan.mirrors.length} mirrors; forecast ${forecastSeconds(plan)} s; plan ${plan.digest}`;
 }
 
@@ -588,7 +589,12 @@ function approvalFailures(intent: Intent, plan: Plan): Failure[] {
 function inventory(plan: Plan): string {
   return (
     plan.servers
-      .map((server) => `${server.name} (${server.attachments.map((a) => a.device.replace("/dev/", "")).join(", ")})`)
+      .map(
+        (server) =>
+          `${server.name} (${volumesOfServer(server)
+            .map((a) => a.device.replace("/dev/", ""))
+            .join(", ")})`,
+      )
       .join("; ") || "no instances"
   );
 }

@@ -1,7 +1,7 @@
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
-import { arrayOf, cinderServiceOf, mirrorOf, poolOf, serviceRowOf, volumesOf } from "./observation";
+import { arrayOf, cinderServiceOf, mirrorOf, poolOf, rootOf, serviceRowOf, volumesOf } from "./observation";
 import { compareDevices } from "./plan";
 
 /** Every unmet precondition at once, each with its remedy; nothing has been changed when these are printed. Pure. */
@@ -380,6 +380,12 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
           `Cinder has volume "${volume.name}" (${volume.id}) attached to instance ${attachment.serverId}, Nova doesn't`,
           "Hard reboot the instance, or delete the attachment, so that both agree.",
         );
+  if (o.novaManage?.ok === false)
+    fail(
+      "nova-manage",
+      `instances boot from volumes of this backend, and nova-manage, which moves their roots, can't be used: ${o.novaManage.error}`,
+      "Correct novaManage (controller, prefix, command): it needs Nova's configuration with the databases, as docs/real-cloud.md shows.",
+    );
   const computes = new Map(o.computeServices.map((service) => [service.host, service]));
   for (const server of o.servers) {
     const name = `instance "${server.name}" (${server.id})`;
@@ -413,13 +419,13 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
         "Remove the row from nova.block_device_mapping: it blocks every attach of this volume.",
       );
     const names = attachments.flatMap((a) => (a.device === undefined ? [] : [a.device])).sort(compareDevices);
-    for (const attachment of attachments)
-      if (ours.has(attachment.volumeId) && attachment.device !== undefined && attachment.device === server.rootDevice)
-        fail(
-          `root:${server.id}`,
-          `${name} boots from volume ${attachment.volumeId} on this backend: a root can't be detached`,
-          "Keep roots on a backend that isn't part of the pair.",
-        );
+    const root = rootOf(o, server);
+    if (root !== undefined && o.novaManage === undefined)
+      fail(
+        `root:${server.id}`,
+        `${name} boots from volume ${root.volumeId} on this backend: a root can't be detached, only nova-manage can move it, and no host of it is configured`,
+        "Configure novaManage as docs/real-cloud.md shows, or keep roots on a backend that isn't part of the pair.",
+      );
     const gap = firstGap([...new Set([server.rootDevice ?? "/dev/vda", ...names])].sort(compareDevices));
     if (
       gap !== undefined &&

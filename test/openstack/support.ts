@@ -92,7 +92,7 @@ export class Scene {
     this.pulumi = new LabPulumi(lab, () => undefined);
   }
 
-  static async open(): Promise<Scene> {
+  static async open({ instances = 3 } = {}): Promise<Scene> {
     const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
     const dir = KEEP_LAB ?? mkdtempSync(path.join(os.tmpdir(), "cheesecake-lab-"));
     // A database under a folder that only its owner may enter runs as root; the lab's own folders are closed themselves.
@@ -101,7 +101,7 @@ export class Scene {
     const { username, passwordFile, project } = lab.admin;
     const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);
     const scene = new Scene(lab, session);
-    await scene.pulumi.init({ instances: 3 });
+    await scene.pulumi.init({ instances });
     if (KEEP_LAB !== undefined) await scene.cancel(); // the lock of a run that was ended
     return scene;
   }

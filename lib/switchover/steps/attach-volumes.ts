@@ -89,18 +89,8 @@ async function outstanding(ctx: StepContext, item: StepItem): Promise<readonly P
 }
 
 async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
-  const planned = plannedServer(ctx, item.key);
-  if (planned.host !== undefined) {
-    const compute = (await ctx.ports.compute.listComputeServices()).find((service) => service.host === planned.host);
-    // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
-    if (compute?.up !== true)
-      throw new DrError({
-        code: "failure-state",
-        attempted: `Attach "${attachment.volumeName}" to instance "${item.label}"`,
-        seen: `nova-compute on "${planned.host}" is down`,
-        remedy: "Start it, then run up again.",
-      });
-  }
+  // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
+  await assertComputeUp(ctx, item, `Attach "${attachment.volumeName}" to instance "${item.label}"`);
   await ctx.guard();
   const device = await ctx.ports.compute.attachVolume({
     serverId: item.key,
@@ -116,6 +106,19 @@ async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
       seen: `Nova took ${device}`,
       state: "The instance is stopped; no guest has seen the wrong name.",
       remedy: `See which device names are taken, detach "${attachment.volumeName}" by hand; then run up again.`,
+    });
+}
+
+export async function assertComputeUp(ctx: StepContext, item: StepItem, attempted: string): Promise<void> {
+  const { host } = plannedServer(ctx, item.key);
+  if (host === undefined) return;
+  const compute = (await ctx.ports.compute.listComputeServices()).find((service) => service.host === host);
+  if (compute?.up !== true)
+    throw new DrError({
+      code: "failure-state",
+      attempted,
+      seen: `nova-compute on "${host}" is down`,
+      remedy: "Start it, then run up again.",
     });
 }
 
@@ -149,7 +152,7 @@ async function proof(ctx: StepContext, item: StepItem) {
   return { connections };
 }
 
-function leadsTo(connection: ConnectionInfo, target: IscsiTargetInfo): boolean {
+export function leadsTo(connection: ConnectionInfo, target: IscsiTargetInfo): boolean {
   const portals = [...(connection.portal === undefined ? [] : [connection.portal]), ...(connection.portals ?? [])];
   return (
     connection.iqn === target.iqn && portals.length > 0 && portals.every((portal) => target.portals.includes(portal))

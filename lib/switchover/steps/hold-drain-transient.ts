@@ -2,6 +2,7 @@ import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step } from "../context";
 import { waitFor, whole } from "../context";
+import { volumesOfServer } from "../plan";
 
 /**
  * Needs: the backend disabled, the instances locked. Does: nothing but wait until every volume is available or in-use
@@ -45,7 +46,7 @@ export const holdDrainTransient: Step = {
     const expected = new Set(ctx.plan.volumes.map((volume) => volume.id));
     const strangers = [...volumes.values()].filter((volume) => !expected.has(volume.id));
     const attached = new Set(
-      ctx.plan.servers.flatMap((server) => server.attachments.map((a) => `${server.id}/${a.volumeId}`)),
+      ctx.plan.servers.flatMap((server) => volumesOfServer(server).map((a) => `${server.id}/${a.volumeId}`)),
     );
     const moved = [...volumes.values()].flatMap((volume) =>
       volume.attachments
@@ -56,7 +57,7 @@ export const holdDrainTransient: Step = {
       [...volumes.values()].flatMap((volume) => volume.attachments.map((a) => `${a.serverId}/${volume.id}`)),
     );
     const gone = ctx.plan.servers.flatMap((server) =>
-      server.attachments
+      volumesOfServer(server)
         .filter((a) => !present.has(`${server.id}/${a.volumeId}`))
         .map((a) => `"${a.volumeName}" from "${server.name}"`),
     );

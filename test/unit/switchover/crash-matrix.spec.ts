@@ -73,6 +73,30 @@ const journeys: readonly Journey[] = [
     intent: intentTo("idr", { unplanned: lost, route: "direct" }),
     state: at("iprod"),
   },
+  ...(["failover-host", "direct"] as const).map((route) => ({
+    name: `planned, an instance boots from the pair, ${route}`,
+    prepare: async (world: World) => void world.bootFromVolume("server-0"),
+    intent: intentTo("idr", { route }),
+    state: at("iprod"),
+  })),
+  {
+    name: "failback, an instance boots from the pair",
+    prepare: async (world, run) => {
+      world.bootFromVolume("server-0");
+      await run(world, intentTo("idr"), at("iprod"));
+    },
+    intent: intentTo("iprod"),
+    state: at("idr"),
+  },
+  {
+    name: "unplanned, an instance boots from the pair",
+    prepare: async (world) => {
+      world.bootFromVolume("server-0");
+      world.reachable.iprod = false;
+    },
+    intent: intentTo("idr", { unplanned: lost }),
+    state: at("iprod"),
+  },
   {
     name: "reprotect after the lost site's return",
     prepare: async (world, run) => {
@@ -157,13 +181,18 @@ describe("a switchover that is cut off", () => {
 
   it("goes back to where it was when activeSite is set back before cutover", async function () {
     this.timeout(120_000);
-    const untouched = new World().endState() as { open: number };
-    const probe = new World();
+    const newWorld = (): World => {
+      const world = new World();
+      world.bootFromVolume("server-0");
+      return world;
+    };
+    const untouched = newWorld().endState() as { open: number };
+    const probe = newWorld();
     const steps: ExecutionEvent[] = [];
     await runner()(probe, intentTo("idr"), at("iprod"), (event) => void steps.push(event));
     const cutover = steps.findIndex((event) => event.step === "cutover/failover-host");
     for (let index = 0; index <= cutover - 1; index++) {
-      const world = new World();
+      const world = newWorld();
       const run = runner();
       let seen = 0;
       await assert.rejects(

@@ -77,6 +77,9 @@ const queue =
   (site: string): Change =>
   (o) =>
     void (o.queues = { ok: true, value: { [site]: [{ name: `q-${site}`, messages: 2, consumers: 0 }] } });
+const boots: Change = attachments((rows) =>
+  rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vda" } : r)),
+);
 const hook = { name: "h", when: "before:hold", command: ["x"], timeoutSeconds: 1 } as const;
 const iscsi = { iqn: "iqn", enabled: true, portals: ["p"] };
 const sick: Change = mirror({ healthy: false, unhealthyReasons: ["that"] });
@@ -137,7 +140,8 @@ describe("preflight", () => {
     ["compute:server-0", planned, server({ hostStatus: "DOWN" })],
     ["compute:server-0", planned, server({ host: "unheard-of" })],
     ["ghost:server-0:77", planned, attachments((rows) => [...rows, { serverId: "server-0", volumeId: "77", deleteOnTermination: false }])],
-    ["root:server-0", planned, server({ rootDevice: "/dev/vdb" }), attachments((rows) => rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vda" } : r)))],
+    ["root:server-0", planned, boots],
+    ["nova-manage", planned, boots, (o) => void (o.novaManage = { ok: false, error: "no such container" })],
     ["device-gap:server-0", planned, attachments((rows) => rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vdd" } : r)))],
     ["hook:h", intentTo("idr", { hooks: [hook, hook] })],
     ["route", intentTo("idr", { route: "failover-host" }), row({ replicationStatus: "failover-error" })],
@@ -150,6 +154,13 @@ describe("preflight", () => {
       assert.deepEqual(failures.map((finding) => finding.id), [id]);
       for (const { message, remedy } of failures) assert.ok(message.length > 5 && remedy.length > 10, message);
     }); // prettier-ignore
+
+  it("lets an instance boot from the pair where nova-manage runs", () => {
+    assert.deepEqual(
+      ids(planned, boots, (o) => void (o.novaManage = { ok: true, value: { controller: "c1" } })),
+      [],
+    );
+  });
 
   it("asks for the loss that is acceptable, for each mirror", () => {
     const found = ids(intentTo("idr", { unplanned: { from: "iprod" } }), dead("iprod"));

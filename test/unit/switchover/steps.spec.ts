@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
 import type { HookSpec, Intent } from "../../../lib/switchover";
+import type { JournalEntry } from "../../../lib/switchover/journal";
 import { Journal } from "../../../lib/switchover/journal";
+import { buildReport } from "../../../lib/switchover/report";
 import { at, journals, killAt, lost, operator } from "./support";
 import type { Operator } from "./support";
 import { intentTo, World } from "./world";
@@ -444,4 +446,108 @@ describe("hooks", () => {
     assert.ok(position("hook after") > position("start cinder-api@c1"));
     assert.ok(position("hook cut") > position("broken_off iprod pool2"));
   });
+});
+
+describe("an instance that boots from the pair", () => {
+  let root = "";
+  beforeEach(() => void (root = world.bootFromVolume("server-0")));
+
+  const nova = () => world.servers.get("server-0")?.attachments.find((a) => a.volumeId === root);
+  const rootSite = () => world.connections.get(nova()?.attachmentId ?? "")?.site;
+  async function moved(intent: Intent = toIdr): Promise<void> {
+    await dr.up(intent, at("iprod"));
+    assert.equal(rootSite(), "idr");
+    assert.equal(world.activeData(), "idr");
+    assert.deepEqual(nova()?.device, "/dev/vda");
+    assert.equal(world.unfinished.size, 0);
+    assert.equal(world.volumes.get(root)?.status, "in-use");
+    assert.deepEqual([...world.maps.idr.keys()].sort(), [...world.volumes.keys()].sort());
+  }
+  const refreshed = (): string[] => calls(/refresh/);
+
+  it("is stopped; its root is unmapped at the source before the final transfer, and renewed at the destination", async () => {
+    let mapped = -1;
+    world.meanwhile = (call) => {
+      if (/transfer/.test(call)) mapped = world.maps.iprod.size;
+    };
+    await moved();
+    assert.equal(mapped, 0);
+    assert.deepEqual(refreshed(), [`server-0 refresh ${root}`]);
+    assert.deepEqual(calls(new RegExp(`detach ${root}|attach ${root}`)), []);
+    const order = ["server-0 stop", `unmap iprod ${root}`, "failover-host cinder@iprod idr", `server-0 refresh ${root}`, "server-0 start"].map((call) => world.calls.indexOf(call));
+    assert.deepEqual(order, [...order].sort((a, b) => a - b));
+    assert.ok((order[0] ?? -1) >= 0);
+  }); // prettier-ignore
+
+  it("is moved in the preview's own words, and the digest covers it", async () => {
+    const { sentences, digest } = await dr.preview(toIdr, at("iprod"));
+    assert.match(sentences.join("\n"), /Unmap 1 root at "iprod".*\n[^]*Renew the connection of 1 root to "idr" by nova-manage/);
+    assert.notEqual(digest, (await operator(new World(), newJournal()).preview(toIdr, at("iprod"))).digest);
+  }); // prettier-ignore
+
+  it("isn't unmapped while it's attached to another instance besides", async () => {
+    after(/detach/, () => {
+      const volume = world.volumes.get(root);
+      assert.ok(volume !== undefined);
+      const stranger = { attachmentId: "x", serverId: "stranger", device: "/dev/vdx" };
+      world.volumes.set(root, { ...volume, attachments: [...volume.attachments, stranger] });
+    });
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /volume "vroot-server-0" is in-use/));
+    assert.equal(world.maps.iprod.has(root), true);
+  });
+
+  it("needs nova-manage, which preflight tries", async () => {
+    world.faults.novaManage = "no such container";
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("precondition", /nova-manage.*no such container/));
+    assert.deepEqual(world.calls, []);
+  });
+
+  for (const stage of ["created", "removed", "updated", "saved"] as const)
+    it(`is finished where nova-manage died when its attachment was ${stage}`, async () => {
+      world.faults.refresh.set(root, stage);
+      await assert.rejects(dr.up(toIdr, at("iprod")), fails("remote", new RegExp(`died when ${stage}`)));
+      assert.deepEqual(calls(/start/).filter((call) => call.startsWith("server-0")), []);
+      await moved();
+      const completed = stage === "saved" ? [`complete the attachment of ${root}`] : [];
+      assert.deepEqual(calls(/complete/), completed);
+      assert.equal(refreshed().length, 1 - completed.length);
+    }); // prettier-ignore
+
+  it("waits for another refresh of it", async () => {
+    world.faults.refresh.set(root, "busy");
+    await moved();
+  });
+
+  it("isn't started, nor refreshed again, where Cinder couldn't connect its root; by hand is the way", async () => {
+    world.faults.refresh.set(root, "refused");
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("remote", /Unexpected error/));
+    await assert.rejects(
+      dr.up(toIdr, at("iprod")),
+      fails("failure-state", /without a connection.*Shelve and unshelve/s),
+    );
+    assert.deepEqual(calls(/server-0 start/), []);
+    // As shelving and unshelving leaves it.
+    const id = nova()?.attachmentId ?? "";
+    world.unfinished.delete(id);
+    world.connections.set(id, { volumeId: root, serverId: "server-0", site: "idr" });
+    world.maps.idr.set(root, "host");
+    world.setStatus(root, "in-use");
+    await dr.up(toIdr, at("iprod"));
+    assert.deepEqual(calls(/server-0 start/), ["server-0 start"]);
+  });
+
+  it("stays stopped where its root was lost, also if incomplete instances are to be started", async () => {
+    world.reachable.iprod = false;
+    world.luns.idr.delete(root);
+    await dr.up(intentTo("idr", { unplanned: lost, startIncomplete: true }), at("iprod"));
+    assert.deepEqual(refreshed(), []);
+    assert.equal(world.servers.get("server-0")?.running, false);
+  });
+
+  it("is told in the report, root first", async () => {
+    await moved();
+    const [report] = [...world.journals.values()].map((journal) => buildReport(journal.entries.map((line) => JSON.parse(line) as JournalEntry)));
+    const seen = report?.servers.find((server) => server.name === "server-0")?.attachments.map((a) => [a.device, a.before?.iqn, a.after?.iqn]);
+    assert.deepEqual(seen, ["/dev/vda", "/dev/vdb", "/dev/vdc"].map((device) => [device, "iqn.iprod", "iqn.idr"]));
+  }); // prettier-ignore
 });
