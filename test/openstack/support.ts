@@ -496,10 +496,16 @@ export class Scene {
         if (killed || !moment.test(line)) return;
         killed = true;
         say(`killed: ${line.trim()}`);
-        for (const victim of whom === "tree" ? this.pulumiProcesses() : [pid]) kill(victim);
+        if (whom === "tree") this.killTree();
+        else kill(pid);
       },
     });
     return killed;
+  }
+
+  /** The CLI and everything that it started. */
+  killTree(): void {
+    this.pulumiProcesses().forEach(kill);
   }
 }
 
