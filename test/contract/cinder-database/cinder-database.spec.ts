@@ -168,6 +168,21 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
     });
   });
 
+  describe("findConnector", () => {
+    it("finds that of the newest attachment that had one, deleted or not, of this instance", async () => {
+      await all(`INSERT INTO volume_attachment (id, volume_id, instance_uuid, attach_status, created_at, deleted, connector) VALUES
+        ('a1', 'v1', 's1', 'detached', '2026-01-01 00:00:00', 1, '{"host": "first"}'),
+        ('a2', 'v1', 's1', 'detached', '2026-01-02 00:00:00', 1, '{"host": "second"}'),
+        ('a3', 'v1', 's1', 'reserved', '2026-01-03 00:00:00', 0, NULL),
+        ('a4', 'v1', 's2', 'attached', '2026-01-04 00:00:00', 0, '{"host": "another"}')`);
+      const find = (serverId: string, volumeId = "v1") => database.findConnector({ serverId, volumeId });
+      assert.equal(await find("s1"), '{"host": "second"}');
+      assert.equal(await find("s2"), '{"host": "another"}');
+      assert.equal(await find("s3"), undefined);
+      assert.equal(await find("s1", "v2"), undefined);
+    });
+  });
+
   describe("promote", () => {
     it("moves every live row with its pool, clears the new site's row and leaves the fence", async () => {
       const fence = await all("SELECT * FROM services WHERE id = 1");
