@@ -45,7 +45,10 @@ export class NovaManage {
     const { prefix, command } = this.options;
     const argv = [...prefix, ...command, "volume_attachment", "show", serverId, nobody];
     const result = await this.runner.run(argv);
-    if (result.code !== 3) throw failed(this.name, argv, result);
+    if (result.code === 3) return;
+    // Its own words are printed; the rest are warnings of libraries.
+    const said = /^Unexpected error.*$/m.exec(result.stdout.toString("utf8"))?.[0] ?? result.stderr;
+    throw failed(this.name, argv, { ...result, stderr: said });
   }
 
   /**

@@ -13,23 +13,22 @@ import { Journal } from "./journal";
 import { Lease } from "./lease";
 import type { Observation } from "./observation";
 import { volumesOf } from "./observation";
-import { serviceRowOf } from "./observation";
 import { observe } from "./observe";
+import type { Onward } from "./open-journal";
+import { onward } from "./open-journal";
 import type { Plan } from "./plan";
 import {
   forecastSeconds,
-  planAbort,
   planActivation,
   planPromotion,
   planReload,
   planReprotect,
   planSwitchover,
-  planWithoutSource,
   sentencesOf,
   volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { preflight } from "./preflight";
+import { preflight, unreadable } from "./preflight";
 import type { Ports } from "./ports";
 import { buildReport, writeReport } from "./report";
 import type { Decision, Verdict } from "./verdict";
@@ -297,44 +296,6 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
   }
 }
 
-/** Without cinder.conf and the services rows nobody can tell which site is active. */
-function unreadable(observation: Observation): Finding[] {
-  return [
-    ...observation.controllerErrors.map((message) => ({
-      id: "controller",
-      message,
-      remedy: "Check cinder.controllers: the way to the host, and the path of cinder.conf.",
-    })),
-    ...(observation.database.ok
-      ? []
-      : [
-          {
-            id: "database",
-            message: `Cinder's database can't be asked: ${observation.database.error}`,
-            remedy: "Check host, port, user, TLS of cinder.database, and the secret databasePassword.",
-          },
-        ]),
-    ...(observation.volumesError === undefined
-      ? []
-      : [
-          {
-            id: "cinder-api",
-            message: `Cinder's API can't be asked: ${observation.volumesError}`,
-            remedy: "Check openstack.authUrl, the credential and its secret openstackSecret; start cinder-api.",
-          },
-        ]),
-    ...(observation.serversError === undefined
-      ? []
-      : [
-          {
-            id: "nova-api",
-            message: `Nova's API can't be asked: ${observation.serversError}`,
-            remedy: "Check the credential's rights; start nova-api.",
-          },
-        ]),
-  ];
-}
-
 function activationFindings(observation: Observation, site: string): Finding[] {
   const seen = observation.arrays[site];
   const backend = observation.pair.sites[site]?.backend ?? "";
@@ -397,127 +358,9 @@ async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir"
   });
 }
 
-/** Which way an open journal goes on, for this intent. */
-function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | { readonly refused: Finding } {
-  const { plan } = journal;
-  if (plan.kind === "abort") {
-    return intent.activeSite === plan.to
-      ? "resume"
-      : {
-          refused: {
-            id: "aborting",
-            message: `the switchover ${journal.switchoverId} is being aborted towards "${plan.to}"`,
-            remedy: `Set activeSite to "${plan.to}" and run up; then start anew.`,
-          },
-        };
-  }
-  if (intent.activeSite === plan.to) return "resume";
-  if (plan.kind !== "switchover" || journal.pastCutover)
-    return {
-      refused: {
-        id: "past-cutover",
-        message: `the switchover ${journal.switchoverId} to "${plan.to}" is past its cutover: the way is only forward`,
-        remedy: `Set activeSite to "${plan.to}" and run up; afterwards switch back.`,
-      },
-    };
-  return "abort";
-}
-
-/** How an open journal goes on for this intent, and with which plan; one that changes underway is refused or approved like a new one. */
-interface Onward {
-  readonly way: "resume" | "abort" | "replan" | "refuse";
-  readonly plan: Plan;
-  readonly failures: readonly Failure[];
-  readonly said: string;
-}
-
-async function onward(o: Question, journal: Journal): Promise<Onward> {
-  const { intent } = o;
-  const { plan } = journal;
-  const way = wayOn(journal, intent);
-  if (typeof way === "object") return { way: "refuse", plan, failures: [failureOf(way.refused)], said: "" };
-  if (way === "abort")
-    return {
-      way,
-      plan: planAbort(plan),
-      failures: [],
-      said: `aborting ${journal.switchoverId}: production stays at "${intent.activeSite}"`,
-    };
-  const replanned = (await withoutSource(o, journal)) ?? (await pastFailover(o, journal));
-  if (replanned === undefined) return { way: "resume", plan, failures: [], said: `resuming ${journal.switchoverId}` };
-  return {
-    way: "replan",
-    plan: replanned.plan,
-    failures: [...replanned.findings.map(failureOf), ...approvalFailures(intent, replanned.plan)],
-    said: replanned.said,
-  };
-}
-
-interface Replanned {
-  readonly plan: Plan;
-  readonly findings: readonly Finding[];
-  readonly said: string;
-}
-
-/** Planned, but the source died on the way, and the operator declares it lost. */
-async function withoutSource(o: Question, journal: Journal): Promise<Replanned | undefined> {
-  const { intent } = o;
-  const { plan } = journal;
-  const movable = plan.kind === "switchover" || plan.kind === "promotion";
-  if (!movable || plan.mode !== "planned" || intent.unplanned === undefined) return undefined;
-  const observation = await observe(o.pair, o.ports);
-  if (!journal.pastCutover && plan.kind === "switchover") {
-    const checked = preflight(observation, intent, plan.from);
-    // Of an instance that is detached by half, the plan knows the devices; they had no gap then.
-    const findings = checked.failures.filter((finding) => !finding.id.startsWith("device-gap:"));
-    const { route, warnings } = checked;
-    return {
-      plan: planSwitchover({ intent, observation, from: plan.from, route, warnings, begun: plan }),
-      findings,
-      said: `"${plan.from}" was lost on the way: going on unplanned`,
-    };
-  }
-  // The final transfer is done. What is left doesn't need the source, but for the replication back to it.
-  const lost = unplannedFrom(intent, plan.from) && observation.arrays[plan.from]?.ok !== true;
-  const needed =
-    plan.steps.some(({ id }) => id === "promote/reverse-mirrors" && !journal.isEnded(id)) || !journal.cutoverBegun;
-  if (!lost || !needed) return undefined;
-  return {
-    plan: planWithoutSource(plan, journal.cutoverBegun || plan.kind === "promotion" ? "planned" : "unplanned"),
-    findings: [],
-    said: `"${plan.from}" was lost after the final transfer: going on without it, unprotected until it's back`,
-  };
-}
-
-/** Cinder's own failover failed, or the operator wants to go past it: the direct route on the same journal. */
-async function pastFailover(o: Question, journal: Journal): Promise<Replanned | undefined> {
-  const { plan } = journal;
-  const asked = o.intent.route === "direct" && plan.kind === "switchover" && plan.route === "failover-host";
-  if (!asked || journal.isEnded("cutover/failover-host")) return undefined;
-  const observation = await observe(o.pair, o.ports);
-  const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
-  // Under way or done: that is to be waited for.
-  if (row?.replicationStatus === "failing-over" || row?.replicationStatus === "failed-over") return undefined;
-  const { from, mode } = plan;
-  return {
-    plan: planSwitchover({
-      intent: o.intent,
-      observation,
-      from,
-      route: "direct",
-      warnings: plan.warnings,
-      begun: plan,
-      mode,
-    }),
-    findings: unreadable(observation),
-    said: "going on past Cinder's failover, by the direct route",
-  };
-}
-
-const unplannedFrom = (intent: Intent, site: string): boolean => intent.unplanned?.from === site;
-
 async function previewOfOpen(o: Question, journal: Journal): Promise<Preview> {
-  const { way, plan, failures } = await onward(o, journal);
+  const next = await onward(o, journal);
+  const { way, plan } = next;
   const left = plan.steps.filter((planned) => way === "abort" || !journal.isEnded(planned.id));
   const verb = way === "abort" ? "Abort" : way === "replan" ? `Go on (${plan.mode}, ${plan.route}) with` : "Resume";
   return {
@@ -529,14 +372,21 @@ async function previewOfOpen(o: Question, journal: Journal): Promise<Preview> {
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
-    failures,
+    failures: failuresOnward(o.intent, next),
     warnings: plan.warnings,
     forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
   };
 }
 
+/** A plan that changes underway is refused or approved like a new one. */
+function failuresOnward(intent: Intent, { way, plan, findings }: Onward): Failure[] {
+  return [...findings.map(failureOf), ...(way === "replan" ? approvalFailures(intent, plan) : [])];
+}
+
 async function takeUp(o: ApplyOptions, journal: Journal): Promise<void> {
-  const { way, plan, failures, said } = await onward(o, journal);
+  const next = await onward(o, journal);
+  const { way, plan, said } = next;
+  const failures = failuresOnward(o.intent, next);
   if (failures.length > 0) throw refusal(failures);
   assertAsPreviewed(plan, o);
   await journal.settle();

@@ -108,7 +108,6 @@ export interface ArrayPort {
   /** Starts an update; while another transfer runs this is a retryable `remote` error (13303844). */
   startTransfer(mirrorUuid: string): Promise<string>;
   getTransfer(mirrorUuid: string, transferUuid: string): Promise<Transfer>;
-  listTransfers(mirrorUuid: string): Promise<readonly Transfer[]>;
   abortTransfer(mirrorUuid: string, transferUuid: string): Promise<void>;
   /** Asks for a state and waits until the job has ended, not until the state is reached: poll `listMirrors`. */
   setMirrorState(mirrorUuid: string, state: "paused" | "broken_off" | "snapmirrored"): Promise<void>;
@@ -146,8 +145,6 @@ export interface CinderService {
   readonly replicationStatus?: string;
   readonly activeBackendId?: string;
   readonly frozen: boolean;
-  /** Heartbeat, ISO 8601 in UTC. */
-  readonly updatedAt?: string;
 }
 
 export interface CinderVolume {
@@ -161,6 +158,8 @@ export interface CinderVolume {
   readonly volumeType?: string;
   readonly replicationStatus?: string;
   readonly migrationStatus?: string;
+  /** The id in its LUN's name where a migration left another one than `id`. */
+  readonly nameId?: string;
   readonly multiattach: boolean;
   readonly bootable: boolean;
   readonly encrypted: boolean;
@@ -235,6 +234,8 @@ export interface Server {
   readonly lockedReason?: string;
   readonly projectId: string;
   readonly rootDevice?: string;
+  /** Disks of its flavour beside the root, ephemeral and swap: Nova tells their number, not their names. */
+  readonly localDisks: number;
 }
 
 export interface ServerAttachment {
@@ -305,7 +306,8 @@ export interface ServiceRow {
   readonly replicationStatus: string | null;
   readonly activeBackendId: string | null;
   readonly frozen: boolean;
-  readonly updatedAt: string | null;
+  /** Heartbeats ever sent: advances with them alone, and a restart goes on from it. */
+  readonly reportCount: number;
   readonly clusterName: string | null;
 }
 
@@ -359,8 +361,6 @@ export interface CinderDatabasePort {
   dump(file: string): Promise<{ readonly bytes: number; readonly sha256: string; readonly tables: number }>;
   /** One transaction with asserted row counts; repeated after success it finds nothing to do and says so. */
   promote(change: PromotionChange): Promise<PromotionResult>;
-  /** The direct route's rows: the site's service marked failed-over to `toBackendId`. Safe to repeat. */
-  markFailedOver(o: { readonly host: string; readonly toBackendId: string }): Promise<void>;
 }
 
 // --------------------------------------------------------------------------------------------------- lease and journal
@@ -450,14 +450,23 @@ export interface QueueInfo {
   readonly consumers: number;
 }
 
+export interface QueuedMessage {
+  readonly method: string;
+  readonly summary: string;
+}
+
 export interface MessageQueuePort {
   /** State of the queues that would carry a message for this backend: `cinder-volume.<host>@<backend>` and below. */
   listBackendQueues(backendHost: string): Promise<readonly QueueInfo[]>;
   /**
-   * Reads out and removes what waits in a queue without consumers, then deletes the queue. Resolves to what was in it:
-   * RPC method and target of each message, never its arguments' secrets.
+   * Reads out what waits in a queue without consumers, has `keep` write it down, then deletes the queue; what `keep`
+   * throws leaves it as it was. Resolves to what was in it: RPC method and target of each message, never its arguments'
+   * secrets. `keep` isn't called for a queue that's gone or empty; again where the queue changed meanwhile.
    */
-  drainQueue(name: string): Promise<readonly { readonly method: string; readonly summary: string }[]>;
+  drainQueue(
+    name: string,
+    keep: (messages: readonly QueuedMessage[]) => Promise<void>,
+  ): Promise<readonly QueuedMessage[]>;
 }
 
 // ------------------------------------------------------------------------------------------------------------ the rest

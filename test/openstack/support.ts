@@ -13,6 +13,7 @@ import type { CommandResult, RunOptions } from "../../lab/pulumi";
 import { LabPulumi } from "../../lab/pulumi";
 import type { Report } from "../../lib/switchover";
 import type { JournalEntry } from "../../lib/switchover/journal";
+import { ontapClient } from "./site-pair";
 
 interface Options extends Pick<RunOptions, "anyCode" | "onLine"> {
   readonly more?: readonly string[];
@@ -108,7 +109,7 @@ export class Scene {
 
   async close(): Promise<void> {
     if (KEEP_LAB !== undefined) return;
-    this.pulumi.removeConfiguration();
+    this.pulumi.remove();
     await labDown(this.lab.dir, { keepLogs: false, progress: (line) => say(line) });
   }
 
@@ -347,6 +348,132 @@ export class Scene {
     ].sort();
   }
 
+  // ------------------------------------------------------------------------------------- where scenarios begin and end
+
+  private readonly nothingSpecial = {
+    approvedPlan: undefined,
+    hooks: undefined,
+    unplanned: undefined,
+    reprotect: undefined,
+  };
+
+  /** In a new lab: iprod active, instances with two data volumes each, which write. */
+  async begin(): Promise<void> {
+    this.configure({ promotion: "immediate" });
+    await this.up();
+    await this.pulumi.set(this.pulumi.testLabStack, "lab.dataVolumeSets", "2");
+    await this.up({ stack: this.pulumi.testLabStack });
+    await this.format("vdb", "vdc");
+    await this.write("at-first");
+  }
+
+  /** Where a scenario begins: promoted, protected, its bytes written. */
+  async at(site: Site): Promise<void> {
+    this.configure({ activeSite: site, promotion: "immediate", ...this.nothingSpecial });
+    const outputs = await this.pulumi.outputs(this.recovery);
+    const normal = `active at ${site} (${this.lab.volumeHost}@${site}), protected`;
+    if (outputs["status"] !== normal) await this.flip(site);
+    await this.assertNormal(site);
+  }
+
+  /** Everything runs, at the site, in its place, protected. */
+  async assertNormal(site: Site): Promise<void> {
+    const outputs = await this.pulumi.outputs(this.recovery);
+    assert.equal(outputs["status"], `active at ${site} (${this.lab.volumeHost}@${site}), protected`);
+    await this.assertInstancesRun();
+    const volumes = (await this.volumes()).filter(({ name }) => !name.endsWith("-root"));
+    for (const volume of volumes) {
+      assert.ok(volume["os-vol-host-attr:host"].startsWith(`${this.lab.volumeHost}@${site}#`), JSON.stringify(volume));
+      assert.equal(volume.status, "in-use");
+    }
+    const [own, other] = await Promise.all([this.volumeService(site), this.volumeService(otherSite(site))]);
+    assert.deepEqual([own?.status, own?.state, own?.replication_status], ["enabled", "up", "enabled"]);
+    if (other !== undefined) assert.equal(other.status, "disabled");
+  }
+
+  async assertInstancesRun(): Promise<void> {
+    const seen = (await this.servers()).map(({ name, status, locked }) => ({ name, status, locked }));
+    const running = ["guest-01", "guest-02", "guest-03"].map((name) => ({ name, status: "ACTIVE", locked: false }));
+    assert.deepEqual(seen, running);
+  }
+
+  /** Neither a plain `up` nor one that looks at everything first finds anything to do, or does it. */
+  async assertNothingLeft(ways: readonly string[][] = [[], ["--refresh"]]): Promise<void> {
+    for (const stack of [this.recovery, this.pulumi.testLabStack])
+      for (const more of ways) {
+        const before = await this.lastMutation();
+        const { output } = await this.up({ stack, more });
+        assert.doesNotMatch(
+          output,
+          /\d+ (created|updated|deleted|replaced|changed)/,
+          `${stack} ${more.join()}\n${output}`,
+        );
+        assert.match(output, /\d+ unchanged/);
+        assert.deepEqual(await this.mutations(before), []);
+      }
+  }
+
+  /** As after every switchover: a look at everything finds nothing to do on either stack, and sends the clusters nothing. */
+  async assertSettled(site: Site): Promise<void> {
+    await this.assertNormal(site);
+    await this.assertBytes();
+    await this.assertNothingLeft([["--refresh"]]);
+  }
+
+  /** Every item of every step was carried out at most once; but a final transfer of a run that was cut off doesn't count. */
+  assertOnce(switchoverId: string): void {
+    const applied = this.journal(switchoverId).flatMap((entry) =>
+      entry.type === "done" && !entry.already && !entry.step.startsWith("final-sync/")
+        ? [`${entry.step} ${entry.item}`]
+        : [],
+    );
+    assert.deepEqual(applied, [...new Set(applied)]);
+    assert.ok(applied.length > 0);
+  }
+
+  async onArray<T>(site: Site, work: (client: ReturnType<typeof ontapClient>) => Promise<T>): Promise<T> {
+    const client = ontapClient(this.lab, site);
+    try {
+      return await work(client);
+    } finally {
+      await client.close();
+    }
+  }
+
+  flexVols(): string[] {
+    return this.lab.arrays.iprod.flexVols.map(({ name }) => name);
+  }
+
+  /** Both clusters' mirrors: whence, whither, in which state. */
+  async mirrorsSeen(): Promise<unknown> {
+    const sites = ["iprod", "idr"] as const;
+    return Promise.all(
+      sites.map((site) =>
+        this.onArray(site, async (client) =>
+          (await client.listMirrors(this.flexVols())).map(({ uuid, source, destination, state }) => ({
+            uuid,
+            source,
+            destination,
+            state,
+          })),
+        ),
+      ),
+    );
+  }
+
+  transferAll(into: Site): Promise<void> {
+    return this.onArray(into, async (client) => {
+      for (const { uuid } of await client.listMirrors(this.flexVols())) {
+        const transfer = await client.startTransfer(uuid);
+        await until(
+          "the transfer succeeds",
+          () => client.getTransfer(uuid, transfer),
+          ({ state }) => state === "success",
+        );
+      }
+    });
+  }
+
   // ------------------------------------------------------------------------------------------------------- the systems
 
   cloud<T>(method: string, service: "compute" | "blockStorage", below: string, body?: object): Promise<T> {
@@ -487,7 +614,7 @@ export class Scene {
    * `up` that is killed when a line of its output matches: only the CLI, or everything that it started.
    * Resolves when the CLI is gone; false where `up` ended before the line came.
    */
-  async killedUp(moment: RegExp, whom: "cli" | "tree"): Promise<boolean> {
+  async killedUp(moment: RegExp, whom: "cli" | "tree", onKill?: (line: string) => void): Promise<boolean> {
     let killed = false;
     say(`── up, ${whom} to be killed at ${moment.source}`);
     await this.up({
@@ -495,6 +622,7 @@ export class Scene {
       onLine: (line, pid) => {
         if (killed || !moment.test(line)) return;
         killed = true;
+        onKill?.(line);
         say(`killed: ${line.trim()}`);
         if (whom === "tree") this.killTree();
         else kill(pid);
@@ -506,6 +634,36 @@ export class Scene {
   /** The CLI and everything that it started. */
   killTree(): void {
     this.pulumiProcesses().forEach(kill);
+  }
+
+  /**
+   * `up` that is killed after a time, where it still runs then. `at` is the last step it told of. Without a time: how long
+   * it takes.
+   */
+  async upKilledAfter(o?: {
+    readonly afterMs: number;
+    readonly whom: "cli" | "tree";
+  }): Promise<{ killed: boolean; at: string; tookMs: number }> {
+    const began = Date.now();
+    let at = "before the first step";
+    let killed = false;
+    const timer =
+      o &&
+      setTimeout(() => {
+        const all = this.pulumiProcesses();
+        const victims = o.whom === "tree" ? all : all.filter((pid) => /^pulumi up /.test(commandLine(pid)));
+        killed = victims.length > 0;
+        victims.forEach(kill);
+        say(`killed ${victims.length} (${o.whom}) ${at}`);
+      }, o.afterMs);
+    await this.up({
+      anyCode: o !== undefined,
+      onLine: (line) => {
+        at = / running \[\d+\/\d+\] ([a-z-]+\/[a-z-]+): /.exec(line)?.[1] ?? at;
+      },
+    });
+    clearTimeout(timer);
+    return { killed, at, tookMs: Date.now() - began };
   }
 }
 

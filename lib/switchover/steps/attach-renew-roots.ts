@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Facts } from "../journal";
+import { lunPathOf } from "../observation";
 import type { PlannedAttachment } from "../plan";
 import type { CinderAttachment, NovaManagePort } from "../ports";
 import type { Step, StepContext, StepItem } from "../context";
@@ -74,12 +75,14 @@ async function look(ctx: StepContext, item: StepItem): Promise<Look> {
   const { root } = plannedServer(ctx, item.key);
   if (root === undefined)
     throw new DrError({ code: "invariant", attempted: `Look at the root of "${item.label}"`, seen: "it has none" });
-  const [target, maps, mappings, attachments] = await Promise.all([
+  const [target, maps, mappings, attachments, volumes] = await Promise.all([
     arrayAt(ctx, ctx.plan.to).getIscsiTarget(),
     arrayAt(ctx, ctx.plan.to).listLunMaps(ctx.pair.flexVols),
     ctx.ports.compute.listServerAttachments(item.key),
     ctx.live.attachments(),
+    ctx.live.volumes(),
   ]);
+  const volume = volumes.get(root.volumeId);
   const mapping = mappings.find(({ volumeId }) => volumeId === root.volumeId);
   if (mapping?.device !== root.device)
     throw new DrError({
@@ -98,7 +101,7 @@ async function look(ctx: StepContext, item: StepItem): Promise<Look> {
     others: rows.filter((row) => row !== own),
     leads: connection !== undefined && leadsTo(connection, target),
     mapped: maps.some(
-      (map) => map.lunPath.endsWith(`/volume-${root.volumeId}`) && map.logicalUnitNumber === connection?.lun,
+      (map) => volume !== undefined && map.lunPath === lunPathOf(volume) && map.logicalUnitNumber === connection?.lun,
     ),
   };
 }

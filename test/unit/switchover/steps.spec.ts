@@ -5,6 +5,7 @@ import type { HookSpec, Intent } from "../../../lib/switchover";
 import type { JournalEntry } from "../../../lib/switchover/journal";
 import { Journal } from "../../../lib/switchover/journal";
 import { buildReport } from "../../../lib/switchover/report";
+import { Heartbeats } from "../../../lib/switchover/steps/heartbeats";
 import { at, journals, killAt, lost, operator } from "./support";
 import type { Operator } from "./support";
 import { intentTo, World } from "./world";
@@ -243,6 +244,18 @@ describe("final-sync and cutover", () => {
     assert.equal(world.luns.idr.get("00")?.sizeBytes, 2 ** 31);
   });
 
+  it("asks nothing of a backend that sends no heartbeat", async () => {
+    world.faults.silent = true;
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("wait-timeout", /0 of 2 heartbeats/));
+    assert.deepEqual(calls(/failover/), []);
+  });
+
+  it("counts heartbeats from its first look, anew where the row was made anew", () => {
+    const counted = new Heartbeats();
+    const rows = [undefined, { id: 1, reportCount: 7 }, { id: 1, reportCount: 8 }, { id: 2, reportCount: 0 }, { id: 2, reportCount: 2 }];
+    assert.deepEqual(rows.map((row) => counted.until(row)), [0, 0, 1, 0, 2]);
+  }); // prettier-ignore
+
   it("asks nothing of a backend whose queue nobody consumes", async () => {
     const ports = world.ports();
     const { messageQueue } = ports;
@@ -277,6 +290,17 @@ describe("final-sync and cutover", () => {
   it("doesn't miss snapshots and volumes that their users deleted since the plan", async () => {
     world.snapshots.push({ id: "s1", volumeId: "00", status: "available" });
     after(/server-0 stop/, () => world.snapshots.pop());
+    await completed();
+  });
+
+  it("takes a migrated volume along, whose LUN has another name", async () => {
+    const migrated = world.volumes.get("00");
+    assert.ok(migrated !== undefined);
+    world.volumes.set("00", { ...migrated, nameId: "77" });
+    for (const luns of Object.values(world.luns)) {
+      luns.set("77", luns.get("00") ?? assert.fail());
+      luns.delete("00");
+    }
     await completed();
   });
 
@@ -405,6 +429,37 @@ describe("an unplanned failover", () => {
     assert.deepEqual([...world.clones.values()], [0, 0]);
     const firstReversal = world.calls.findIndex((call) => call.startsWith("reverse"));
     assert.ok(world.calls.findLastIndex((call) => call.startsWith("clone")) < firstReversal);
+  });
+});
+
+describe("promote", () => {
+  it("moves volumes made after a deferred failover, too, and names those that weren't planned", async () => {
+    await dr.up(intentTo("idr", { promotion: "deferred" }), at("iprod"));
+    const { volumes } = world;
+    const like = (id: string): void => {
+      volumes.set(id, { ...(volumes.get("00") ?? assert.fail()), id, name: id, status: "available", attachments: [] });
+      world.luns.idr.set(id, { flexVol: "pool1", sizeBytes: 2 ** 30 });
+    };
+    like("before-plan");
+    like("deleted");
+    after(/stop cinder-api/, () => (like("after-plan"), volumes.delete("deleted")));
+    await dr.up(toIdr, at("idr", false, false));
+    const hosts = new Set([...volumes.values()].map((volume) => volume.host.split("#")[0]));
+    assert.deepEqual([...hosts], ["cinder@idr"]);
+    assert.match(dr.said.join("\n"), /not in the plan, moved all the same: volumes after-plan$/m);
+    assert.match(dr.said.join("\n"), /not on cinder@iprod any more: volumes deleted$/m);
+  });
+
+  it("has in the journal what waits in a queue before that is removed", async () => {
+    let inJournal: readonly string[] = [];
+    after(/stop cinder-volume@c2/, () => void world.queues.set("cinder-volume.cinder@idr", ["failover"]));
+    const { meanwhile } = world;
+    world.meanwhile = (call) => {
+      meanwhile(call);
+      if (call.startsWith("drain")) inJournal = [...world.journals.values()].flatMap(({ entries }) => entries);
+    };
+    await completed();
+    assert.match(inJournal.at(-1) ?? "", /"intent".*"waiting":\[\{"method":"failover"/);
   });
 });
 

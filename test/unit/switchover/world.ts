@@ -166,6 +166,8 @@ export class World {
     refresh: new Map<string, "busy" | "created" | "removed" | "refused" | "updated" | "saved">(),
     /** What nova-manage's probe says. */
     novaManage: "",
+    /** cinder-volume consumes its queue and sends no heartbeat: its driver isn't initialised. */
+    silent: false,
     /** The cluster takes no lock for it: `renewLease` says that somebody else has it. */
     leaseTaken: false,
     /** Writes to the journal's table that fail, before (or after) they're done. */
@@ -178,6 +180,8 @@ export class World {
   readonly snapshots: CinderSnapshot[] = [];
   private readonly tasks = new Map<string, number>();
   private counter = 0;
+  /** How long cinder-volume has run: it sends a heartbeat every 10 s. */
+  private servingMs = 0;
   reversal: "swap" | "refused" = "swap";
 
   constructor(servers = 2, volumesEach = 2) {
@@ -358,7 +362,7 @@ export class World {
           up(),
           [...this.maps[site]].map(([id, igroup]) => ({
             lunUuid: id,
-            lunPath: `/vol/x/volume-${id}`,
+            lunPath: `/vol/${this.luns[site].get(id)?.flexVol ?? ""}/${lunName(id)}`,
             igroupUuid: igroup,
             igroup,
             logicalUnitNumber: 1,
@@ -390,7 +394,6 @@ export class World {
           const transfer = this.findMirror(uuid).transfers.find((candidate) => candidate.uuid === transferUuid);
           return { uuid: transferUuid, state: transfer?.state ?? "failed", bytesTransferred: 1 };
         },
-        listTransfers: async () => [],
         abortTransfer: async () => undefined,
         setMirrorState: async (uuid, state) => {
           up();
@@ -452,7 +455,7 @@ export class World {
       replicationStatus: this.rows[site].replicationStatus,
       activeBackendId: this.rows[site].activeBackendId,
       frozen: false,
-      updatedAt: new Date(this.nowMs).toISOString(),
+      reportCount: Math.floor(this.servingMs / 10_000),
       clusterName: null,
     });
     const rows = () => (["iprod", "idr"] as const).filter((site) => this.rows[site].exists).map(row);
@@ -511,14 +514,13 @@ export class World {
       blockStorage: {
         listServices: async () => (
           apiUp(),
-          rows().map(({ disabled, disabledReason, replicationStatus, activeBackendId, updatedAt, ...r }) => ({
+          rows().map(({ disabled, disabledReason, replicationStatus, activeBackendId, reportCount: _, ...r }) => ({
             ...r,
             enabled: !disabled,
             ...(disabledReason === null ? {} : { disabledReason }),
             up: volumeUp(),
             replicationStatus,
             ...(activeBackendId === null ? {} : { activeBackendId }),
-            updatedAt,
           }))
         ),
         listVolumes: async (host) => (
@@ -709,7 +711,6 @@ export class World {
         findConnector: async ({ serverId }) => JSON.stringify({ host: "compute", initiator: serverId }),
         dump: async () => ({ bytes: 1, sha256: "x", tables: 1 }),
         promote: async (change) => this.promote(change),
-        markFailedOver: async () => undefined,
       },
       coordination: {
         prepare: async () => undefined,
@@ -760,10 +761,11 @@ export class World {
           [...new Set([`cinder-volume.${host}`, ...this.queues.keys()])]
             .filter((name) => name.includes(host))
             .map((name) => ({ name, messages: this.queues.get(name)?.length ?? 0, consumers: volumeUp() ? 1 : 0 })),
-        drainQueue: async (name) => {
-          const messages = this.queues.get(name) ?? [];
+        drainQueue: async (name, keep) => {
+          const messages = (this.queues.get(name) ?? []).map((method) => ({ method, summary: method }));
+          if (messages.length > 0) await keep(messages);
           if (this.queues.delete(name)) this.did(`drain ${name}`);
-          return messages.map((method) => ({ method, summary: method }));
+          return messages;
         },
       },
       config: osloConfig,
@@ -783,6 +785,7 @@ export class World {
               signal?.addEventListener("abort", () => reject(new Error("closed"))),
             );
           this.nowMs += ms;
+          if (volumeUp() && !this.faults.silent) this.servingMs += ms;
           await Promise.resolve();
         },
       },
@@ -871,9 +874,8 @@ export class World {
   }
 
   private promote(change: PromotionChange) {
-    const before = {
-      volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${change.fromHost}#`)).length,
-    };
+    const moved = [...this.volumes.values()].filter((v) => v.host.startsWith(`${change.fromHost}#`));
+    const before = { volumes: moved.length };
     if (change.expected["volumes"] !== before.volumes)
       throw new DrError({ code: "conflict", attempted: "Promote", seen: "row counts" });
     const from = change.fromHost.split("@")[1] as Site;
@@ -898,7 +900,12 @@ export class World {
     if (to.exists) Object.assign(to, { replicationStatus: "enabled", activeBackendId: null, disabled: false });
     delete to.disabledReason;
     this.did("promote");
-    return { before, after: { volumes: 0 }, beforeImage: {}, rollbackSql: [] };
+    return {
+      before,
+      after: { volumes: 0 },
+      beforeImage: { volumes: moved.map(({ id, host }) => ({ id, host })) },
+      rollbackSql: [],
+    };
   }
 
   private server(id: string) {
@@ -915,6 +922,7 @@ export class World {
       locked: server.locked,
       projectId: "p",
       rootDevice: "/dev/vda",
+      localDisks: 0,
     };
   }
 
