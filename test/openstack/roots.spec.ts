@@ -5,7 +5,7 @@ import { runGuest } from "../../lab/guest/main";
 import { missingForLab } from "../../lab/openstack/up";
 import { pairOfLab } from "../../lab/pair";
 import { skipBecause } from "../support/skip";
-import { ontapClient } from "./site-pair";
+import { changeOntap, ontapClient } from "./site-pair";
 import { say, Scene, type Server, type Site, until } from "./support";
 
 const FILL_BYTES = 1 << 20;
@@ -245,7 +245,8 @@ describe("an instance that boots from the pair", function () {
     await transferAll("idr");
     const kept = new Map(fills);
     const lines = readFileSync(record(), "utf8");
-    scene.configure({ activeSite: "idr" });
+    // Neither its API nor a path to its LUNs answers any more.
+    await setIscsi("iprod", false);
     await scene.setReachable("iprod", false);
     try {
       const report = await scene.flip("idr", { unplanned: { from: "iprod", acceptLossSeconds: 7200 } });
@@ -256,6 +257,7 @@ describe("an instance that boots from the pair", function () {
       await assertAt("idr");
     } finally {
       await scene.setReachable("iprod", true);
+      await setIscsi("iprod", true);
     }
     await scene.flip("idr", { unplanned: undefined, reprotect: "discardDiverged" });
     scene.configure({ reprotect: undefined });
@@ -266,6 +268,16 @@ describe("an instance that boots from the pair", function () {
     assert.equal(await status(), normal("iprod"));
     await assertAt("iprod");
   });
+
+  async function setIscsi(site: Site, enabled: boolean): Promise<void> {
+    const client = ontapClient(scene.lab, site);
+    try {
+      const { uuid } = await client.getSvm();
+      await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
+    } finally {
+      await client.close();
+    }
+  }
 
   /** Updates each mirror into the site, and waits until that is over. */
   async function transferAll(into: Site): Promise<void> {
