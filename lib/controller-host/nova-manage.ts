@@ -17,7 +17,7 @@ const busyCode = 75;
 const refreshCodes: Readonly<Record<number, string>> = {
   1: "it failed in between",
   4: "Nova has no such instance",
-  5: "the instance isn't stopped",
+  5: "the instance isn't stopped, or is locked where this release of Nova refuses that",
   6: "Nova has no such volume at the instance",
   7: "the connector is another compute host's",
 };
