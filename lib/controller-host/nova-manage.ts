@@ -24,7 +24,7 @@ const refreshCodes: Readonly<Record<number, string>> = {
 
 /**
  * `nova-manage volume_attachment` on a controller, where it has Nova's configuration: both databases, the message queue,
- * and Cinder's access with the service token. Needs Nova 25 or newer.
+ * and Cinder's access with the service token.
  */
 export class NovaManage {
   readonly name: string;

@@ -274,7 +274,7 @@ export interface ComputePort {
   }): Promise<string>;
 }
 
-/** `nova-manage` on a controller (Nova 25 or newer): for what Nova's API doesn't offer. */
+/** `nova-manage` on a controller: for what Nova's API doesn't offer. */
 export interface NovaManagePort {
   /** Where it runs, for sentences. */
   readonly name: string;
