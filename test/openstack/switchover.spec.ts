@@ -474,8 +474,8 @@ describe("the switchover by Pulumi's command line", function () {
         }
         await scene.deleteVolume(late);
         await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
-        scene.configure({ reprotect: undefined });
         await scene.assertSettled(to);
+        scene.configure({ reprotect: undefined });
       });
 
     it("and back home, planned, once it's protected", async () => {
@@ -504,8 +504,8 @@ describe("the switchover by Pulumi's command line", function () {
       const outputs = await scene.pulumi.outputs(scene.recovery);
       assert.equal(outputs["status"], `active at idr (${scene.lab.volumeHost}@idr), unprotected`);
       await scene.flip("idr", { reprotect: "discardDiverged" });
-      scene.configure({ reprotect: undefined });
       await scene.assertSettled("idr");
+      scene.configure({ reprotect: undefined });
     });
   });
 
