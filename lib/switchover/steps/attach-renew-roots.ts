@@ -1,4 +1,4 @@
-import { DrError } from "../../errors";
+import { DrError, messageOf } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Facts } from "../journal";
 import { lunPathOf } from "../observation";
@@ -36,8 +36,9 @@ export const attachRenewRoots: Step = {
           await renew(ctx, item, seen);
           return { value: undefined };
         } catch (error) {
-          // Another one is at it, or its outcome isn't known: look again.
-          if (DrError.is(error) && error.retryable) return { seen: error.seen };
+          // Another one is at it, or its outcome isn't known: look again. What Cinder refuses isn't asked for again.
+          const again = DrError.is(error) && error.retryable && error.context["status"] === undefined;
+          if (again) return { seen: error.seen };
           throw error;
         }
       },
@@ -117,7 +118,17 @@ async function renew(ctx: StepContext, item: StepItem, seen: Look): Promise<void
   const remove = async (rows: readonly CinderAttachment[]): Promise<void> => {
     for (const { id } of rows) {
       await ctx.guard();
-      await blockStorage.deleteAttachment(id);
+      await blockStorage.deleteAttachment(id).catch((error: unknown) => {
+        // One with a connection: Cinder asks Nova with our token, which Keystone refuses (500) to application credentials.
+        throw new DrError({
+          code: "failure-state",
+          attempted: `Delete attachment ${id} of "${root.volumeName}", which a refresh left that was cut off`,
+          seen: messageOf(error),
+          state: "The instance is stopped; Nova doesn't refer to this attachment.",
+          remedy: `Delete it with an administrator's password (not an application credential): openstack --os-volume-api-version 3.70 volume attachment delete ${id}; then run up again.`,
+          cause: error,
+        });
+      });
     }
   };
   if (own !== undefined && seen.leads && seen.mapped) {
