@@ -5,7 +5,7 @@ import { runGuest } from "../../lab/guest/main";
 import { missingForLab } from "../../lab/openstack/up";
 import { pairOfLab } from "../../lab/pair";
 import { skipBecause } from "../support/skip";
-import { changeOntap, ontapClient } from "./site-pair";
+import { changeOntap } from "./site-pair";
 import { say, Scene, type Server, type Site, until } from "./support";
 
 const FILL_BYTES = 1 << 20;
@@ -87,13 +87,8 @@ describe("an instance that boots from the pair", function () {
   }
 
   async function lunMaps(site: Site): Promise<string[]> {
-    const client = ontapClient(scene.lab, site);
-    try {
-      const maps = await client.listLunMaps(scene.lab.arrays[site].flexVols.map(({ name }) => name));
-      return maps.map(({ lunPath }) => lunPath.replace(/^.*volume-/, "")).sort();
-    } finally {
-      await client.close();
-    }
+    const maps = await scene.onArray(site, (client) => client.listLunMaps(scene.flexVols()));
+    return maps.map(({ lunPath }) => lunPath.replace(/^.*volume-/, "")).sort();
   }
 
   /** Everything runs at the site, on its devices, each volume attached once, mapped there, its bytes what was written. */
@@ -232,8 +227,16 @@ describe("an instance that boots from the pair", function () {
       await watched;
       assert.ok(killed !== undefined, "nobody was killed");
       await scene.cancel();
-      const report = await scene.flip(to);
-      assert.deepEqual([report.verdict, report.to, report.resumes], ["completed", to, 1]);
+      const { code, output } = await scene.up({ anyCode: true });
+      if (code !== 0) {
+        // The one point that only an administrator's password gets past: what the error says is done, and `up` goes on.
+        const left = /volume attachment delete ([0-9a-f-]{36})/.exec(output.replaceAll(/\s+/g, " "))?.[1];
+        assert.ok(left !== undefined, output);
+        await scene.cloud("DELETE", "blockStorage", `/attachments/${left}`);
+        await scene.up();
+      }
+      const report = scene.lastReport();
+      assert.deepEqual([report.verdict, report.to, report.resumes], ["completed", to, code === 0 ? 1 : 2]);
       assertRootInReport(from, to);
       assert.equal(await status(), normal(to));
       await assertAt(to);
@@ -242,7 +245,7 @@ describe("an instance that boots from the pair", function () {
   it("comes up at idr after iprod was lost, with what was transferred; then is protected anew and fails back", async () => {
     if ((await status()) !== normal("iprod")) await scene.flip("iprod");
     await write("before-loss");
-    await transferAll("idr");
+    await scene.transferAll("idr");
     const kept = new Map(fills);
     const lines = readFileSync(record(), "utf8");
     // Neither its API nor a path to its LUNs answers any more.
@@ -270,30 +273,8 @@ describe("an instance that boots from the pair", function () {
   });
 
   async function setIscsi(site: Site, enabled: boolean): Promise<void> {
-    const client = ontapClient(scene.lab, site);
-    try {
-      const { uuid } = await client.getSvm();
-      await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
-    } finally {
-      await client.close();
-    }
-  }
-
-  /** Updates each mirror into the site, and waits until that is over. */
-  async function transferAll(into: Site): Promise<void> {
-    const client = ontapClient(scene.lab, into);
-    try {
-      for (const { uuid } of await client.listMirrors(scene.lab.arrays[into].flexVols.map(({ name }) => name))) {
-        const transfer = await client.startTransfer(uuid);
-        await until(
-          "the transfer succeeds",
-          () => client.getTransfer(uuid, transfer),
-          ({ state }) => state === "success",
-        );
-      }
-    } finally {
-      await client.close();
-    }
+    const { uuid } = await scene.onArray(site, (client) => client.getSvm());
+    await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
   }
 
   it("leaves no connector and no secret in what was printed, journalled and reported", async () => {
