@@ -92,7 +92,7 @@ export class Scene {
     this.pulumi = new LabPulumi(lab, () => undefined);
   }
 
-  static async open(): Promise<Scene> {
+  static async open(o: { readonly instances: number } = { instances: 3 }): Promise<Scene> {
     const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
     const dir = KEEP_LAB ?? mkdtempSync(path.join(os.tmpdir(), "cheesecake-lab-"));
     // A database under a folder that only its owner may enter runs as root; the lab's own folders are closed themselves.
@@ -101,7 +101,7 @@ export class Scene {
     const { username, passwordFile, project } = lab.admin;
     const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);
     const scene = new Scene(lab, session);
-    await scene.pulumi.init({ instances: 3 });
+    await scene.pulumi.init(o);
     if (KEEP_LAB !== undefined) await scene.cancel(); // the lock of a run that was ended
     return scene;
   }
@@ -199,7 +199,7 @@ export class Scene {
     return output;
   }
 
-  private get reports(): string {
+  get reports(): string {
     return path.join(this.lab.dir, "reports");
   }
 
@@ -404,7 +404,7 @@ export class Scene {
     assert.equal(seen.status, status);
   }
 
-  private control<T>(method: string, below: string, body?: object): Promise<T> {
+  control<T>(method: string, below: string, body?: object): Promise<T> {
     const { address, port } = this.lab.arrayControl;
     return fetch(`http://${address}:${port}${below}`, {
       method,
