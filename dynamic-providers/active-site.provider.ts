@@ -90,7 +90,7 @@ export const provider = lifecycle.defineProvider({
     const asBefore = !first && lifecycle.changedFields(olds, comparable, MEANING_WORK).length === 0;
     const intent = lifecycle.decode(declaredSchema, comparable);
     try {
-      if (asBefore && revisionsKnown && !(await journalOpen(intent))) return quiet;
+      if (asBefore && revisionsKnown && !(await journalOpen(intent)) && !(await moved(intent))) return quiet;
       const preview = await previewSwitchover({
         ...question(intent),
         ...(first ? {} : { state: stateFrom(olds) }),
@@ -184,6 +184,19 @@ function drifted(state: lifecycle.Properties): boolean {
 }
 
 const stateFrom = (properties: lifecycle.Properties): SwitchoverState => lifecycle.decode(stateSchema, properties);
+
+/**
+ * Production runs elsewhere than the state and the configuration say: the library refuses that with the way on. Where
+ * nothing is asked for, systems that don't answer or contradict each other are no fault, but worth a word.
+ */
+async function moved(intent: Declared): Promise<boolean> {
+  const live = await observeState({ pair: configuredPair(), ports: connection() });
+  if (live.site !== undefined) return live.site !== intent.activeSite;
+  console.log(
+    `Warning: whether production still runs at "${intent.activeSite}" can't be told: ${live.mismatches.join("; ") || "no site is enabled in cinder.conf"}`,
+  );
+  return false;
+}
 
 /** Where nothing is asked for, a database that doesn't answer is no fault: the switchover's own preflight would tell. */
 async function journalOpen(inputs: Declared): Promise<boolean> {

@@ -13,7 +13,11 @@ import {
   rollbackStatements,
 } from "./sql";
 
-/** Row of cinder.services, as it stands; `updatedAt` (the heartbeat) is ISO 8601 in UTC. */
+/**
+ * Row of cinder.services, as it stands. `reportCount` counts heartbeats: nothing but report_state advances it
+ * (cinder/service.py), a start of the service goes on from it, and only a row made anew begins at 0. `updated_at` isn't
+ * read: freeze and failover advance it, too.
+ */
 export interface ServiceRow {
   readonly id: number;
   readonly uuid: string | null;
@@ -24,7 +28,7 @@ export interface ServiceRow {
   readonly replicationStatus: string | null;
   readonly activeBackendId: string | null;
   readonly frozen: boolean;
-  readonly updatedAt: string | null;
+  readonly reportCount: number;
   readonly clusterName: string | null;
 }
 
@@ -125,7 +129,7 @@ export class CinderDatabase {
     return this.database.run("List Cinder's services rows", async (session) => {
       const rows = await session.rows(
         `SELECT id, uuid, host, \`binary\`, disabled, disabled_reason, replication_status, active_backend_id, frozen,
-                updated_at, cluster_name
+                report_count, cluster_name
            FROM ${this.table("services")} WHERE deleted = 0 ORDER BY id`,
       );
       return rows.map(toServiceRow);
@@ -252,24 +256,6 @@ export class CinderDatabase {
     });
   }
 
-  /** What Cinder's own failover writes: the service's row, and the replicated volumes' state. Safe to repeat. */
-  async markFailedOver(o: { readonly host: string; readonly toBackendId: string }): Promise<void> {
-    assertBackendHost(o.host);
-    const attempted = `Mark ${o.host} failed over to "${o.toBackendId}"`;
-    await this.database.transaction(attempted, async (session) => {
-      const [row] = await this.lockServices(session, [o.host]);
-      if (row === undefined) throw noFence(attempted, o.host);
-      await this.writeFence(session, row.id, o.toBackendId);
-      const names = namesHost(o.host);
-      await session.change(
-        `UPDATE ${this.table("volumes")} SET replication_status = 'failed-over'
-          WHERE deleted = 0 AND ${names.sql} AND COALESCE(replication_status, '') NOT IN ('disabled', 'not-capable')`,
-        names.values,
-      );
-      await this.assertFence(session, attempted, o.host, o.toBackendId);
-    });
-  }
-
   private async writeFence(session: Session, id: number, toBackendId: string): Promise<void> {
     await session.change(
       `UPDATE ${this.table("services")}
@@ -380,7 +366,6 @@ async function findPromotion(
 
 function toServiceRow(row: Row): ServiceRow {
   const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
-  const updatedAt = text(row.updated_at);
   return {
     id: Number(row.id),
     uuid: text(row.uuid),
@@ -391,7 +376,7 @@ function toServiceRow(row: Row): ServiceRow {
     replicationStatus: text(row.replication_status),
     activeBackendId: text(row.active_backend_id),
     frozen: Number(row.frozen) !== 0,
-    updatedAt: updatedAt === null ? null : `${updatedAt.replace(" ", "T")}Z`,
+    reportCount: Number(row.report_count),
     clusterName: text(row.cluster_name),
   };
 }

@@ -253,7 +253,7 @@ export class OntapApi {
   }
 }
 
-/** 401: the account or its password; 403: the role of the account (ONTAP answers both with code 6691623 or 6). */
+/** 401: the account or its password; 403: the role of the account (codes 6691623 and 6). */
 function remedyOfRefused(status: 401 | 403, username: string): string {
   return status === 401
     ? `See that ontapPasswords holds the password of "${username}" for this site. \`pulumi destroy\` and \`pulumi refresh\` use the configuration of the last \`pulumi up\`: run that first, or add --run-program`

@@ -126,9 +126,6 @@ export class OntapClient {
   getTransfer(mirrorUuid: string, transferUuid: string): Promise<Transfer> {
     return snapmirror.getTransfer(this.api, mirrorUuid, transferUuid);
   }
-  listTransfers(mirrorUuid: string): Promise<readonly Transfer[]> {
-    return snapmirror.listTransfers(this.api, mirrorUuid);
-  }
   abortTransfer(mirrorUuid: string, transferUuid: string): Promise<void> {
     return snapmirror.abortTransfer(this.api, mirrorUuid, transferUuid);
   }

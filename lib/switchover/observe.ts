@@ -107,7 +107,7 @@ async function observeController(port: ControllerPort, config: ConfigEditor): Pr
     name: port.name,
     cinderConf: port.cinderConf,
     sha256: file.sha256,
-    enabledBackends: listOf(config.get(content, "DEFAULT", "enabled_backends")),
+    enabledBackends: config.listItems(config.get(content, "DEFAULT", "enabled_backends") ?? ""),
     stanzas: Object.fromEntries(
       config
         .sections(content)
@@ -131,13 +131,6 @@ async function observeController(port: ControllerPort, config: ConfigEditor): Pr
     ),
     units,
   };
-}
-
-export function listOf(value: string | undefined): string[] {
-  return (value ?? "")
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "");
 }
 
 async function seen<T>(read: () => Promise<T>): Promise<Seen<T>> {

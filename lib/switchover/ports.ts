@@ -108,7 +108,6 @@ export interface ArrayPort {
   /** Starts an update; while another transfer runs this is a retryable `remote` error (13303844). */
   startTransfer(mirrorUuid: string): Promise<string>;
   getTransfer(mirrorUuid: string, transferUuid: string): Promise<Transfer>;
-  listTransfers(mirrorUuid: string): Promise<readonly Transfer[]>;
   abortTransfer(mirrorUuid: string, transferUuid: string): Promise<void>;
   /** Asks for a state and waits until the job has ended, not until the state is reached: poll `listMirrors`. */
   setMirrorState(mirrorUuid: string, state: "paused" | "broken_off" | "snapmirrored"): Promise<void>;
@@ -146,8 +145,6 @@ export interface CinderService {
   readonly replicationStatus?: string;
   readonly activeBackendId?: string;
   readonly frozen: boolean;
-  /** Heartbeat, ISO 8601 in UTC. */
-  readonly updatedAt?: string;
 }
 
 export interface CinderVolume {
@@ -282,7 +279,8 @@ export interface ServiceRow {
   readonly replicationStatus: string | null;
   readonly activeBackendId: string | null;
   readonly frozen: boolean;
-  readonly updatedAt: string | null;
+  /** Heartbeats ever sent: advances with them alone, and a restart goes on from it. */
+  readonly reportCount: number;
   readonly clusterName: string | null;
 }
 
@@ -331,8 +329,6 @@ export interface CinderDatabasePort {
   dump(file: string): Promise<{ readonly bytes: number; readonly sha256: string; readonly tables: number }>;
   /** One transaction with asserted row counts; repeated after success it finds nothing to do and says so. */
   promote(change: PromotionChange): Promise<PromotionResult>;
-  /** The direct route's rows: the site's service marked failed-over to `toBackendId`. Safe to repeat. */
-  markFailedOver(o: { readonly host: string; readonly toBackendId: string }): Promise<void>;
 }
 
 // --------------------------------------------------------------------------------------------------- lease and journal
@@ -441,6 +437,12 @@ export interface ConfigEditor {
   sections(content: string): readonly string[];
   set(content: string, section: string, option: string, value: string): string;
   remove(content: string, section: string, option: string): string;
+  /** Items of a list option's value. */
+  listItems(value: string): readonly string[];
+  /** Other items, their order and the spacing stay. Throws where the list holds neither; with both, `from` goes. */
+  replaceListItem(value: string, from: string, to: string): string;
+  /** Unchanged where it's there already. */
+  addListItem(value: string, item: string): string;
 }
 
 /** A command or program run before, after or during a phase; its deadline is the port's business. */

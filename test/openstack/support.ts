@@ -13,6 +13,7 @@ import type { CommandResult, RunOptions } from "../../lab/pulumi";
 import { LabPulumi } from "../../lab/pulumi";
 import type { Report } from "../../lib/switchover";
 import type { JournalEntry } from "../../lib/switchover/journal";
+import { ontapClient } from "./site-pair";
 
 interface Options extends Pick<RunOptions, "anyCode" | "onLine"> {
   readonly more?: readonly string[];
@@ -141,6 +142,15 @@ export class Scene {
   /** After a CLI that was killed: its stack is locked. */
   async cancel(): Promise<void> {
     await this.pulumi.run(["cancel", "--yes", "--stack", this.recovery], { anyCode: true });
+  }
+
+  /** As after the loss of that part of the state: the stack knows everything but where production runs. */
+  async forgetActiveSite(): Promise<void> {
+    const { stdout } = await this.pulumi.run(["stack", "export", "--stack", this.recovery], { quiet: true });
+    const { deployment } = JSON.parse(stdout) as { deployment: { resources: { urn: string; type: string }[] } };
+    const urn = deployment.resources.find(({ type }) => type.endsWith(":ActiveSite"))?.urn ?? "";
+    const flags = ["--yes", "--target-dependents", "--non-interactive"];
+    await this.pulumi.run(["state", "delete", urn, "--stack", this.recovery, ...flags], { quiet: true });
   }
 
   private command(verb: string, flags: readonly string[], o: Options): Promise<CommandResult> {
@@ -336,6 +346,122 @@ export class Scene {
         result.fill === this.fills.get(`${instance} ${device}`) ? [] : [`fill ${instance} ${device}`],
       ),
     ].sort();
+  }
+
+  // ------------------------------------------------------------------------------------- where scenarios begin and end
+
+  private readonly nothingSpecial = {
+    approvedPlan: undefined,
+    hooks: undefined,
+    unplanned: undefined,
+    reprotect: undefined,
+  };
+
+  /** Where a scenario begins: promoted, protected, its bytes written. */
+  async at(site: Site): Promise<void> {
+    this.configure({ activeSite: site, promotion: "immediate", ...this.nothingSpecial });
+    const outputs = await this.pulumi.outputs(this.recovery);
+    const normal = `active at ${site} (${this.lab.volumeHost}@${site}), protected`;
+    if (outputs["status"] !== normal) await this.flip(site);
+    await this.assertNormal(site);
+  }
+
+  /** Everything runs, at the site, in its place, protected. */
+  async assertNormal(site: Site): Promise<void> {
+    const outputs = await this.pulumi.outputs(this.recovery);
+    assert.equal(outputs["status"], `active at ${site} (${this.lab.volumeHost}@${site}), protected`);
+    await this.assertInstancesRun();
+    const volumes = (await this.volumes()).filter(({ name }) => !name.endsWith("-root"));
+    for (const volume of volumes) {
+      assert.ok(volume["os-vol-host-attr:host"].startsWith(`${this.lab.volumeHost}@${site}#`), JSON.stringify(volume));
+      assert.equal(volume.status, "in-use");
+    }
+    const [own, other] = await Promise.all([this.volumeService(site), this.volumeService(otherSite(site))]);
+    assert.deepEqual([own?.status, own?.state, own?.replication_status], ["enabled", "up", "enabled"]);
+    if (other !== undefined) assert.equal(other.status, "disabled");
+  }
+
+  async assertInstancesRun(): Promise<void> {
+    const seen = (await this.servers()).map(({ name, status, locked }) => ({ name, status, locked }));
+    const running = ["guest-01", "guest-02", "guest-03"].map((name) => ({ name, status: "ACTIVE", locked: false }));
+    assert.deepEqual(seen, running);
+  }
+
+  /** Neither a plain `up` nor one that looks at everything first finds anything to do, or does it. */
+  async assertNothingLeft(ways: readonly string[][] = [[], ["--refresh"]]): Promise<void> {
+    for (const stack of [this.recovery, this.pulumi.testLabStack])
+      for (const more of ways) {
+        const before = await this.lastMutation();
+        const { output } = await this.up({ stack, more });
+        assert.doesNotMatch(
+          output,
+          /\d+ (created|updated|deleted|replaced|changed)/,
+          `${stack} ${more.join()}\n${output}`,
+        );
+        assert.match(output, /\d+ unchanged/);
+        assert.deepEqual(await this.mutations(before), []);
+      }
+  }
+
+  /** As after every switchover: a look at everything finds nothing to do on either stack, and sends the clusters nothing. */
+  async assertSettled(site: Site): Promise<void> {
+    await this.assertNormal(site);
+    await this.assertBytes();
+    await this.assertNothingLeft([["--refresh"]]);
+  }
+
+  /** Every item of every step was carried out at most once; but a final transfer of a run that was cut off doesn't count. */
+  assertOnce(switchoverId: string): void {
+    const applied = this.journal(switchoverId).flatMap((entry) =>
+      entry.type === "done" && !entry.already && !entry.step.startsWith("final-sync/")
+        ? [`${entry.step} ${entry.item}`]
+        : [],
+    );
+    assert.deepEqual(applied, [...new Set(applied)]);
+    assert.ok(applied.length > 10);
+  }
+
+  async onArray<T>(site: Site, work: (client: ReturnType<typeof ontapClient>) => Promise<T>): Promise<T> {
+    const client = ontapClient(this.lab, site);
+    try {
+      return await work(client);
+    } finally {
+      await client.close();
+    }
+  }
+
+  flexVols(): string[] {
+    return this.lab.arrays.iprod.flexVols.map(({ name }) => name);
+  }
+
+  /** Both clusters' mirrors: whence, whither, in which state. */
+  async mirrorsSeen(): Promise<unknown> {
+    const sites = ["iprod", "idr"] as const;
+    return Promise.all(
+      sites.map((site) =>
+        this.onArray(site, async (client) =>
+          (await client.listMirrors(this.flexVols())).map(({ uuid, source, destination, state }) => ({
+            uuid,
+            source,
+            destination,
+            state,
+          })),
+        ),
+      ),
+    );
+  }
+
+  transferAll(into: Site): Promise<void> {
+    return this.onArray(into, async (client) => {
+      for (const { uuid } of await client.listMirrors(this.flexVols())) {
+        const transfer = await client.startTransfer(uuid);
+        await until(
+          "the transfer succeeds",
+          () => client.getTransfer(uuid, transfer),
+          ({ state }) => state === "success",
+        );
+      }
+    });
   }
 
   // ------------------------------------------------------------------------------------------------------- the systems

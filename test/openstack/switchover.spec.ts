@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { readSecret } from "../../lab/lab";
 import { missingForLab } from "../../lab/openstack/up";
 import { skipBecause } from "../support/skip";
-import { changeOntap, ontapClient, setSvmState } from "./site-pair";
+import { changeOntap, setSvmState } from "./site-pair";
 import { otherSite, type RecordedRequest, say, Scene, type Site, until } from "./support";
 
 const run = promisify(execFile);
@@ -27,54 +27,6 @@ describe("the switchover by Pulumi's command line", function () {
   });
 
   after(() => scene?.close());
-
-  const nothingSpecial = { approvedPlan: undefined, hooks: undefined, unplanned: undefined, reprotect: undefined };
-
-  /** Where a scenario begins: promoted, protected, its bytes written. */
-  async function at(site: Site): Promise<void> {
-    scene.configure({ activeSite: site, promotion: "immediate", ...nothingSpecial });
-    const outputs = await scene.pulumi.outputs(scene.recovery);
-    const normal = `active at ${site} (${scene.lab.volumeHost}@${site}), protected`;
-    if (outputs["status"] !== normal) await scene.flip(site);
-    await assertNormal(site);
-  }
-
-  /** Everything runs, at the site, in its place, protected. */
-  async function assertNormal(site: Site): Promise<void> {
-    const outputs = await scene.pulumi.outputs(scene.recovery);
-    assert.equal(outputs["status"], `active at ${site} (${scene.lab.volumeHost}@${site}), protected`);
-    await assertInstancesRun();
-    const volumes = (await scene.volumes()).filter(({ name }) => !name.endsWith("-root"));
-    for (const volume of volumes) {
-      assert.ok(volume["os-vol-host-attr:host"].startsWith(`${scene.lab.volumeHost}@${site}#`), JSON.stringify(volume));
-      assert.equal(volume.status, "in-use");
-    }
-    const [own, other] = await Promise.all([scene.volumeService(site), scene.volumeService(otherSite(site))]);
-    assert.deepEqual([own?.status, own?.state, own?.replication_status], ["enabled", "up", "enabled"]);
-    if (other !== undefined) assert.equal(other.status, "disabled");
-  }
-
-  async function assertInstancesRun(): Promise<void> {
-    const seen = (await scene.servers()).map(({ name, status, locked }) => ({ name, status, locked }));
-    const running = ["guest-01", "guest-02", "guest-03"].map((name) => ({ name, status: "ACTIVE", locked: false }));
-    assert.deepEqual(seen, running);
-  }
-
-  /** Neither a plain `up` nor one that looks at everything first finds anything to do, or does it. */
-  async function assertNothingLeft(): Promise<void> {
-    for (const stack of [scene.recovery, scene.pulumi.testLabStack])
-      for (const more of [[], ["--refresh"]]) {
-        const before = await scene.lastMutation();
-        const { output } = await scene.up({ stack, more });
-        assert.doesNotMatch(
-          output,
-          /\d+ (created|updated|deleted|replaced|changed)/,
-          `${stack} ${more.join()}\n${output}`,
-        );
-        assert.match(output, /\d+ unchanged/);
-        assert.deepEqual(await scene.mutations(before), []);
-      }
-  }
 
   function withoutOurs(conf: string): string {
     return conf
@@ -98,39 +50,11 @@ describe("the switchover by Pulumi's command line", function () {
     return async () => seen.add((await scene.volumeService(site))?.updated_at ?? "").size;
   }
 
-  async function onArray<T>(site: Site, work: (client: ReturnType<typeof ontapClient>) => Promise<T>): Promise<T> {
-    const client = ontapClient(scene.lab, site);
-    try {
-      return await work(client);
-    } finally {
-      await client.close();
-    }
-  }
-
-  const flexVols = (): string[] => scene.lab.arrays.iprod.flexVols.map(({ name }) => name);
-
-  /** Both clusters' mirrors: whence, whither, in which state. */
-  async function mirrorsSeen(): Promise<unknown> {
-    const sites = ["iprod", "idr"] as const;
-    return Promise.all(
-      sites.map((site) =>
-        onArray(site, async (client) =>
-          (await client.listMirrors(flexVols())).map(({ uuid, source, destination, state }) => ({
-            uuid,
-            source,
-            destination,
-            state,
-          })),
-        ),
-      ),
-    );
-  }
-
   /** Starts an update of each mirror into the site, as anybody may. Returns how many began. */
   function startTransfers(into: Site): Promise<number> {
-    return onArray(into, async (client) => {
+    return scene.onArray(into, async (client) => {
       let begun = 0;
-      for (const { uuid } of await client.listMirrors(flexVols()))
+      for (const { uuid } of await client.listMirrors(scene.flexVols()))
         await client.startTransfer(uuid).then(
           () => begun++,
           (error: unknown) => say(`another transfer: ${error instanceof Error ? error.message : String(error)}`),
@@ -140,35 +64,9 @@ describe("the switchover by Pulumi's command line", function () {
   }
 
   /** Updates each mirror into the site, and waits until that is over. */
-  function transferAll(into: Site): Promise<void> {
-    return onArray(into, async (client) => {
-      for (const { uuid } of await client.listMirrors(flexVols())) {
-        const transfer = await client.startTransfer(uuid);
-        await until(
-          "the transfer succeeds",
-          () => client.getTransfer(uuid, transfer),
-          ({ state }) => state === "success",
-        );
-      }
-    });
-  }
-
   async function setIscsi(site: Site, enabled: boolean): Promise<void> {
-    const { uuid } = await onArray(site, (client) => client.getSvm());
+    const { uuid } = await scene.onArray(site, (client) => client.getSvm());
     await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
-  }
-
-  /** Every item of every step was carried out at most once; but a final transfer of a run that was cut off doesn't count. */
-  function assertOnce(switchoverId: string): void {
-    const applied = scene
-      .journal(switchoverId)
-      .flatMap((entry) =>
-        entry.type === "done" && !entry.already && !entry.step.startsWith("final-sync/")
-          ? [`${entry.step} ${entry.item}`]
-          : [],
-      );
-    assert.deepEqual(applied, [...new Set(applied)]);
-    assert.ok(applied.length > 10);
   }
 
   /** What a person does who fails over by hand: stop, detach, failover-host, attach, start. */
@@ -250,7 +148,7 @@ describe("the switchover by Pulumi's command line", function () {
 
   describe("planned", () => {
     it("moves production to idr without losing a byte", async () => {
-      await at("iprod");
+      await scene.at("iprod");
       await scene.write("before-planned");
       const confs = scene.lab.controllers.map((_, controller) => scene.cinderConf(controller).split("\n"));
       scene.configure({ activeSite: "idr", promotion: "immediate" });
@@ -277,7 +175,7 @@ describe("the switchover by Pulumi's command line", function () {
         begins,
         [...begins].sort((a, b) => a - b),
       );
-      await assertNormal("idr");
+      await scene.assertNormal("idr");
       await scene.assertBytes();
 
       const { iprod, idr } = scene.lab.arrays;
@@ -312,14 +210,14 @@ describe("the switchover by Pulumi's command line", function () {
     });
 
     it("leaves nothing to do for up, with and without --refresh, and nothing is sent to the clusters", async () => {
-      await at("idr");
-      await assertNothingLeft();
+      await scene.at("idr");
+      await scene.assertNothingLeft();
     });
   });
 
   describe("with the former cinder.conf put back on a forgotten controller", () => {
     it("the driver that starts there doesn't overwrite the active site", async () => {
-      await at("idr");
+      await scene.at("idr");
       await scene.write("before-reverted-conf");
       const [, controller] = scene.lab.controllers;
       assert.ok(controller);
@@ -328,7 +226,7 @@ describe("the switchover by Pulumi's command line", function () {
       const reverted = right
         .replace(/^(enabled_backends.*)idr/m, "$1iprod")
         .replace(/^(\[iprod\]\n)/m, "$1replication_device = backend_id:idr\n");
-      const mirrors = await mirrorsSeen();
+      const mirrors = await scene.mirrorsSeen();
       const sent = await scene.lastMutation();
       const logged = logOf(volume?.log).length;
       writeFileSync(controller.cinderConf, reverted);
@@ -345,7 +243,7 @@ describe("the switchover by Pulumi's command line", function () {
         await service(controller.name, "stop");
         writeFileSync(controller.cinderConf, right);
       }
-      assert.deepEqual(await mirrorsSeen(), mirrors);
+      assert.deepEqual(await scene.mirrorsSeen(), mirrors);
       assert.deepEqual(
         (await scene.mutations(sent)).filter(({ path }) => path.includes("snapmirror")),
         [],
@@ -356,13 +254,13 @@ describe("the switchover by Pulumi's command line", function () {
         ["disabled", "failed-over", "idr"],
       );
       await scene.assertBytes();
-      await assertNormal("idr");
+      await scene.assertNormal("idr");
     });
   });
 
   describe("failback", () => {
     it("takes along what was written until the last instance stopped, while other transfers run", async () => {
-      await at("idr");
+      await scene.at("idr");
       await scene.write("before-failback");
       const command = await scene.writeCommand("last-words");
       const hooks = [{ name: "last-words", when: "before:quiesce", command, timeoutSeconds: 300 }];
@@ -382,14 +280,13 @@ describe("the switchover by Pulumi's command line", function () {
         [scene.lastReport().verdict, scene.lastReport().to, scene.lastReport().rpoSeconds],
         ["completed", "iprod", 0],
       );
-      await assertNormal("iprod");
-      await scene.assertBytes();
+      await scene.assertSettled("iprod");
     });
   });
 
   describe("an approved plan", () => {
     it("binds: a volume that was attached since makes up refuse, name it, and change nothing", async () => {
-      await at("iprod");
+      await scene.at("iprod");
       scene.configure({ activeSite: "idr", promotion: "deferred" });
       const { output } = await scene.preview();
       // The former plan comes first: what was => what would be.
@@ -417,7 +314,7 @@ describe("the switchover by Pulumi's command line", function () {
       scene.configure({ approvedPlan: undefined });
       const { status } = await scene.pulumi.outputs(scene.recovery);
       assert.equal(status, "failed over to idr, not promoted, unprotected");
-      await assertInstancesRun();
+      await scene.assertInstancesRun();
       await scene.assertBytes();
     });
   });
@@ -426,7 +323,7 @@ describe("the switchover by Pulumi's command line", function () {
     it("lets new volumes be made and attached at idr, and promotes them with the others", async () => {
       const { status } = await scene.pulumi.outputs(scene.recovery);
       if (status !== "failed over to idr, not promoted, unprotected") {
-        await at("iprod");
+        await scene.at("iprod");
         await scene.flip("idr", { promotion: "deferred" });
       }
       await scene.pulumi.set(scene.pulumi.testLabStack, "lab.dataVolumeSets", "3");
@@ -435,8 +332,7 @@ describe("the switchover by Pulumi's command line", function () {
       await scene.write("before-promotion");
       await scene.flip("idr", { promotion: "immediate" });
       assert.equal(scene.lastReport().kind, "promotion");
-      await assertNormal("idr");
-      await scene.assertBytes();
+      await scene.assertSettled("idr");
     });
   });
 
@@ -452,7 +348,7 @@ describe("the switchover by Pulumi's command line", function () {
     ];
 
     it("in every phase, goes on where it was, and does nothing twice", async () => {
-      await at("idr");
+      await scene.at("idr");
       await scene.write("before-kills");
       scene.configure({ activeSite: "iprod" });
       const sent = await scene.lastMutation();
@@ -465,22 +361,35 @@ describe("the switchover by Pulumi's command line", function () {
           10_000,
         );
         await scene.cancel();
+        if (moment.source.startsWith("attach")) await onlyForward();
       }
       await scene.up();
       const report = scene.lastReport();
       assert.deepEqual([report.verdict, report.to, report.resumes], ["completed", "iprod", moments.length]);
-      assertOnce(report.switchoverId);
+      scene.assertOnce(report.switchoverId);
       const done = (await scene.mutations(sent)).filter(({ status = 0 }) => status < 300);
       for (const [kind, calls] of byKind(done))
         assert.deepEqual(calls, [...new Set(calls)], `${kind} was done more than once`);
       assert.equal(byKind(done).get("DELETE lun-maps")?.length, 9);
       assert.equal(byKind(done).get("POST lun-maps")?.length, 9);
-      await assertNormal("iprod");
-      await scene.assertBytes();
+      await scene.assertSettled("iprod");
     });
 
+    /** Past its cutover a switchover can't be taken back, and nothing happens by itself. */
+    async function onlyForward(): Promise<void> {
+      scene.configure({ activeSite: "idr" });
+      const before = await scene.everything();
+      for (const more of [[], ["--refresh"]]) {
+        const { code, output } = await scene.up({ more, anyCode: true });
+        assert.notEqual(code, 0, output);
+        assert.match(output, /past its cutover: the way is only forward/);
+        assert.deepEqual(await scene.everything(), before);
+      }
+      scene.configure({ activeSite: "iprod" });
+    }
+
     it("before cutover, can be taken back", async () => {
-      await at("iprod");
+      await scene.at("iprod");
       await scene.write("before-abort");
       scene.configure({ activeSite: "idr" });
       assert.ok(await scene.killedUp(/detach\/volumes: Detach/, "cli"));
@@ -493,8 +402,7 @@ describe("the switchover by Pulumi's command line", function () {
       await scene.cancel();
       const report = await scene.flip("iprod");
       assert.equal(report.verdict, "aborted");
-      await assertNormal("iprod");
-      await scene.assertBytes();
+      await scene.assertSettled("iprod");
     });
   });
 
@@ -531,9 +439,9 @@ describe("the switchover by Pulumi's command line", function () {
     for (const { what, from, lose, give, driverUpdates } of losses)
       it(`with ${what}: says what is lost, and protects anew when asked to`, async () => {
         const to = otherSite(from);
-        await at(from);
+        await scene.at(from);
         await scene.write(`transferred-${from}-${String(driverUpdates)}`);
-        await transferAll(to);
+        await scene.transferAll(to);
         const kept = scene.writes();
         const late = await scene.createVolume("late", "netapp_iscsi");
         const stage = `untransferred-${from}-${String(driverUpdates)}`;
@@ -567,29 +475,26 @@ describe("the switchover by Pulumi's command line", function () {
         await scene.deleteVolume(late);
         await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
         scene.configure({ reprotect: undefined });
-        await assertNormal(to);
-        await scene.assertBytes();
+        await scene.assertSettled(to);
       });
 
     it("and back home, planned, once it's protected", async () => {
-      await at("idr");
+      await scene.at("idr");
       await scene.write("before-return");
       await scene.flip("iprod");
-      await assertNormal("iprod");
-      await scene.assertBytes();
+      await scene.assertSettled("iprod");
     });
   });
 
   describe("drift", () => {
     it("after a failover by hand is refused, with and without --refresh, and never repaired; then it's adopted", async () => {
-      await at("iprod");
+      await scene.at("iprod");
       await scene.write("before-drift");
       await failOverByHand("iprod", "idr");
       const before = await scene.everything();
       for (const more of [[], ["--refresh"]]) {
         const { code, output } = await scene.up({ more, anyCode: true });
         assert.deepEqual(await scene.everything(), before);
-        if (more.length === 0) continue; // without a refresh nothing was looked at
         assert.notEqual(code, 0, output);
         assert.match(output, /Drift: "iprod" was active, but production runs at "idr"/);
         assert.match(output, /set activeSite to "idr"/);
@@ -600,8 +505,26 @@ describe("the switchover by Pulumi's command line", function () {
       assert.equal(outputs["status"], `active at idr (${scene.lab.volumeHost}@idr), unprotected`);
       await scene.flip("idr", { reprotect: "discardDiverged" });
       scene.configure({ reprotect: undefined });
-      await assertNormal("idr");
-      await scene.assertBytes();
+      await scene.assertSettled("idr");
+    });
+  });
+
+  describe("a state that was lost", () => {
+    it("is made anew where production runs, and nowhere else", async () => {
+      await scene.at("idr");
+      await scene.forgetActiveSite();
+      scene.configure({ activeSite: "iprod" });
+      const before = await scene.everything();
+      for (const more of [[], ["--refresh"]]) {
+        const { code, output } = await scene.up({ more, anyCode: true });
+        assert.notEqual(code, 0, output);
+        assert.match(output, /Production runs at "idr", but activeSite is "iprod" and nothing was recorded yet/);
+        assert.deepEqual(await scene.everything(), before);
+      }
+      scene.configure({ activeSite: "idr" });
+      await scene.up();
+      assert.deepEqual(await scene.everything(), before);
+      await scene.assertSettled("idr");
     });
   });
 
@@ -702,7 +625,7 @@ describe("the switchover by Pulumi's command line", function () {
     it("is refused while there are volumes, and leaves it all as it is", async () => {
       const sites = ["iprod", "idr"];
       const before = await scene.everything();
-      const mirrors = await mirrorsSeen();
+      const mirrors = await scene.mirrorsSeen();
       const { code, output } = await scene.destroy({ anyCode: true });
       assert.notEqual(code, 0);
       // What depends goes first: the mirrors refuse, and the stanzas under them aren't reached.
@@ -710,7 +633,7 @@ describe("the switchover by Pulumi's command line", function () {
       const { conf, ...others } = (await scene.everything()) as { conf: string[] };
       const { conf: formerly, ...othersBefore } = before as { conf: string[] };
       assert.deepEqual(others, othersBefore);
-      assert.deepEqual(await mirrorsSeen(), mirrors);
+      assert.deepEqual(await scene.mirrorsSeen(), mirrors);
       const active = sites.find((site) => /^enabled_backends.*$/m.exec(formerly[0] ?? "")?.[0].includes(site)) ?? "";
       const stanzaOf = (text: string): string =>
         new RegExp(`^\\[${active}\\]\\n(?:(?!\\[).*\\n?)*`, "m").exec(text)?.[0] ?? "";
@@ -732,10 +655,10 @@ describe("the switchover by Pulumi's command line", function () {
         assert.match(conf, /^\[elsewhere\]\n/m);
         assert.match(conf, /^enabled_backends = loweropenstack1$/m);
       });
-      assert.deepEqual(await mirrorsSeen(), [[], []]);
+      assert.deepEqual(await scene.mirrorsSeen(), [[], []]);
       for (const site of ["iprod", "idr"] as const)
         assert.deepEqual(
-          await onArray(site, async (client) => [await client.listSvmPeers(), await client.listClusterPeers()]),
+          await scene.onArray(site, async (client) => [await client.listSvmPeers(), await client.listClusterPeers()]),
           [[], []],
         );
     });

@@ -34,7 +34,7 @@ function getMirror(api: OntapApi, attempted: string, uuid: string): Promise<Mirr
 // ------------------------------------------------------------------------------------------------------------ transfers
 
 /** Those that run and those of the last 24 hours; queued ones aren't listed. */
-export function listTransfers(api: OntapApi, mirrorUuid: string): Promise<readonly Transfer[]> {
+function listTransfers(api: OntapApi, mirrorUuid: string): Promise<readonly Transfer[]> {
   return api.list(`List the transfers of relationship ${mirrorUuid}`, transfersUrl(mirrorUuid), transferBody, {
     fields: transferFields,
   });

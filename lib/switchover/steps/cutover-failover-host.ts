@@ -4,6 +4,7 @@ import { deadlines } from "../deadlines";
 import { isMirrorOf } from "../observation";
 import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor, whole } from "../context";
+import { Heartbeats } from "./heartbeats";
 import { assertSourceUnmapped, assertStopped } from "./premises";
 
 /**
@@ -58,20 +59,19 @@ async function row(ctx: StepContext) {
 /** Two heartbeats after now, and no message left over by an earlier process. */
 async function provenAlive(ctx: StepContext): Promise<void> {
   const host = backendHost(ctx.pair, ctx.plan.from);
-  const seen = new Set<string>();
+  const counted = new Heartbeats();
   await waitFor(ctx, {
     attempted: `Prove that cinder-volume of ${host} is alive`,
     deadlineSeconds: deadlines.heartbeat,
     state: `Nothing was failed over; production is still at "${ctx.plan.from}".`,
     remedy: "Start cinder-volume and run up again, or set route to direct.",
     check: async () => {
-      const beat = (await row(ctx)).updatedAt;
-      if (beat !== null) seen.add(beat);
-      return seen.size >= 3 ? { value: undefined } : { seen: `${seen.size - 1} of 2 heartbeats` };
+      const heartbeats = counted.until(await row(ctx));
+      return heartbeats >= 2 ? { value: undefined } : { seen: `${heartbeats} of 2 heartbeats` };
     },
   });
   const queues = await ctx.ports.messageQueue.listBackendQueues(host);
-  // The row is saved for other reasons, too; a process that is dead consumes nothing.
+  // A process that lost the message queue still writes its heartbeats to the database.
   if (!queues.some((queue) => queue.consumers > 0))
     throw new DrError({
       code: "precondition",

@@ -3,6 +3,7 @@ import { backendHost } from "../../topology/site-pair";
 import { deadlines } from "../deadlines";
 import type { StepContext } from "../context";
 import { waitFor } from "../context";
+import { Heartbeats } from "./heartbeats";
 
 /** Where each log of cinder-volume ended before its start. */
 export type LogMarks = readonly { readonly controller: string; readonly unit: string; readonly mark: string }[];
@@ -13,7 +14,7 @@ const failureInLog =
 
 /**
  * A service can be 'up' with a dead driver: heartbeats are sent by an initialised driver only, so it's initialised when
- * its heartbeat has advanced twice after the start; an enabled one also reports its pools.
+ * two of them were counted after the start; an enabled one also reports its pools.
  */
 export async function provenInitialised(
   ctx: StepContext,
@@ -21,7 +22,7 @@ export async function provenInitialised(
   logs: LogMarks,
 ): Promise<{ heartbeats: number; pools: readonly string[] }> {
   const host = backendHost(ctx.pair, site);
-  const beats = new Set<string>();
+  const counted = new Heartbeats();
   const attempted = `Prove that backend ${host} is initialised`;
   return waitFor(ctx, {
     attempted,
@@ -46,9 +47,9 @@ export async function provenInitialised(
       const row = (await ctx.ports.database.listServiceRows()).find(
         (r) => r.binary === "cinder-volume" && r.host === host,
       );
-      if (row?.updatedAt !== undefined && row.updatedAt !== null) beats.add(row.updatedAt);
-      if (beats.size < 3) return { seen: `${Math.max(0, beats.size - 1)} of 2 heartbeats` };
-      if (row?.disabled === true) return { value: { heartbeats: beats.size - 1, pools: [] } };
+      const heartbeats = counted.until(row);
+      if (heartbeats < 2) return { seen: `${heartbeats} of 2 heartbeats` };
+      if (row?.disabled === true) return { value: { heartbeats, pools: [] } };
       const pools = await ctx.ports.blockStorage.listPools().catch((error: unknown) => {
         if (DrError.is(error) && (error.code === "unreachable" || error.retryable)) return undefined;
         throw error;
@@ -57,7 +58,7 @@ export async function provenInitialised(
       const names = pools.map((pool) => pool.name).filter((name) => name.startsWith(`${host}#`));
       const missing = ctx.pair.flexVols.filter((flexVol) => !names.includes(`${host}#${flexVol}`));
       return missing.length === 0
-        ? { value: { heartbeats: beats.size - 1, pools: names } }
+        ? { value: { heartbeats, pools: names } }
         : { seen: `no report of pools ${missing.join(", ")}` };
     },
   });

@@ -1,5 +1,4 @@
 import { siteOf } from "../../topology/site-pair";
-import { listOf } from "../observe";
 import type { ConfigEditor } from "../ports";
 import type { Step, StepContext } from "../context";
 import { controllerOf } from "./promote-stop-services";
@@ -44,12 +43,11 @@ function edited(ctx: StepContext, content: string): string {
   const { config } = ctx.ports;
   const from = siteOf(ctx.pair, ctx.plan.from).backend;
   const to = siteOf(ctx.pair, ctx.plan.to).backend;
-  let text = config.set(
-    content,
-    "DEFAULT",
-    "enabled_backends",
-    swapped(config.get(content, "DEFAULT", "enabled_backends"), from, to),
-  );
+  const enabled = config.get(content, "DEFAULT", "enabled_backends") ?? "";
+  const wanted = config.listItems(enabled).includes(from)
+    ? config.replaceListItem(enabled, from, to)
+    : config.addListItem(enabled, to);
+  let text = config.set(content, "DEFAULT", "enabled_backends", wanted);
   text = withReplication(config, text, from, to);
   return ctx.plan.mode === "planned"
     ? withReplication(config, text, to, from)
@@ -62,16 +60,4 @@ function withReplication(config: ConfigEditor, content: string, backend: string,
   return present.length === 1 && present[0] === wanted
     ? content
     : config.set(content, backend, "replication_device", wanted);
-}
-
-/** Other names, their order and the spacing stay. */
-export function swapped(value: string | undefined, from: string, to: string): string {
-  const names = listOf(value);
-  if (names.includes(to) && !names.includes(from)) return value ?? "";
-  if (!names.includes(from)) return [...names, to].join(", ");
-  const separator = /,\s*/.exec(value ?? "")?.[0] ?? ",";
-  return names
-    .filter((name) => name !== to)
-    .map((name) => (name === from ? to : name))
-    .join(separator);
 }

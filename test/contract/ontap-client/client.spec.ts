@@ -234,7 +234,7 @@ describe("OntapClient against the ONTAP simulator", () => {
       const { uuid } = await mirror();
       await createLun("/vol/pool1/volume-late");
       assert.deepEqual(await idr.listLuns(["pool1"]), []);
-      const known = (await idr.listTransfers(uuid)).map((transfer) => transfer.uuid);
+      const known = (await idr.listMirrors(["pool1"])).map((relationship) => relationship.transfer?.uuid);
       const transfer = await idr.startTransfer(uuid);
       assert.ok(!known.includes(transfer));
       await eventually(async () => {

@@ -130,6 +130,7 @@ describe("OntapClient", () => {
       const error = await failureOf(client.getCluster());
       assert.equal(error.code, "remote");
       assert.equal(error.context["status"], 401);
+      assert.match(error.message, /ontapPasswords holds the password of ".+".*--run-program/);
       assert.equal(seen.length, 1);
       const { client: nobody } = await serve({}, { port: 1 });
       assert.equal((await failureOf(nobody.getCluster())).code, "unreachable");

@@ -3,6 +3,7 @@ import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
 import type { HookSpec, Intent } from "../../../lib/switchover";
 import { Journal } from "../../../lib/switchover/journal";
+import { Heartbeats } from "../../../lib/switchover/steps/heartbeats";
 import { at, journals, killAt, lost, operator } from "./support";
 import type { Operator } from "./support";
 import { intentTo, World } from "./world";
@@ -240,6 +241,18 @@ describe("final-sync and cutover", () => {
     assert.equal(calls(/transfer/).length, before + 2);
     assert.equal(world.luns.idr.get("00")?.sizeBytes, 2 ** 31);
   });
+
+  it("asks nothing of a backend that sends no heartbeat", async () => {
+    world.faults.silent = true;
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("wait-timeout", /0 of 2 heartbeats/));
+    assert.deepEqual(calls(/failover/), []);
+  });
+
+  it("counts heartbeats from its first look, anew where the row was made anew", () => {
+    const counted = new Heartbeats();
+    const rows = [undefined, { id: 1, reportCount: 7 }, { id: 1, reportCount: 8 }, { id: 2, reportCount: 0 }, { id: 2, reportCount: 2 }];
+    assert.deepEqual(rows.map((row) => counted.until(row)), [0, 0, 1, 0, 2]);
+  }); // prettier-ignore
 
   it("asks nothing of a backend whose queue nobody consumes", async () => {
     const ports = world.ports();

@@ -160,6 +160,8 @@ export class World {
     /** By hook. */
     hook: new Map<string, number>(),
     failoverError: 0,
+    /** cinder-volume consumes its queue and sends no heartbeat: its driver isn't initialised. */
+    silent: false,
     /** The cluster takes no lock for it: `renewLease` says that somebody else has it. */
     leaseTaken: false,
     /** Writes to the journal's table that fail, before (or after) they're done. */
@@ -172,6 +174,8 @@ export class World {
   readonly snapshots: CinderSnapshot[] = [];
   private readonly tasks = new Map<string, number>();
   private counter = 0;
+  /** How long cinder-volume has run: it sends a heartbeat every 10 s. */
+  private servingMs = 0;
   reversal: "swap" | "refused" = "swap";
 
   constructor(servers = 2, volumesEach = 2) {
@@ -368,7 +372,6 @@ export class World {
           const transfer = this.findMirror(uuid).transfers.find((candidate) => candidate.uuid === transferUuid);
           return { uuid: transferUuid, state: transfer?.state ?? "failed", bytesTransferred: 1 };
         },
-        listTransfers: async () => [],
         abortTransfer: async () => undefined,
         setMirrorState: async (uuid, state) => {
           up();
@@ -430,7 +433,7 @@ export class World {
       replicationStatus: this.rows[site].replicationStatus,
       activeBackendId: this.rows[site].activeBackendId,
       frozen: false,
-      updatedAt: new Date(this.nowMs).toISOString(),
+      reportCount: Math.floor(this.servingMs / 10_000),
       clusterName: null,
     });
     const rows = () => (["iprod", "idr"] as const).filter((site) => this.rows[site].exists).map(row);
@@ -489,14 +492,13 @@ export class World {
       blockStorage: {
         listServices: async () => (
           apiUp(),
-          rows().map(({ disabled, disabledReason, replicationStatus, activeBackendId, updatedAt, ...r }) => ({
+          rows().map(({ disabled, disabledReason, replicationStatus, activeBackendId, reportCount: _, ...r }) => ({
             ...r,
             enabled: !disabled,
             ...(disabledReason === null ? {} : { disabledReason }),
             up: volumeUp(),
             replicationStatus,
             ...(activeBackendId === null ? {} : { activeBackendId }),
-            updatedAt,
           }))
         ),
         listVolumes: async (host) => (
@@ -653,7 +655,6 @@ export class World {
         listVolumesInFlight: async () => [],
         dump: async () => ({ bytes: 1, sha256: "x", tables: 1 }),
         promote: async (change) => this.promote(change),
-        markFailedOver: async () => undefined,
       },
       coordination: {
         prepare: async () => undefined,
@@ -727,6 +728,7 @@ export class World {
               signal?.addEventListener("abort", () => reject(new Error("closed"))),
             );
           this.nowMs += ms;
+          if (volumeUp() && !this.faults.silent) this.servingMs += ms;
           await Promise.resolve();
         },
       },
