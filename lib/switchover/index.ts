@@ -28,7 +28,7 @@ import {
   sentencesOf,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { preflight } from "./preflight";
+import { preflight, restartFindings } from "./preflight";
 import type { Ports } from "./ports";
 import { buildReport, writeReport } from "./report";
 import type { Decision, Verdict } from "./verdict";
@@ -259,7 +259,7 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     case "reload":
       return {
         ...base,
-        findings: [],
+        findings: restartFindings(observation, decision.site),
         warnings: [],
         plan: planReload({ intent: o.intent, observation, site: decision.site }),
       };
@@ -495,8 +495,11 @@ async function pastFailover(o: Question, journal: Journal): Promise<Replanned | 
   if (!asked || journal.isEnded("cutover/failover-host")) return undefined;
   const observation = await observe(o.pair, o.ports);
   const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
+  const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
+  const served = queues.some((queue) => queue.consumers > 0);
   // Under way or done: that is to be waited for.
-  if (row?.replicationStatus === "failing-over" || row?.replicationStatus === "failed-over") return undefined;
+  if ((row?.replicationStatus === "failing-over" && served) || row?.replicationStatus === "failed-over")
+    return undefined;
   const { from, mode } = plan;
   return {
     plan: planSwitchover({

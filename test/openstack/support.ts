@@ -272,7 +272,7 @@ export class Scene {
     return JSON.parse(lines.at(-1) ?? "") as T;
   }
 
-  private get record(): string {
+  get record(): string {
     return path.join(this.lab.dir, "breadcrumbs.jsonl");
   }
 

@@ -3,7 +3,7 @@ import { deadlines } from "../deadlines";
 import type { Step, StepContext, StepItem } from "../context";
 import { completeServers, deletedServer, plannedServer, serverItems, untilAtRest, waitFor } from "../context";
 import type { PlannedAttachment } from "../plan";
-import { assertStopped } from "./premises";
+import { assertServed, assertStopped } from "./premises";
 
 /**
  * Needs: instances stopped. Does: detaches all of an instance's volumes of this backend, so that none is attached again
@@ -15,7 +15,10 @@ export const detachVolumes: Step = {
   id: "detach/volumes",
   lanes: 8,
   items: (ctx) => serverItems(completeServers(ctx)),
-  premise: assertStopped,
+  async premise(ctx) {
+    await assertStopped(ctx);
+    await assertServed(ctx);
+  },
   async satisfied(ctx, item) {
     const deleted = await deletedServer(ctx, item);
     return deleted ?? ((await stillAttached(ctx, item)).length === 0 ? {} : undefined);
@@ -66,7 +69,8 @@ export const detachVolumes: Step = {
               seen:
                 left.map((a) => `${a.device} ("${a.volumeName}") is ${status(a)}`).join("; ") +
                 ` after ${attempts} attempts`,
-              remedy: "Look at nova-compute's log on its host; make dead paths fail fast there; then run up again.",
+              remedy:
+                "Look at nova-compute's log on its host: make dead paths fail fast there; where Cinder refuses with 409, let Nova send its service token ([service_user] send_service_user_token). Then run up again.",
             });
           attempts += 1;
           stalledSince = now;
