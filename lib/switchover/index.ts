@@ -5,6 +5,7 @@ import type { SitePair } from "../topology/site-pair";
 import { backendHost, peerOf, siteNames } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
+import { observeDifferences, sentencesOfDifferences } from "./difference";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
@@ -242,7 +243,11 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
   switch (decision.action) {
     case "nothing":
     case "adopt":
-      return { ...base, findings: [], warnings: verdict.mismatches };
+      return {
+        ...base,
+        findings: [],
+        warnings: [...verdict.mismatches, ...(await unprotected(o, observation, verdict))],
+      };
     case "refuse":
       return {
         ...base,
@@ -273,27 +278,70 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
         plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
       };
     }
-    case "reprotect":
+    case "reprotect": {
+      const site = decision.site;
+      const { sentences, findings } = await divergenceOf(o, observation, site);
       return {
         ...base,
-        findings: reprotectFindings(observation, decision.site),
-        warnings: [],
-        plan: planReprotect({ intent: o.intent, observation, activeSite: decision.site, warnings: [] }),
+        findings: [...reprotectFindings(observation, site), ...findings],
+        warnings: sentences,
+        plan: planReprotect({ intent: o.intent, observation, activeSite: site, warnings: sentences }),
       };
+    }
     case "switchover": {
       const checked = preflight(observation, o.intent, decision.from);
+      const delta = await deltaOf(o, observation, decision);
       const warnings = [
         ...checked.warnings,
+        ...delta.sentences,
         ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : []),
       ];
       return {
         ...base,
-        findings: checked.failures,
+        findings: [...checked.failures, ...delta.findings],
         warnings,
         plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }),
       };
     }
   }
+}
+
+interface Told {
+  readonly sentences: readonly string[];
+  readonly findings: readonly Finding[];
+}
+
+/** Planned: what the updates will carry, by the common snapshot that they and a later way back need. */
+async function deltaOf(o: Question, observation: Observation, way: { from: string; to: string }): Promise<Told> {
+  if (o.intent.unplanned !== undefined) return { sentences: [], findings: [] };
+  const differences = await observeDifferences(observation, o.ports, { from: way.from, onto: way.to });
+  if ("error" in differences) return { sentences: [], findings: [] }; // preflight says what doesn't answer
+  return {
+    sentences: sentencesOfDifferences(differences, { from: way.from, onto: way.to, discards: false }),
+    findings: differences
+      .filter(({ common }) => common === undefined)
+      .map(({ flexVol }) => ({
+        id: `common-snapshot:${flexVol}`,
+        message: `no snapshot of "${flexVol}" is common to "${way.from}" and "${way.to}": no update can start from it, and no mirror be turned round`,
+        remedy: `Initialise the mirror "${way.from}" → "${way.to}" anew.`,
+      })),
+  };
+}
+
+/** What a reprotect discards and what it carries, by FlexVol and volume. */
+async function divergenceOf(o: Question, observation: Observation, site: string): Promise<Told> {
+  const way = { from: site, onto: peerOf(observation.pair, site) };
+  const differences = await observeDifferences(observation, o.ports, way);
+  if ("error" in differences) return { sentences: [], findings: [] };
+  return { sentences: sentencesOfDifferences(differences, { ...way, discards: true }), findings: [] };
+}
+
+/** After an unplanned failover the lost site has the only copy of what was lost: nothing touches it until that's asked for. */
+async function unprotected(o: Question, observation: Observation, verdict: Verdict): Promise<string[]> {
+  if (verdict.site === undefined || !verdict.promoted || verdict.replicating !== false) return [];
+  const other = peerOf(observation.pair, verdict.site);
+  const { sentences } = await divergenceOf(o, observation, verdict.site);
+  return [`"${verdict.site}" isn't protected; "${other}" isn't touched until reprotect is asked for`, ...sentences];
 }
 
 /** Without cinder.conf and the services rows nobody can tell which site is active. */

@@ -62,6 +62,11 @@ export const detachVolumes: Step = {
           });
         const stalled = stuck ? left.filter((a) => status(a) === "detaching") : [];
         if (refused.length > 0 || stalled.length > 0) {
+          // Also before giving up: the next run would wait as long again for what nobody does.
+          for (const a of stalled) {
+            await ctx.guard();
+            await ctx.ports.blockStorage.rollDetaching(a.volumeId);
+          }
           if (attempts >= 4)
             throw new DrError({
               code: "failure-state",
@@ -74,10 +79,6 @@ export const detachVolumes: Step = {
             });
           attempts += 1;
           stalledSince = now;
-          for (const a of stalled) {
-            await ctx.guard();
-            await ctx.ports.blockStorage.rollDetaching(a.volumeId);
-          }
           for (const a of [...refused, ...stalled]) await detach(ctx, item, a);
         }
         return { seen: left.map((a) => `${a.device} is ${status(a)}`).join(", ") };

@@ -3,7 +3,6 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { changeOntap } from "../site-pair";
 import { until } from "../support";
-import type { HazardLab } from "./support";
 import { hook, met, onSharedLab } from "./support";
 
 /**
@@ -46,19 +45,19 @@ onSharedLab("hazards: attachments", (lab) => {
       file: path.join(dir, "computes", name, "etc", "nova", "nova.conf"),
     }));
     const before = files.map(({ file }) => readFileSync(file, "utf8"));
-    const restart = async () => {
-      for (const { name } of files) await lab().service(name, "nova-compute", "restart");
-      await computesAre(lab(), "up");
-    };
     files.forEach(({ file }, index) => {
       const text = before[index] ?? "";
       assert.notEqual(edit(text), text);
       writeFileSync(file, edit(text));
     });
-    await restart();
+    await (
+      await lab().withoutComputes()
+    )();
     return async () => {
       files.forEach(({ file }, index) => writeFileSync(file, before[index] ?? ""));
-      await restart();
+      await (
+        await lab().withoutComputes()
+      )();
     };
   }
 
@@ -210,13 +209,10 @@ onSharedLab("hazards: attachments", (lab) => {
     });
 
     // The way back, while nova-compute is dead.
-    const { computes } = lab().scene.lab;
-    for (const { name } of computes) await lab().kill(name, "nova-compute");
-    await computesAre(lab(), "down");
+    const startAgain = await lab().withoutComputes();
     const down = await lab().failedUp("iprod");
     assert.match(down, /nova-compute on "compute-\d" is down/);
-    for (const { name } of computes) await lab().service(name, "nova-compute", "start");
-    await computesAre(lab(), "up");
+    await startAgain();
     await lab().up("iprod");
     assert.equal(lab().report().verdict, "aborted");
     assert.deepEqual(await devices(id), before);
@@ -234,17 +230,14 @@ onSharedLab("hazards: attachments", (lab) => {
 
   it("refuses a planned switchover while cinder-volume is down, and an instance whose host is", async () => {
     await lab().kill("controller-1", "cinder-volume");
-    const { computes } = lab().scene.lab;
-    for (const { name } of computes) await lab().kill(name, "nova-compute");
+    const startAgain = await lab().withoutComputes();
     try {
-      await computesAre(lab(), "down");
       const said = await lab().refusals("idr");
       assert.match(said, /no cinder-volume consumes the queue of cinder-dr@iprod: a volume can't be detached over it/);
       assert.match(said, /instance "guest-01" .* is on compute host "compute-\d", which is down/);
     } finally {
       await lab().service("controller-1", "cinder-volume", "start");
-      for (const { name } of computes) await lab().service(name, "nova-compute", "start");
-      await computesAre(lab(), "up");
+      await startAgain();
     }
     await lab().serviceIs("iprod", "up");
     met({
@@ -256,11 +249,3 @@ onSharedLab("hazards: attachments", (lab) => {
     });
   });
 });
-
-async function computesAre(lab: HazardLab, state: "up" | "down"): Promise<void> {
-  await until(
-    `nova-compute is ${state} everywhere`,
-    () => lab.scene.cloud<{ services: { state: string }[] }>("GET", "compute", "/os-services?binary=nova-compute"),
-    ({ services }) => services.length > 0 && services.every((service) => service.state === state),
-  );
-}

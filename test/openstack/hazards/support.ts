@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { promisify } from "node:util";
 import mysql from "mysql2/promise";
 import { readSecret } from "../../../lab/lab";
@@ -12,7 +13,8 @@ import { missingForLab } from "../../../lab/openstack/up";
 import { pairOfLab, secretsOfLab } from "../../../lab/pair";
 import { connect, type Connections } from "../../../lib/connections";
 import type { HookSpec, Intent, Preview, Report, SwitchoverState, Verdict } from "../../../lib/switchover";
-import { applySwitchover, observeState, previewSwitchover } from "../../../lib/switchover";
+import { applySwitchover, hasOpenJournal, observeState, previewSwitchover } from "../../../lib/switchover";
+import { systemClock } from "../../../lib/connections/system-clock";
 import type { Clock } from "../../../lib/switchover/ports";
 import type { SitePair } from "../../../lib/topology/site-pair";
 import { backendHost, sitePairSchema } from "../../../lib/topology/site-pair";
@@ -48,8 +50,8 @@ class MovableClock implements Clock {
   now(): Date {
     return new Date(Date.now() + this.aheadMs);
   }
-  sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => setTimeout(resolve, ms));
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return systemClock.sleep(ms, signal);
   }
   advance(seconds: number): void {
     this.aheadMs += seconds * 1000;
@@ -84,7 +86,6 @@ export class HazardLab {
       await scene.up({ stack: scene.pulumi.testLabStack });
       await scene.format("vdb", "vdc");
     }
-    await scene.write("at-first");
     return lab;
   }
 
@@ -135,7 +136,7 @@ export class HazardLab {
 
   /** Makes the site the active one; `onLine` sees each line of progress as it is told. */
   async up(site: Site, wish: Wish = {}, onLine: (line: string) => void = () => undefined): Promise<SwitchoverState> {
-    say(`── to ${site} ${JSON.stringify(wish)}`);
+    say(`── to ${site}, ${Object.keys(wish).join(", ") || "nothing special"}`);
     const progress = (line: string): void => {
       if (/: done|^warning|^removed|^lost|^going|^resuming/.test(line)) say(line);
       onLine(line);
@@ -180,11 +181,14 @@ export class HazardLab {
   /** Production at the site, promoted, protected; brings it there after a test that failed. */
   async home(site: Site = "iprod"): Promise<void> {
     await this.heal();
+    const { pair, ports, journalDir } = this.question(site, {});
+    if (await hasOpenJournal({ pair, ports, journalDir })) await this.up(site).catch(() => this.up(otherSite(site)));
     const verdict = await this.verdict();
     if (this.state === undefined && verdict.site !== undefined) await this.up(verdict.site as Site);
     if (verdict.site !== site || !verdict.promoted) await this.up(site);
     if (!(await this.verdict()).protected) await this.up(site, { reprotect: "discardDiverged" });
     await this.normal(site);
+    if (this.scene.writes().size === 0) await this.scene.write("at-first");
   }
 
   /** What a test that failed may have left behind. */
@@ -269,16 +273,55 @@ export class HazardLab {
 
   /** Cinder's own failover, by hand, until its row says how it ended. */
   async failOverByHand(from: Site, backendId: string, ends: (status: string) => boolean): Promise<string> {
-    await this.scene.cloud("PUT", "blockStorage", "/os-services/failover_host", {
-      host: this.host(from),
-      backend_id: backendId,
-    });
+    await this.putService("failover_host", { host: this.host(from), backend_id: backendId });
     const row = await until(
       `failover_host of ${from} to ${backendId} ends`,
       () => this.row(from),
       (seen) => ends(seen?.replicationStatus ?? ""),
     );
     return row?.replicationStatus ?? "";
+  }
+
+  /** As Cinder's administrator does it; its output. */
+  async cinderManage(...args: string[]): Promise<string> {
+    const { python, controllers } = this.scene.lab;
+    const command = path.join(path.dirname(python), "cinder-manage");
+    const { stdout, stderr } = await run(command, ["--config-file", controllers[0]?.cinderConf ?? "", ...args]);
+    return stdout + stderr;
+  }
+
+  putService(verb: string, body: object): Promise<unknown> {
+    return this.scene.cloud("PUT", "blockStorage", `/os-services/${verb}`, body);
+  }
+
+  /** Stops or kills nova-compute on every host, and waits until Nova knows it; returns what starts it again. */
+  async withoutComputes(): Promise<() => Promise<void>> {
+    const { computes } = this.scene.lab;
+    for (const { name } of computes) await this.kill(name, "nova-compute");
+    await this.computesAre((service) => service.state === "down");
+    const beats = new Map((await this.computes()).map(({ host, updated_at }) => [host, updated_at]));
+    return async () => {
+      for (const { name } of computes) await this.service(name, "nova-compute", "start");
+      await this.computesAre(({ host, state, updated_at }) => state === "up" && updated_at !== beats.get(host));
+    };
+  }
+
+  private async computes() {
+    const below = "/os-services?binary=nova-compute";
+    const { services } = await this.scene.cloud<{ services: { host: string; state: string; updated_at: string }[] }>(
+      "GET",
+      "compute",
+      below,
+    );
+    return services;
+  }
+
+  private async computesAre(holds: (service: { host: string; state: string; updated_at: string }) => boolean) {
+    await until(
+      "every nova-compute is as awaited",
+      () => this.computes(),
+      (services) => services.length > 0 && services.every(holds),
+    );
   }
 
   /** Waits until the API calls the backend's service up or down. */

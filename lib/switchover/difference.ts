@@ -1,0 +1,99 @@
+import { messageOf } from "../errors";
+import type { Observation } from "./observation";
+import { arrayOf, volumesOf } from "./observation";
+import { pooled } from "./pool";
+import type { Ports, Snapshot } from "./ports";
+
+/** What one FlexVol of each side has that the other hasn't: looked at before anything is copied over anything. */
+export interface Difference {
+  readonly flexVol: string;
+  /** The newest point in time that both sides have; without it nothing but a new baseline is possible. */
+  readonly common?: Pick<Snapshot, "name" | "createTime">;
+  /** Changed at the side that is copied from since then: what a resync or an update carries. Absent where unknown. */
+  readonly toCopyBytes?: number;
+  /** Changed since then at the side that is copied onto: what a resync discards. */
+  readonly toDiscardBytes?: number;
+  /** Without a common snapshot: what a new baseline carries. */
+  readonly baselineBytes: number;
+  /** LUNs that only the side that is copied onto has, or has in another size; by volume where Cinder knows it. */
+  readonly onlyThere: readonly string[];
+}
+
+/** Reads both arrays, which have to answer; nothing is changed. */
+export async function observeDifferences(
+  observation: Observation,
+  ports: Ports,
+  o: { readonly from: string; readonly onto: string },
+): Promise<readonly Difference[] | { readonly error: string }> {
+  const [from, onto] = [ports.arrays[o.from], ports.arrays[o.onto]];
+  const [source, destination] = [arrayOf(observation, o.from), arrayOf(observation, o.onto)];
+  if (from === undefined || onto === undefined || source === undefined || destination === undefined)
+    return { error: "not both arrays answer" };
+  const names = new Map(volumesOf(observation).map(({ id, name }) => [`volume-${id}`, name]));
+  try {
+    return await pooled(4, observation.pair.flexVols, async (flexVol): Promise<Difference> => {
+      const [ours, theirs] = await Promise.all([from.listSnapshots(flexVol), onto.listSnapshots(flexVol)]);
+      const common = newestCommon(ours, theirs);
+      const changed = async (port: typeof from, versionUuid: string, list: readonly Snapshot[]) => {
+        const snapshot = list.find((candidate) => candidate.versionUuid === versionUuid)?.name ?? "";
+        return port.findChangedBytes({ flexVol, snapshot });
+      };
+      const [toCopyBytes, toDiscardBytes] =
+        common === undefined
+          ? []
+          : await Promise.all([changed(from, common.versionUuid, ours), changed(onto, common.versionUuid, theirs)]);
+      const here = new Map(source.luns.filter((lun) => lun.flexVol === flexVol).map((lun) => [lun.name, lun]));
+      return {
+        flexVol,
+        ...(common === undefined ? {} : { common: { name: common.name, createTime: common.createTime } }),
+        ...(toCopyBytes === undefined ? {} : { toCopyBytes }),
+        ...(toDiscardBytes === undefined ? {} : { toDiscardBytes }),
+        baselineBytes: [...here.values()].reduce((sum, lun) => sum + lun.sizeBytes, 0),
+        onlyThere: destination.luns
+          .filter((lun) => lun.flexVol === flexVol && here.get(lun.name)?.sizeBytes !== lun.sizeBytes)
+          .map((lun) => {
+            const known = names.get(lun.name);
+            const what = known === undefined ? lun.name : `"${known}" (${lun.name})`;
+            return here.has(lun.name) ? `${what} in another size` : `${what}, ${sizeOf(lun.sizeBytes)}`;
+          }),
+      };
+    });
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
+}
+
+function newestCommon(ours: readonly Snapshot[], theirs: readonly Snapshot[]): Snapshot | undefined {
+  const there = new Set(theirs.map(({ versionUuid }) => versionUuid));
+  return ours
+    .filter(({ versionUuid }) => there.has(versionUuid))
+    .reduce<Snapshot | undefined>(
+      (newest, each) =>
+        newest === undefined || Date.parse(each.createTime) >= Date.parse(newest.createTime) ? each : newest,
+      undefined,
+    );
+}
+
+export function sizeOf(bytes: number | undefined): string {
+  if (bytes === undefined) return "an unknown number of bytes";
+  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.min(units.length - 1, bytes < 1024 ? 0 : Math.floor(Math.log2(bytes) / 10));
+  const value = bytes / 2 ** (10 * power);
+  return `${power === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${units[power] ?? ""}`;
+}
+
+/** As the preview of a failback or reprotect tells it, one line for each FlexVol. */
+export function sentencesOfDifferences(
+  differences: readonly Difference[],
+  o: { readonly from: string; readonly onto: string; readonly discards: boolean },
+): string[] {
+  return differences.flatMap((d) => [
+    d.common === undefined
+      ? `"${d.flexVol}": no snapshot is common to "${o.from}" and "${o.onto}": a new baseline of up to ${sizeOf(d.baselineBytes)}`
+      : `"${d.flexVol}": ${sizeOf(d.toCopyBytes)} changed at "${o.from}" since the common snapshot ${d.common.name} of ${d.common.createTime}`,
+    ...(o.discards && d.common !== undefined
+      ? [`"${d.flexVol}": "${o.onto}" holds ${sizeOf(d.toDiscardBytes)} that "${o.from}" doesn't have`]
+      : []),
+    ...(o.discards && d.onlyThere.length > 0 ? [`"${d.flexVol}": only at "${o.onto}": ${d.onlyThere.join("; ")}`] : []),
+  ]);
+}
