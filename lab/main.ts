@@ -1,7 +1,11 @@
 import { Command } from "commander";
-import { labDown, labStatus, labUp } from "./lab";
+import { existsSync, rmSync } from "node:fs";
+import path from "node:path";
+import { descriptionFile } from "./description";
+import { labDown, labStatus, labUp, readLab } from "./lab";
 import { progressTo } from "./openstack/progress";
 import { statusTable } from "./openstack/status";
+import { LabPulumi } from "./pulumi";
 
 const program = new Command("lab").description("A real OpenStack with two simulated ONTAP clusters, on loopback.");
 const progress = () => progressTo((line) => console.log(line));
@@ -28,8 +32,14 @@ program
   .command("down")
   .description("end a lab and remove it")
   .option(...FOLDER)
-  .option("--keep-logs", "leave the logs in the folder")
+  .option("--keep-logs", "leave logs and reports in the folder")
   .action(async ({ dir, keepLogs }: { dir: string; keepLogs?: boolean }) => {
+    // First, as it needs the lab's description, which goes with the lab.
+    if (existsSync(descriptionFile(dir))) {
+      new LabPulumi(readLab(dir), () => undefined).remove();
+      rmSync(path.join(dir, "breadcrumbs.jsonl"), { force: true });
+      if (keepLogs !== true) rmSync(path.join(dir, "reports"), { recursive: true, force: true });
+    }
     await labDown(dir, { keepLogs: keepLogs ?? false, progress: progress() });
   });
 

@@ -151,9 +151,10 @@ export class LabPulumi {
     return JSON.parse(stdout) as Record<string, unknown>;
   }
 
-  /** Takes the stacks' files out of the checkout; the state goes with the lab's folder. */
-  removeConfiguration(): void {
+  /** Takes away both stacks: their files in the checkout, and the state, which knows only what is about to go. */
+  remove(): void {
     for (const stack of [this.recoveryStack, this.testLabStack]) rmSync(this.configFile(stack), { force: true });
+    rmSync(this.home, { recursive: true, force: true });
   }
 
   environment(): Record<string, string> {
@@ -215,10 +216,16 @@ export class LabPulumi {
     config: Readonly<Record<string, unknown>>,
     secrets: Readonly<Record<string, unknown>>,
   ): Promise<void> {
-    if (existsSync(this.configFile(stack))) return;
-    await this.run(["stack", "init", stack, "--non-interactive", "--no-select"], { quiet: true });
-    // Plain settings by file, as an operator would edit it; secrets through standard input, so that no process list shows them.
+    const { stdout } = await this.run(["stack", "ls", "--json"], { quiet: true });
     const file = this.configFile(stack);
+    if ((JSON.parse(stdout) as { name: string }[]).some(({ name }) => name === stack)) {
+      if (existsSync(file)) return;
+    } else {
+      // A file without the stack is of another lab, which had this one's number and was removed by hand.
+      rmSync(file, { force: true });
+      await this.run(["stack", "init", stack, "--non-interactive", "--no-select"], { quiet: true });
+    }
+    // Plain settings by file, as an operator would edit it; secrets through standard input, so that no process list shows them.
     const head = existsSync(file) ? readFileSync(file, "utf8") : "";
     const settings = Object.entries(config).map(
       ([key, value]) => `  cinder-cheesecake:${key}: ${JSON.stringify(value)}\n`,

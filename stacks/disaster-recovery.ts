@@ -12,6 +12,5 @@ export function disasterRecovery(settings: DisasterRecoverySettings, stack: stri
     plan: recovery.activeSite.plan,
     planDigest: recovery.activeSite.planDigest,
     report: recovery.activeSite.reportDirectory,
-    mirrors: recovery.mirrors,
   };
 }

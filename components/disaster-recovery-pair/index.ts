@@ -2,7 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { ActiveSite, type ActiveSiteArgs } from "../../dynamic-providers/active-site";
 import { CinderBackend } from "../../dynamic-providers/cinder-backend";
 import { ClusterPeer } from "../../dynamic-providers/cluster-peer";
-import { type ObservedMirror, SnapMirrorRelationship } from "../../dynamic-providers/snapmirror-relationship";
+import { SnapMirrorRelationship } from "../../dynamic-providers/snapmirror-relationship";
 import { SvmPeer } from "../../dynamic-providers/svm-peer";
 import { type SitePair, siteNames, siteOf } from "../../lib/topology/site-pair";
 import { stanzaOf } from "./stanza";
@@ -18,8 +18,6 @@ export interface DisasterRecoveryPairArgs {
  */
 export class DisasterRecoveryPair extends pulumi.ComponentResource {
   readonly activeSite: ActiveSite;
-  /** By FlexVol. */
-  readonly mirrors: pulumi.Output<Record<string, ObservedMirror>>;
 
   constructor(name: string, args: DisasterRecoveryPairArgs, options?: pulumi.ComponentResourceOptions) {
     super("cinder-cheesecake:index:DisasterRecoveryPair", name, {}, options);
@@ -37,23 +35,21 @@ export class DisasterRecoveryPair extends pulumi.ComponentResource {
     const clusterPeer = new ClusterPeer(name, { sites }, parent);
     const svmPeer = new SvmPeer(name, { sites }, { ...parent, dependsOn: clusterPeer });
     const { policy, schedule } = pair.replication;
-    const mirrors = Object.fromEntries(
-      pair.flexVols.map((flexVol) => [
-        flexVol,
+    const mirrors = pair.flexVols.map(
+      (flexVol) =>
         new SnapMirrorRelationship(
           `${name}-${flexVol}`,
           { flexVol, policy, schedule },
           { ...parent, dependsOn: svmPeer },
         ),
-      ]),
     );
     this.activeSite = new ActiveSite(
       name,
       { ...args.active, backendRevisions: mapValues(backends, (backend) => backend.revision) },
-      { ...parent, dependsOn: Object.values(mirrors) },
+      { ...parent, dependsOn: mirrors },
     );
-    this.mirrors = pulumi.all(mapValues(mirrors, (mirror) => mirror.observed));
-    this.registerOutputs({ mirrors: this.mirrors });
+    // No direction of a mirror here: what a mirror's resource saw last is from before the switchover of the same `up`.
+    this.registerOutputs({});
   }
 }
 

@@ -129,9 +129,9 @@ export async function runDemo(o: {
   } finally {
     if (!o.keep) {
       o.print("\n━━ Everything is taken down again");
-      pulumi?.removeConfiguration();
+      pulumi?.remove();
       await labDown(o.dir, { keepLogs: false, progress: progressTo((line) => o.print(`   ${line}`)) });
-      // Pulumi's state, the reports and what the guests wrote down: the next demo begins with nothing.
+      // The reports and what the guests wrote down: the next demo begins with nothing.
       rmSync(o.dir, { recursive: true, force: true });
     }
   }

@@ -22,6 +22,8 @@ export interface QueueInfo {
   readonly consumers: number;
 }
 
+type Keep = (messages: readonly DrainedMessage[]) => Promise<void>;
+
 const connectTimeoutMs = 10_000;
 const callTimeoutMs = 60_000;
 const attempts = 5;
@@ -64,14 +66,15 @@ export class MessageQueue {
   /**
    * The messages are held unacknowledged until the queue is deleted, on condition that it has no consumer and that
    * nothing came in meanwhile. So a process that dies before that loses nothing: they go back to the queue, in order.
+   * `keep` writes them down before that; it's called again where the queue changed meanwhile, and not for an empty one.
    * A queue that's gone is empty: a repeat resolves to nothing.
    */
-  async drainQueue(name: string): Promise<readonly DrainedMessage[]> {
+  async drainQueue(name: string, keep: Keep): Promise<readonly DrainedMessage[]> {
     const attempted = `Drain the queue ${name}`;
     let conditional = true;
     for (let attempt = 1; attempt <= attempts; attempt++) {
       try {
-        return await this.connected(attempted, (connection) => drain(connection, name, attempted, conditional));
+        return await this.connected(attempted, (connection) => drain(connection, name, attempted, conditional, keep));
       } catch (error) {
         const vendorCode = DrError.is(error) ? error.context.vendorCode : undefined;
         // 540: a quorum queue knows no conditions (RabbitMQ 3.10 to 4). 406: one of them wasn't met, look again which.
@@ -202,6 +205,7 @@ async function drain(
   name: string,
   attempted: string,
   conditional: boolean,
+  keep: Keep,
 ): Promise<DrainedMessage[]> {
   return onChannel(connection, async (channel) => {
     const drained: DrainedMessage[] = [];
@@ -214,6 +218,7 @@ async function drain(
       if (message === false) break;
       drained.push(describeMessage(message.content));
     }
+    if (drained.length > 0) await keep(drained);
     if (conditional) {
       await channel.deleteQueue(name, { ifUnused: true, ifEmpty: true });
       return drained;

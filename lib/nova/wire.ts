@@ -17,6 +17,8 @@ export interface Server {
   readonly lockedReason?: string;
   readonly projectId: string;
   readonly rootDevice?: string;
+  /** Disks of its flavour beside the root: ephemeral and swap, one each. Their names aren't told. */
+  readonly localDisks: number;
 }
 
 export interface ServerAttachment {
@@ -71,6 +73,8 @@ const serverSchema = z
     host_status: optionalText,
     locked: z.boolean().optional(),
     locked_reason: optionalText,
+    // Part of the server since 2.47; sizes in GiB and MiB.
+    flavor: z.object({ ephemeral: z.number(), swap: z.number() }).optional(),
   })
   .transform((row) => ({
     /** Only administrators get it, and nobody of a server whose cell is down. */
@@ -88,6 +92,7 @@ const serverSchema = z
       ...given("lockedReason", row.locked_reason),
       projectId: row.tenant_id ?? "",
       ...given("rootDevice", row["OS-EXT-SRV-ATTR:root_device_name"]),
+      localDisks: [row.flavor?.ephemeral ?? 0, row.flavor?.swap ?? 0].filter((size) => size > 0).length,
     } satisfies Server,
   }));
 export const serversSchema = z.object({

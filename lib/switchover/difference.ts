@@ -1,8 +1,11 @@
 import { messageOf } from "../errors";
+import { peerOf } from "../topology/site-pair";
 import type { Observation } from "./observation";
 import { arrayOf, volumesOf } from "./observation";
 import { pooled } from "./pool";
 import type { Ports, Snapshot } from "./ports";
+import type { Finding } from "./preflight";
+import type { Verdict } from "./verdict";
 
 /** What one FlexVol of each side has that the other hasn't: looked at before anything is copied over anything. */
 export interface Difference {
@@ -96,4 +99,47 @@ export function sentencesOfDifferences(
       : []),
     ...(o.discards && d.onlyThere.length > 0 ? [`"${d.flexVol}": only at "${o.onto}": ${d.onlyThere.join("; ")}`] : []),
   ]);
+}
+
+export interface Delta {
+  readonly sentences: readonly string[];
+  readonly findings: readonly Finding[];
+}
+
+export const noDelta: Delta = { sentences: [], findings: [] };
+
+/** Planned: what the updates will carry, and that a common snapshot is there, which they and a later way back start from. */
+export async function planDelta(
+  observation: Observation,
+  ports: Ports,
+  way: { readonly from: string; readonly to: string },
+): Promise<Delta> {
+  const { from, to } = way;
+  const differences = await observeDifferences(observation, ports, { from, onto: to });
+  if ("error" in differences) return noDelta; // preflight says what doesn't answer
+  return {
+    sentences: sentencesOfDifferences(differences, { from, onto: to, discards: false }),
+    findings: differences
+      .filter(({ common }) => common === undefined)
+      .map(({ flexVol }) => ({
+        id: `common-snapshot:${flexVol}`,
+        message: `no snapshot of "${flexVol}" is common to "${from}" and "${to}": no update can start from it, and no mirror be turned round`,
+        remedy: `Initialise the mirror "${from}" → "${to}" anew.`,
+      })),
+  };
+}
+
+/** What a reprotect of the active site discards at the other, and what it carries there, by FlexVol and volume. */
+export async function divergence(observation: Observation, ports: Ports, active: string): Promise<string[]> {
+  const way = { from: active, onto: peerOf(observation.pair, active) };
+  const differences = await observeDifferences(observation, ports, way);
+  return "error" in differences ? [] : sentencesOfDifferences(differences, { ...way, discards: true });
+}
+
+/** After an unplanned failover the lost site has the only copy of what was lost: nothing touches it until that's asked for. */
+export async function unprotected(observation: Observation, ports: Ports, verdict: Verdict): Promise<string[]> {
+  if (verdict.site === undefined || !verdict.promoted || verdict.replicating !== false) return [];
+  const other = peerOf(observation.pair, verdict.site);
+  const said = await divergence(observation, ports, verdict.site);
+  return [`"${verdict.site}" isn't protected; "${other}" isn't touched until reprotect is asked for`, ...said];
 }

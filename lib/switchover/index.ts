@@ -5,7 +5,7 @@ import type { SitePair } from "../topology/site-pair";
 import { backendHost, peerOf, siteNames } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
-import { observeDifferences, sentencesOfDifferences } from "./difference";
+import { divergence, noDelta, planDelta, unprotected } from "./difference";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
@@ -14,22 +14,21 @@ import { Journal } from "./journal";
 import { Lease } from "./lease";
 import type { Observation } from "./observation";
 import { volumesOf } from "./observation";
-import { serviceRowOf } from "./observation";
 import { observe } from "./observe";
+import type { Onward } from "./open-journal";
+import { onward } from "./open-journal";
 import type { Plan } from "./plan";
 import {
   forecastSeconds,
-  planAbort,
   planActivation,
   planPromotion,
   planReload,
   planReprotect,
   planSwitchover,
-  planWithoutSource,
   sentencesOf,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { preflight, restartFindings } from "./preflight";
+import { preflight, restartFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
 import { buildReport, writeReport } from "./report";
 import type { Decision, Verdict } from "./verdict";
@@ -246,7 +245,7 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       return {
         ...base,
         findings: [],
-        warnings: [...verdict.mismatches, ...(await unprotected(o, observation, verdict))],
+        warnings: [...verdict.mismatches, ...(await unprotected(observation, o.ports, verdict))],
       };
     case "refuse":
       return {
@@ -279,18 +278,18 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       };
     }
     case "reprotect": {
-      const site = decision.site;
-      const { sentences, findings } = await divergenceOf(o, observation, site);
+      const { site } = decision;
+      const warnings = await divergence(observation, o.ports, site);
       return {
         ...base,
-        findings: [...reprotectFindings(observation, site), ...findings],
-        warnings: sentences,
-        plan: planReprotect({ intent: o.intent, observation, activeSite: site, warnings: sentences }),
+        findings: reprotectFindings(observation, site),
+        warnings,
+        plan: planReprotect({ intent: o.intent, observation, activeSite: site, warnings }),
       };
     }
     case "switchover": {
       const checked = preflight(observation, o.intent, decision.from);
-      const delta = await deltaOf(o, observation, decision);
+      const delta = o.intent.unplanned === undefined ? await planDelta(observation, o.ports, decision) : noDelta;
       const warnings = [
         ...checked.warnings,
         ...delta.sentences,
@@ -304,82 +303,6 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       };
     }
   }
-}
-
-interface Told {
-  readonly sentences: readonly string[];
-  readonly findings: readonly Finding[];
-}
-
-/** Planned: what the updates will carry, by the common snapshot that they and a later way back need. */
-async function deltaOf(o: Question, observation: Observation, way: { from: string; to: string }): Promise<Told> {
-  if (o.intent.unplanned !== undefined) return { sentences: [], findings: [] };
-  const differences = await observeDifferences(observation, o.ports, { from: way.from, onto: way.to });
-  if ("error" in differences) return { sentences: [], findings: [] }; // preflight says what doesn't answer
-  return {
-    sentences: sentencesOfDifferences(differences, { from: way.from, onto: way.to, discards: false }),
-    findings: differences
-      .filter(({ common }) => common === undefined)
-      .map(({ flexVol }) => ({
-        id: `common-snapshot:${flexVol}`,
-        message: `no snapshot of "${flexVol}" is common to "${way.from}" and "${way.to}": no update can start from it, and no mirror be turned round`,
-        remedy: `Initialise the mirror "${way.from}" → "${way.to}" anew.`,
-      })),
-  };
-}
-
-/** What a reprotect discards and what it carries, by FlexVol and volume. */
-async function divergenceOf(o: Question, observation: Observation, site: string): Promise<Told> {
-  const way = { from: site, onto: peerOf(observation.pair, site) };
-  const differences = await observeDifferences(observation, o.ports, way);
-  if ("error" in differences) return { sentences: [], findings: [] };
-  return { sentences: sentencesOfDifferences(differences, { ...way, discards: true }), findings: [] };
-}
-
-/** After an unplanned failover the lost site has the only copy of what was lost: nothing touches it until that's asked for. */
-async function unprotected(o: Question, observation: Observation, verdict: Verdict): Promise<string[]> {
-  if (verdict.site === undefined || !verdict.promoted || verdict.replicating !== false) return [];
-  const other = peerOf(observation.pair, verdict.site);
-  const { sentences } = await divergenceOf(o, observation, verdict.site);
-  return [`"${verdict.site}" isn't protected; "${other}" isn't touched until reprotect is asked for`, ...sentences];
-}
-
-/** Without cinder.conf and the services rows nobody can tell which site is active. */
-function unreadable(observation: Observation): Finding[] {
-  return [
-    ...observation.controllerErrors.map((message) => ({
-      id: "controller",
-      message,
-      remedy: "Check cinder.controllers: the way to the host, and the path of cinder.conf.",
-    })),
-    ...(observation.database.ok
-      ? []
-      : [
-          {
-            id: "database",
-            message: `Cinder's database can't be asked: ${observation.database.error}`,
-            remedy: "Check host, port, user, TLS of cinder.database, and the secret databasePassword.",
-          },
-        ]),
-    ...(observation.volumesError === undefined
-      ? []
-      : [
-          {
-            id: "cinder-api",
-            message: `Cinder's API can't be asked: ${observation.volumesError}`,
-            remedy: "Check openstack.authUrl, the credential and its secret openstackSecret; start cinder-api.",
-          },
-        ]),
-    ...(observation.serversError === undefined
-      ? []
-      : [
-          {
-            id: "nova-api",
-            message: `Nova's API can't be asked: ${observation.serversError}`,
-            remedy: "Check the credential's rights; start nova-api.",
-          },
-        ]),
-  ];
 }
 
 function activationFindings(observation: Observation, site: string): Finding[] {
@@ -444,130 +367,9 @@ async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir"
   });
 }
 
-/** Which way an open journal goes on, for this intent. */
-function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | { readonly refused: Finding } {
-  const { plan } = journal;
-  if (plan.kind === "abort") {
-    return intent.activeSite === plan.to
-      ? "resume"
-      : {
-          refused: {
-            id: "aborting",
-            message: `the switchover ${journal.switchoverId} is being aborted towards "${plan.to}"`,
-            remedy: `Set activeSite to "${plan.to}" and run up; then start anew.`,
-          },
-        };
-  }
-  if (intent.activeSite === plan.to) return "resume";
-  if (plan.kind !== "switchover" || journal.pastCutover)
-    return {
-      refused: {
-        id: "past-cutover",
-        message: `the switchover ${journal.switchoverId} to "${plan.to}" is past its cutover: the way is only forward`,
-        remedy: `Set activeSite to "${plan.to}" and run up; afterwards switch back.`,
-      },
-    };
-  return "abort";
-}
-
-/** How an open journal goes on for this intent, and with which plan; one that changes underway is refused or approved like a new one. */
-interface Onward {
-  readonly way: "resume" | "abort" | "replan" | "refuse";
-  readonly plan: Plan;
-  readonly failures: readonly Failure[];
-  readonly said: string;
-}
-
-async function onward(o: Question, journal: Journal): Promise<Onward> {
-  const { intent } = o;
-  const { plan } = journal;
-  const way = wayOn(journal, intent);
-  if (typeof way === "object") return { way: "refuse", plan, failures: [failureOf(way.refused)], said: "" };
-  if (way === "abort")
-    return {
-      way,
-      plan: planAbort(plan),
-      failures: [],
-      said: `aborting ${journal.switchoverId}: production stays at "${intent.activeSite}"`,
-    };
-  const replanned = (await withoutSource(o, journal)) ?? (await pastFailover(o, journal));
-  if (replanned === undefined) return { way: "resume", plan, failures: [], said: `resuming ${journal.switchoverId}` };
-  return {
-    way: "replan",
-    plan: replanned.plan,
-    failures: [...replanned.findings.map(failureOf), ...approvalFailures(intent, replanned.plan)],
-    said: replanned.said,
-  };
-}
-
-interface Replanned {
-  readonly plan: Plan;
-  readonly findings: readonly Finding[];
-  readonly said: string;
-}
-
-/** Planned, but the source died on the way, and the operator declares it lost. */
-async function withoutSource(o: Question, journal: Journal): Promise<Replanned | undefined> {
-  const { intent } = o;
-  const { plan } = journal;
-  const movable = plan.kind === "switchover" || plan.kind === "promotion";
-  if (!movable || plan.mode !== "planned" || intent.unplanned === undefined) return undefined;
-  const observation = await observe(o.pair, o.ports);
-  if (!journal.pastCutover && plan.kind === "switchover") {
-    const checked = preflight(observation, intent, plan.from);
-    // Of an instance that is detached by half, the plan knows the devices; they had no gap then.
-    const findings = checked.failures.filter((finding) => !finding.id.startsWith("device-gap:"));
-    const { route, warnings } = checked;
-    return {
-      plan: planSwitchover({ intent, observation, from: plan.from, route, warnings, begun: plan }),
-      findings,
-      said: `"${plan.from}" was lost on the way: going on unplanned`,
-    };
-  }
-  // The final transfer is done. What is left doesn't need the source, but for the replication back to it.
-  const lost = unplannedFrom(intent, plan.from) && observation.arrays[plan.from]?.ok !== true;
-  const needed =
-    plan.steps.some(({ id }) => id === "promote/reverse-mirrors" && !journal.isEnded(id)) || !journal.cutoverBegun;
-  if (!lost || !needed) return undefined;
-  return {
-    plan: planWithoutSource(plan, journal.cutoverBegun || plan.kind === "promotion" ? "planned" : "unplanned"),
-    findings: [],
-    said: `"${plan.from}" was lost after the final transfer: going on without it, unprotected until it's back`,
-  };
-}
-
-/** Cinder's own failover failed, or the operator wants to go past it: the direct route on the same journal. */
-async function pastFailover(o: Question, journal: Journal): Promise<Replanned | undefined> {
-  const { plan } = journal;
-  const asked = o.intent.route === "direct" && plan.kind === "switchover" && plan.route === "failover-host";
-  if (!asked || journal.isEnded("cutover/failover-host")) return undefined;
-  const observation = await observe(o.pair, o.ports);
-  const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
-  const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
-  const served = queues.some((queue) => queue.consumers > 0);
-  // Under way or done: that is to be waited for.
-  if ((row?.replicationStatus === "failing-over" && served) || row?.replicationStatus === "failed-over")
-    return undefined;
-  const { from, mode } = plan;
-  return {
-    plan: planSwitchover({
-      intent: o.intent,
-      observation,
-      from,
-      route: "direct",
-      warnings: plan.warnings,
-      begun: plan,
-      mode,
-    }),
-    findings: unreadable(observation),
-    said: "going on past Cinder's failover, by the direct route",
-  };
-}
-
-const unplannedFrom = (intent: Intent, site: string): boolean => intent.unplanned?.from === site;
-
 async function previewOfOpen(o: Question, journal: Journal): Promise<Preview> {
-  const { way, plan, failures } = await onward(o, journal);
+  const next = await onward(o, journal);
+  const { way, plan } = next;
   const left = plan.steps.filter((planned) => way === "abort" || !journal.isEnded(planned.id));
   const verb = way === "abort" ? "Abort" : way === "replan" ? `Go on (${plan.mode}, ${plan.route}) with` : "Resume";
   return {
@@ -579,14 +381,21 @@ async function previewOfOpen(o: Question, journal: Journal): Promise<Preview> {
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
-    failures,
+    failures: failuresOnward(o.intent, next),
     warnings: plan.warnings,
     forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
   };
 }
 
+/** A plan that changes underway is refused or approved like a new one. */
+function failuresOnward(intent: Intent, { way, plan, findings }: Onward): Failure[] {
+  return [...findings.map(failureOf), ...(way === "replan" ? approvalFailures(intent, plan) : [])];
+}
+
 async function takeUp(o: ApplyOptions, journal: Journal): Promise<void> {
-  const { way, plan, failures, said } = await onward(o, journal);
+  const next = await onward(o, journal);
+  const { way, plan, said } = next;
+  const failures = failuresOnward(o.intent, next);
   if (failures.length > 0) throw refusal(failures);
   assertAsPreviewed(plan, o);
   await journal.settle();

@@ -20,7 +20,8 @@ export type JournalEntry = { readonly at: string } & (
   /** The mode changed on the same journal: the source died before cutover and `unplanned` was declared. */
   | { readonly type: "replan"; readonly plan: Plan }
   | { readonly type: "step"; readonly step: string; readonly event: "begin" | "end" }
-  | { readonly type: "intent"; readonly step: string; readonly item: string }
+  /** With what its call takes away, where nothing else would know it any more. */
+  | { readonly type: "intent"; readonly step: string; readonly item: string; readonly facts?: Facts }
   | {
       readonly type: "done";
       readonly step: string;

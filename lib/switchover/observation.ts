@@ -108,6 +108,14 @@ export function arrayOf(observation: Observation, site: string): ArrayObservatio
   return seen?.ok === true ? seen.value : undefined;
 }
 
+/**
+ * Where the driver has a volume's data: `volume_name_template` of `Volume.name_id` (cinder/objects/volume.py), which
+ * differs from its id after a migration whose end couldn't rename the LUN.
+ */
+export function lunPathOf(volume: Pick<CinderVolume, "id" | "nameId" | "host">): string {
+  return `/vol/${poolOf(volume.host)}/volume-${volume.nameId ?? volume.id}`;
+}
+
 /** The relationship `from` → `to` of a FlexVol, as its destination tells it. */
 export function mirrorOf(observation: Observation, from: string, to: string, flexVol: string): Mirror | undefined {
   return arrayOf(observation, to)?.mirrors.find((mirror) => isMirrorOf(observation.pair, mirror, from, to, flexVol));

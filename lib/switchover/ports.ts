@@ -160,6 +160,8 @@ export interface CinderVolume {
   readonly volumeType?: string;
   readonly replicationStatus?: string;
   readonly migrationStatus?: string;
+  /** The id in its LUN's name where a migration left another one than `id`. */
+  readonly nameId?: string;
   readonly multiattach: boolean;
   readonly bootable: boolean;
   readonly encrypted: boolean;
@@ -230,6 +232,8 @@ export interface Server {
   readonly lockedReason?: string;
   readonly projectId: string;
   readonly rootDevice?: string;
+  /** Disks of its flavour beside the root, ephemeral and swap: Nova tells their number, not their names. */
+  readonly localDisks: number;
 }
 
 export interface ServerAttachment {
@@ -420,14 +424,23 @@ export interface QueueInfo {
   readonly consumers: number;
 }
 
+export interface QueuedMessage {
+  readonly method: string;
+  readonly summary: string;
+}
+
 export interface MessageQueuePort {
   /** State of the queues that would carry a message for this backend: `cinder-volume.<host>@<backend>` and below. */
   listBackendQueues(backendHost: string): Promise<readonly QueueInfo[]>;
   /**
-   * Reads out and removes what waits in a queue without consumers, then deletes the queue. Resolves to what was in it:
-   * RPC method and target of each message, never its arguments' secrets.
+   * Reads out what waits in a queue without consumers, has `keep` write it down, then deletes the queue; what `keep`
+   * throws leaves it as it was. Resolves to what was in it: RPC method and target of each message, never its arguments'
+   * secrets. `keep` isn't called for a queue that's gone or empty; again where the queue changed meanwhile.
    */
-  drainQueue(name: string): Promise<readonly { readonly method: string; readonly summary: string }[]>;
+  drainQueue(
+    name: string,
+    keep: (messages: readonly QueuedMessage[]) => Promise<void>,
+  ): Promise<readonly QueuedMessage[]>;
 }
 
 // ------------------------------------------------------------------------------------------------------------ the rest

@@ -1,7 +1,7 @@
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
-import { arrayOf, cinderServiceOf, mirrorOf, poolOf, serviceRowOf, volumesOf } from "./observation";
+import { arrayOf, cinderServiceOf, lunPathOf, mirrorOf, poolOf, serviceRowOf, volumesOf } from "./observation";
 import { compareDevices } from "./plan";
 
 /** Every unmet precondition at once, each with its remedy; nothing has been changed when these are printed. Pure. */
@@ -40,6 +40,44 @@ export function preflight(observation: Observation, intent: Intent, from: string
       `the lease is held by ${observation.lease.owner} on ${observation.lease.host} (pid ${observation.lease.pid}) until ${observation.lease.expiresAt}`,
     );
   return { route, routeReason: reason, failures, warnings };
+}
+
+/** Without cinder.conf and the services rows nobody can tell which site is active. */
+export function unreadable(observation: Observation): Finding[] {
+  return [
+    ...observation.controllerErrors.map((message) => ({
+      id: "controller",
+      message,
+      remedy: "Check cinder.controllers: the way to the host, and the path of cinder.conf.",
+    })),
+    ...(observation.database.ok
+      ? []
+      : [
+          {
+            id: "database",
+            message: `Cinder's database can't be asked: ${observation.database.error}`,
+            remedy: "Check host, port, user, TLS of cinder.database, and the secret databasePassword.",
+          },
+        ]),
+    ...(observation.volumesError === undefined
+      ? []
+      : [
+          {
+            id: "cinder-api",
+            message: `Cinder's API can't be asked: ${observation.volumesError}`,
+            remedy: "Check openstack.authUrl, the credential and its secret openstackSecret; start cinder-api.",
+          },
+        ]),
+    ...(observation.serversError === undefined
+      ? []
+      : [
+          {
+            id: "nova-api",
+            message: `Nova's API can't be asked: ${observation.serversError}`,
+            remedy: "Check the credential's rights; start nova-api.",
+          },
+        ]),
+  ];
 }
 
 type Fail = (id: string, message: string, remedy: string) => void;
@@ -354,13 +392,10 @@ function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warn
         `${name} is in use, but by no instance`,
         "Detach it where it's attached (bare metal, container).",
       );
-    if (
-      luns !== undefined &&
-      !luns.some((lun) => lun.flexVol === poolOf(volume.host) && lun.name === `volume-${volume.id}`)
-    )
+    if (luns !== undefined && !luns.some((lun) => lun.path === lunPathOf(volume)))
       fail(
         `lun-missing:${volume.id}`,
-        `${name} has no LUN /vol/${poolOf(volume.host)}/volume-${volume.id} at "${from}"`,
+        `${name} has no LUN ${lunPathOf(volume)} at "${from}"`,
         "Find out where its data is before anything else.",
       );
   }
@@ -431,7 +466,8 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
           `${name} boots from volume ${attachment.volumeId} on this backend: a root can't be detached`,
           "Keep roots on a backend that isn't part of the pair.",
         );
-    const gap = firstGap([...new Set([server.rootDevice ?? "/dev/vda", ...names])].sort(compareDevices));
+    const taken = [...new Set([server.rootDevice ?? "/dev/vda", ...names])].sort(compareDevices);
+    const gap = firstGap(taken, server.localDisks);
     if (
       gap !== undefined &&
       attachments.some((a) => ours.has(a.volumeId) && a.device !== undefined && compareDevices(a.device, gap) > 0)
@@ -446,13 +482,18 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
   }
 }
 
-/** The lowest name a hypervisor would take before the last one in use; names are sorted, of one prefix. */
-function firstGap(names: readonly string[]): string | undefined {
+/**
+ * The lowest name a hypervisor would take before the last one in use; names are sorted, of one prefix. As many of the
+ * lowest aren't free but those of local disks, which got theirs at boot, right after the root and before any volume
+ * (nova/virt/libvirt/blockinfo.py: `_get_disk_mapping`).
+ */
+function firstGap(names: readonly string[], localDisks: number): string | undefined {
   const last = names.at(-1);
   if (last === undefined) return undefined;
   const taken = new Set(names);
   const prefix = /^(\/dev\/[a-z]d)[a-z]+$/.exec(last)?.[1];
   if (prefix === undefined) return undefined;
+  let hidden = localDisks;
   for (let index = 0; ; index++) {
     const letters =
       index < 26
@@ -460,7 +501,7 @@ function firstGap(names: readonly string[]): string | undefined {
         : String.fromCharCode(96 + Math.floor(index / 26)) + String.fromCharCode(97 + (index % 26));
     const name = `${prefix}${letters}`;
     if (name === last) return undefined;
-    if (!taken.has(name)) return name;
+    if (!taken.has(name) && hidden-- <= 0) return name;
     if (index > 700) return undefined;
   }
 }

@@ -109,7 +109,7 @@ export class Scene {
 
   async close(): Promise<void> {
     if (KEEP_LAB !== undefined) return;
-    this.pulumi.removeConfiguration();
+    this.pulumi.remove();
     await labDown(this.lab.dir, { keepLogs: false, progress: (line) => say(line) });
   }
 
@@ -357,6 +357,16 @@ export class Scene {
     reprotect: undefined,
   };
 
+  /** In a new lab: iprod active, instances with two data volumes each, which write. */
+  async begin(): Promise<void> {
+    this.configure({ promotion: "immediate" });
+    await this.up();
+    await this.pulumi.set(this.pulumi.testLabStack, "lab.dataVolumeSets", "2");
+    await this.up({ stack: this.pulumi.testLabStack });
+    await this.format("vdb", "vdc");
+    await this.write("at-first");
+  }
+
   /** Where a scenario begins: promoted, protected, its bytes written. */
   async at(site: Site): Promise<void> {
     this.configure({ activeSite: site, promotion: "immediate", ...this.nothingSpecial });
@@ -418,7 +428,7 @@ export class Scene {
         : [],
     );
     assert.deepEqual(applied, [...new Set(applied)]);
-    assert.ok(applied.length > 10);
+    assert.ok(applied.length > 0);
   }
 
   async onArray<T>(site: Site, work: (client: ReturnType<typeof ontapClient>) => Promise<T>): Promise<T> {
@@ -604,7 +614,7 @@ export class Scene {
    * `up` that is killed when a line of its output matches: only the CLI, or everything that it started.
    * Resolves when the CLI is gone; false where `up` ended before the line came.
    */
-  async killedUp(moment: RegExp, whom: "cli" | "tree"): Promise<boolean> {
+  async killedUp(moment: RegExp, whom: "cli" | "tree", onKill?: (line: string) => void): Promise<boolean> {
     let killed = false;
     say(`── up, ${whom} to be killed at ${moment.source}`);
     await this.up({
@@ -612,11 +622,42 @@ export class Scene {
       onLine: (line, pid) => {
         if (killed || !moment.test(line)) return;
         killed = true;
+        onKill?.(line);
         say(`killed: ${line.trim()}`);
         for (const victim of whom === "tree" ? this.pulumiProcesses() : [pid]) kill(victim);
       },
     });
     return killed;
+  }
+
+  /**
+   * `up` that is killed after a time, where it still runs then. `at` is the last step it told of. Without a time: how long
+   * it takes.
+   */
+  async upKilledAfter(o?: {
+    readonly afterMs: number;
+    readonly whom: "cli" | "tree";
+  }): Promise<{ killed: boolean; at: string; tookMs: number }> {
+    const began = Date.now();
+    let at = "before the first step";
+    let killed = false;
+    const timer =
+      o &&
+      setTimeout(() => {
+        const all = this.pulumiProcesses();
+        const victims = o.whom === "tree" ? all : all.filter((pid) => /^pulumi up /.test(commandLine(pid)));
+        killed = victims.length > 0;
+        victims.forEach(kill);
+        say(`killed ${victims.length} (${o.whom}) ${at}`);
+      }, o.afterMs);
+    await this.up({
+      anyCode: o !== undefined,
+      onLine: (line) => {
+        at = / running \[\d+\/\d+\] ([a-z-]+\/[a-z-]+): /.exec(line)?.[1] ?? at;
+      },
+    });
+    clearTimeout(timer);
+    return { killed, at, tookMs: Date.now() - began };
   }
 }
 

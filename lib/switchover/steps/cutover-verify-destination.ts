@@ -1,5 +1,5 @@
 import { DrError } from "../../errors";
-import { poolOf } from "../observation";
+import { lunPathOf, poolOf } from "../observation";
 import type { Step } from "../context";
 import { arrayAt, whole } from "../context";
 
@@ -30,7 +30,7 @@ export const cutoverVerifyDestination: Step = {
     const short: string[] = [];
     const serials: Record<string, string> = {};
     for (const volume of volumes.values()) {
-      const lun = byPath.get(`/vol/${poolOf(volume.host)}/volume-${volume.id}`);
+      const lun = byPath.get(lunPathOf(volume));
       if (lun === undefined) missing.push(volume.id);
       else {
         serials[volume.id] = lun.serial;

@@ -4,8 +4,8 @@ import { assertServicesStopped } from "./promote-stop-services";
 
 /**
  * Needs: services stopped. Does: reads out and removes what waits for a backend that nobody consumes: a failover-host
- * sent to a dead service runs whenever that backend next starts, weeks later. Proof: no message without a consumer.
- * Safe to repeat because a queue that is gone is success.
+ * sent to a dead service runs whenever that backend next starts, weeks later. They are in the journal before they are
+ * removed. Proof: no message without a consumer. Safe to repeat because a queue that is gone is success.
  */
 export const promoteDrainQueues: Step = {
   id: "promote/drain-queues",
@@ -19,7 +19,10 @@ export const promoteDrainQueues: Step = {
     for (const queue of await ctx.ports.messageQueue.listBackendQueues(backendHost(ctx.pair, item.key))) {
       if (queue.consumers > 0) continue;
       await ctx.guard();
-      const messages = await ctx.ports.messageQueue.drainQueue(queue.name);
+      const messages = await ctx.ports.messageQueue.drainQueue(queue.name, async (waiting) => {
+        const facts = { queue: queue.name, waiting };
+        await ctx.journal.append({ type: "intent", step: promoteDrainQueues.id, item: item.key, facts });
+      });
       if (messages.length > 0) {
         drained[queue.name] = messages;
         ctx.say(

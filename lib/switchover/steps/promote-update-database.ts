@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
 import { backendHost, siteOf } from "../../topology/site-pair";
-import type { Step } from "../context";
+import type { PromotionResult } from "../ports";
+import type { Step, StepContext } from "../context";
 import { whole } from "../context";
 import { assertServicesStopped } from "./promote-stop-services";
 
@@ -40,7 +41,12 @@ export const promoteUpdateDatabase: Step = {
       // failover-host wrote the fence; the direct route has to, and so has a promotion after the backend was enabled again.
       writeFence: ctx.plan.route === "direct" || ctx.plan.kind === "promotion",
     });
+    const { made, gone } = unplanned(ctx, result);
+    if (made.length > 0) ctx.say(`not in the plan, moved all the same: volumes ${made.join(", ")}`);
+    if (gone.length > 0) ctx.say(`in the plan, but not on ${fromHost} any more: volumes ${gone.join(", ")}`);
     return {
+      made,
+      gone,
       before: result.before,
       after: result.after,
       beforeImage: result.beforeImage,
@@ -48,3 +54,10 @@ export const promoteUpdateDatabase: Step = {
     };
   },
 };
+
+/** Users go on making and deleting volumes after a deferred failover, so what differs from the plan is told, not refused. */
+function unplanned(ctx: StepContext, result: PromotionResult): { made: readonly string[]; gone: readonly string[] } {
+  const planned = new Set(ctx.plan.volumes.map((volume) => volume.id));
+  const moved = new Set((result.beforeImage["volumes"] ?? []).map((row) => String(row["id"])));
+  return { made: [...moved].filter((id) => !planned.has(id)), gone: [...planned].filter((id) => !moved.has(id)) };
+}

@@ -6,6 +6,7 @@ import type { MessageQueuePort } from "../../../lib/switchover/ports";
 import { skipBecause } from "../../support/skip";
 import { type PrivateRabbitmq, installed, rabbitmqServer, startRabbitmq } from "./private-rabbitmq";
 
+const dontKeep = (): Promise<void> => Promise.resolve();
 const backendHost = "cinder-a@iprod";
 const topic = `cinder-volume.${backendHost}`;
 const server = `${topic}.cinder-a`;
@@ -86,13 +87,27 @@ describe("message-queue against RabbitMQ", function () {
       it("give what waits in them and are gone then; a repeat finds nothing", async () => {
         await channel.assertQueue(server, declared);
         await publish(cast("failover", { secondary_backend_id: "idr" }), Buffer.from("odd"), cast("delete_volume"));
-        assert.deepEqual(await queue.drainQueue(server), [
+        assert.deepEqual(await queue.drainQueue(server, dontKeep), [
           { method: "failover", summary: "failover(secondary_backend_id=idr)" },
           { method: "unknown", summary: "3 bytes that are no message of oslo.messaging" },
           { method: "delete_volume", summary: "delete_volume()" },
         ]);
         assert.deepEqual(await queue.listBackendQueues(backendHost), []);
-        assert.deepEqual(await queue.drainQueue(server), []);
+        assert.deepEqual(await queue.drainQueue(server, dontKeep), []);
+      });
+
+      it("keep everything where what waits in them can't be written down", async () => {
+        await channel.assertQueue(server, declared);
+        await publish(cast("failover"), cast("delete_volume"));
+        const kept: string[] = [];
+        const full = new DrError({ code: "journal", attempted: "Write down", seen: "no room" });
+        const keep = async (waiting: readonly { readonly method: string }[]): Promise<void> => {
+          kept.push(...waiting.map(({ method }) => method));
+          throw full;
+        };
+        await assert.rejects(queue.drainQueue(server, keep), full);
+        assert.deepEqual(kept, ["failover", "delete_volume"]);
+        assert.equal(await messages(server), 2);
       });
 
       it("are refused while a consumer listens, with every message kept", async () => {
@@ -100,13 +115,13 @@ describe("message-queue against RabbitMQ", function () {
         await channel.prefetch(1);
         await channel.consume(server, () => undefined);
         await publish(cast("failover"), cast("delete_volume"));
-        await rejects(queue.drainQueue(server), "precondition", /1 consumers listen/);
+        await rejects(queue.drainQueue(server, dontKeep), "precondition", /1 consumers listen/);
         assert.equal(await messages(server), 1);
       });
 
       it("are deleted when empty", async () => {
         await channel.assertQueue(server, declared);
-        assert.deepEqual(await queue.drainQueue(server), []);
+        assert.deepEqual(await queue.drainQueue(server, dontKeep), []);
         assert.deepEqual(await queue.listBackendQueues(backendHost), []);
       });
     });
@@ -118,7 +133,7 @@ describe("message-queue against RabbitMQ", function () {
   it("says so of a queue that a living connection owns", async () => {
     await channel.assertQueue(server, { exclusive: true });
     await rejects(queue.listBackendQueues(backendHost), "remote", /405.*service that was not stopped/s);
-    await rejects(queue.drainQueue(server), "remote", /405/);
+    await rejects(queue.drainQueue(server, dontKeep), "remote", /405/);
   });
 
   it("gives up, and gives all messages back, while new ones keep coming in", async () => {
@@ -130,7 +145,7 @@ describe("message-queue against RabbitMQ", function () {
         await (channel as unknown as { waitForConfirms(): Promise<void> }).waitForConfirms();
       }
     })();
-    const outcome = await queue.drainQueue(server).then(
+    const outcome = await queue.drainQueue(server, dontKeep).then(
       (drained) => ({ drained }),
       (error: unknown) => ({ error }),
     );

@@ -80,7 +80,7 @@ describe("MessageQueue", () => {
     const { port } = server.address() as AddressInfo;
     const queue = new MessageQueue({ host: "127.71.0.8", port, user: "u", password: "p", vhost: "/", tls: true });
     await assert.rejects(
-      queue.drainQueue("q"),
+      queue.drainQueue("q", () => Promise.resolve()),
       (error: Error) => DrError.is(error, "config") && /can't be trusted/.test(error.message),
     );
     await new Promise<void>((resolve) => server.close(() => resolve()));

@@ -144,6 +144,7 @@ describe("NovaClient", () => {
                   servers: [
                     server("s2", {
                       status: "SHELVED_OFFLOADED",
+                      flavor: { vcpus: 1, ram: 64, disk: 1, ephemeral: 5, swap: 512, original_name: "lab-disks" },
                       "OS-EXT-SRV-ATTR:host": null,
                       host_status: "",
                       "OS-EXT-STS:power_state": 4,
@@ -167,6 +168,7 @@ describe("NovaClient", () => {
           locked: false,
           projectId: "p9",
           rootDevice: "/dev/vda",
+          localDisks: 0,
         },
         {
           id: "s2",
@@ -178,6 +180,7 @@ describe("NovaClient", () => {
           lockedReason: "mine",
           projectId: "p9",
           rootDevice: "/dev/vda",
+          localDisks: 2,
         },
       ]);
     });
@@ -186,7 +189,7 @@ describe("NovaClient", () => {
       const stub = { id: "s3", status: "UNKNOWN", tenant_id: "p9", created: "2026-05-01T12:00:00Z", links: [] };
       api.route(on("GET", "/v2.1/servers/detail", () => ({ status: 200, body: { servers: [stub] } })));
       assert.deepEqual(await client.listServers(), [
-        { id: "s3", name: "", status: "UNKNOWN", locked: false, projectId: "p9" },
+        { id: "s3", name: "", status: "UNKNOWN", locked: false, projectId: "p9", localDisks: 0 },
       ]);
     });
 

@@ -1,43 +1,21 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import os from "node:os";
-import path from "node:path";
 import type { Intent, SwitchoverState } from "../../../lib/switchover";
-import { applySwitchover } from "../../../lib/switchover";
 import type { ExecutionEvent } from "../../../lib/switchover/execute";
-import { intentTo, pair, World } from "./world";
+import { at, journals, Killed, killAt, lost, operator } from "./support";
+import type { Operator } from "./support";
+import { intentTo, World } from "./world";
 
 /**
  * Every plan is cut off at every boundary of every item (before the call, after the call, after the journal entry) and
  * resumed: the end is the same, no call is made twice, and at no point are both sides writable and mapped or would the
  * driver's housekeeping have overwritten the active site.
  */
-class Killed extends Error {}
-
 interface Journey {
   readonly name: string;
-  readonly prepare?: (world: World, run: Runner) => Promise<void>;
+  readonly prepare?: (world: World, dr: Operator) => Promise<unknown>;
   readonly intent: Intent;
   readonly state: SwitchoverState;
 }
-type Runner = (
-  world: World,
-  intent: Intent,
-  state: SwitchoverState | undefined,
-  onEvent?: (event: ExecutionEvent) => void,
-) => Promise<SwitchoverState>;
-
-const at = (activeSite: string, promoted = true, isProtected = true): SwitchoverState => ({
-  activeSite,
-  promoted,
-  protected: isProtected,
-  observedSite: activeSite,
-  status: "",
-  backendRevisions: {},
-});
-
-const lost = { from: "iprod", acceptLossSeconds: 3600 };
 
 const journeys: readonly Journey[] = [
   { name: "planned", intent: intentTo("idr"), state: at("iprod") },
@@ -50,14 +28,14 @@ const journeys: readonly Journey[] = [
   { name: "planned, promotion deferred", intent: intentTo("idr", { promotion: "deferred" }), state: at("iprod") },
   {
     name: "promotion after it was deferred",
-    prepare: async (world, run) => void (await run(world, intentTo("idr", { promotion: "deferred" }), at("iprod"))),
+    prepare: (_world, dr) => dr.up(intentTo("idr", { promotion: "deferred" }), at("iprod")),
     intent: intentTo("idr"),
     state: at("idr", false, false),
   },
   { name: "planned, direct route", intent: intentTo("idr", { route: "direct" }), state: at("iprod") },
   {
     name: "failback",
-    prepare: async (world, run) => void (await run(world, intentTo("idr"), at("iprod"))),
+    prepare: (_world, dr) => dr.up(intentTo("idr"), at("iprod")),
     intent: intentTo("iprod"),
     state: at("idr"),
   },
@@ -75,9 +53,9 @@ const journeys: readonly Journey[] = [
   },
   {
     name: "reprotect after the lost site's return",
-    prepare: async (world, run) => {
+    prepare: async (world, dr) => {
       world.reachable.iprod = false;
-      await run(world, intentTo("idr", { unplanned: lost }), at("iprod"));
+      await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
       world.reachable.iprod = true;
       world.unfenced = "iprod";
     },
@@ -86,63 +64,39 @@ const journeys: readonly Journey[] = [
   },
 ];
 
-/** Thousands of journal entries, each with its fsync: in memory where there's a place for it. */
-const memory = existsSync("/dev/shm") ? "/dev/shm" : os.tmpdir();
+const newJournal = journals();
+const start = (): { world: World; dr: Operator } => {
+  const world = new World();
+  return { world, dr: operator(world, newJournal()) };
+};
+const killed = (error: Error): boolean => error.cause instanceof Killed || error instanceof Killed;
 
 describe("a switchover that is cut off", () => {
-  let directory = "";
-  before(async () => void (directory = await mkdtemp(path.join(memory, "crash-matrix-"))));
-  after(() => rm(directory, { recursive: true }));
-
-  let runs = 0;
-  const runner = (): Runner => {
-    const journalDir = path.join(directory, String(++runs));
-    return (world, intent, state, onEvent) =>
-      applySwitchover({
-        pair,
-        intent,
-        ...(state === undefined ? {} : { state }),
-        ports: world.ports(),
-        stack: "test",
-        journalDir,
-        signal: new AbortController().signal,
-        progress: () => undefined,
-        ...(onEvent === undefined ? {} : { onEvent }),
-      });
-  };
-
   for (const journey of journeys)
     it(`ends as if it hadn't been: ${journey.name}`, async function () {
       this.timeout(240_000);
-      const whole = new World();
-      const run = runner();
-      await journey.prepare?.(whole, run);
+      const { world: whole, dr: uncut } = start();
+      await journey.prepare?.(whole, uncut);
       const before = whole.calls.length;
       const boundaries: ExecutionEvent[] = [];
-      await run(whole, journey.intent, journey.state, (event) => void boundaries.push(event));
+      await uncut.up(journey.intent, journey.state, (event) => void boundaries.push(event));
       const calls = whole.calls.slice(before);
       assert.deepEqual(whole.violations, []);
       assert.ok(boundaries.length > 9, `only ${boundaries.length} boundaries`);
 
-      for (const [index, boundary] of boundaries.entries()) {
+      for (const boundary of boundaries) {
         const where = `${boundary.kind} of ${boundary.step} ${boundary.item}`;
-        const world = new World();
-        const resumed = runner();
-        await journey.prepare?.(world, resumed);
+        const { world, dr } = start();
+        await journey.prepare?.(world, dr);
         const begun = world.calls.length;
-        let seen = 0;
-        await assert.rejects(
-          resumed(world, journey.intent, journey.state, () => {
-            if (seen++ === index) throw new Killed(where);
-          }),
-          (error: Error) => error.message.includes(where),
-        );
+        const cut = killAt(boundary.step, boundary.kind, boundary.item);
+        await assert.rejects(dr.up(journey.intent, journey.state, cut), killed, where);
         // A supervisor restarts whatever isn't masked, and the driver does its housekeeping.
         for (const [name, controller] of Object.entries(world.controllers))
           if (controller.units.some((unit) => unit.role === "volume" && unit.startedHere && !unit.masked))
             world.startVolumeService(name);
         assert.deepEqual(world.violations, [], `cut off ${where}`);
-        await resumed(world, journey.intent, journey.state);
+        await dr.up(journey.intent, journey.state);
         assert.deepEqual(world.endState(), whole.endState(), `cut off ${where}`);
         assert.deepEqual(world.violations, [], `cut off ${where}`);
         const repeatable = (call: string): boolean =>
@@ -158,46 +112,35 @@ describe("a switchover that is cut off", () => {
   it("goes back to where it was when activeSite is set back before cutover", async function () {
     this.timeout(120_000);
     const untouched = new World().endState() as { open: number };
-    const probe = new World();
-    const steps: ExecutionEvent[] = [];
-    await runner()(probe, intentTo("idr"), at("iprod"), (event) => void steps.push(event));
-    const cutover = steps.findIndex((event) => event.step === "cutover/failover-host");
-    for (let index = 0; index <= cutover - 1; index++) {
-      const world = new World();
-      const run = runner();
-      let seen = 0;
-      await assert.rejects(
-        run(world, intentTo("idr"), at("iprod"), () => {
-          if (seen++ === index) throw new Killed("here");
-        }),
-      );
-      await run(world, intentTo("iprod"), at("iprod"));
-      assert.deepEqual(world.endState(), untouched, `cut off at ${steps[index]?.step ?? ""}`);
+    const probe = start();
+    const boundaries: ExecutionEvent[] = [];
+    await probe.dr.up(intentTo("idr"), at("iprod"), (event) => void boundaries.push(event));
+    const cutover = boundaries.findIndex((event) => event.step === "cutover/failover-host");
+    assert.ok(cutover > 9);
+    for (const { step, kind, item } of boundaries.slice(0, cutover)) {
+      const { world, dr } = start();
+      await assert.rejects(dr.up(intentTo("idr"), at("iprod"), killAt(step, kind, item)), killed);
+      await dr.up(intentTo("iprod"), at("iprod"));
+      assert.deepEqual(world.endState(), untouched, `cut off ${kind} of ${step} ${item}`);
       assert.deepEqual(world.violations, []);
     }
   });
 
   it("refuses to go back once the cutover was begun", async () => {
-    const world = new World();
-    const run = runner();
-    await assert.rejects(
-      run(world, intentTo("idr"), at("iprod"), (event) => {
-        if (event.step === "cutover/failover-host" && event.kind === "after-call") throw new Killed("here");
-      }),
-    );
+    const { world, dr } = start();
+    await assert.rejects(dr.up(intentTo("idr"), at("iprod"), killAt("cutover/failover-host", "after-call")), killed);
     const calls = world.calls.length;
-    await assert.rejects(run(world, intentTo("iprod"), at("iprod")), /past its cutover/);
+    await assert.rejects(dr.up(intentTo("iprod"), at("iprod")), /past its cutover/);
     assert.equal(world.calls.length, calls);
   });
 
   it("takes a switchover as ended that died between its last entry and the closing of its row", async () => {
-    const world = new World();
-    const run = runner();
-    await run(world, intentTo("idr"), at("iprod"));
+    const { world, dr } = start();
+    await dr.up(intentTo("idr"), at("iprod"));
     const [journal] = world.journals.values();
     assert.ok(journal !== undefined);
     journal.open = true;
-    await run(world, intentTo("iprod"), at("idr"));
+    await dr.up(intentTo("iprod"), at("idr"));
     assert.equal(journal.open, false);
     assert.equal(world.activeData(), "iprod");
   });

@@ -107,6 +107,21 @@ describe("preflight", () => {
     assert.deepEqual(ids(unplanned, dead("iprod")), []);
   }); // prettier-ignore
 
+  it("looks for a migrated volume's LUN under its other name", () => {
+    const renamed: Change = (o) => array("iprod", { luns: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.luns.map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/pool1/volume-77", name: "volume-77" } : l)) : [] })(o);
+    assert.deepEqual(ids(planned, renamed), ["lun-missing:00"]);
+    assert.deepEqual(ids(planned, renamed, volume({ nameId: "77" })), []);
+    assert.deepEqual(ids(planned, volume({ nameId: "77" })), ["lun-missing:00"]);
+  }); // prettier-ignore
+
+  it("takes the names before an instance's volumes for those of its flavour's disks", () => {
+    const named = (...names: readonly string[]): Change => attachments((rows) => rows.map((r, index) => ({ ...r, device: names[index] ?? "" })));
+    assert.deepEqual(ids(planned, named("/dev/vdd", "/dev/vde"), server({ localDisks: 2 })), []);
+    assert.deepEqual(ids(planned, named("/dev/vdd", "/dev/vde"), server({ localDisks: 1 })), ["device-gap:server-0"]);
+    assert.deepEqual(ids(planned, named("/dev/vdc", "/dev/vde"), server({ localDisks: 1 })), ["device-gap:server-0"]);
+    assert.deepEqual(ids(planned, named("/dev/vdb", "/dev/vdd"), server({ localDisks: 1 })), []);
+  }); // prettier-ignore
+
   const cases: readonly (readonly [string, Intent, ...Change[]])[] = [
     ["unplanned-from", intentTo("idr", { unplanned: { ...lost, from: "idr" } }), dead("iprod")],
     ["source-alive", unplanned],
@@ -126,7 +141,7 @@ describe("preflight", () => {
     ["mirror-state:pool1", unplanned, dead("iprod"), mirror({ state: "uninitialized" })],
     ["mirror-unhealthy:pool1", planned, sick],
     ["lag-day:pool1", intentTo("idr", { route: "failover-host" }), mirror({ lagSeconds: 86_400 })],
-    ["mirror-coverage:other", planned, volume({ host: "cinder@iprod#other" }), (o) => array("iprod", { luns: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.luns.map((l) => (l.name === "volume-00" ? { ...l, flexVol: "other" } : l)) : [] })(o)],
+    ["mirror-coverage:other", planned, volume({ host: "cinder@iprod#other" }), (o) => array("iprod", { luns: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.luns.map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/other/volume-00", flexVol: "other" } : l)) : [] })(o)],
     ["controller", planned, (o) => void (o.controllerErrors = ["no route to c2"])],
     ["stanza:c1:iprod", planned, (o) => void (o.controllers = o.controllers.map((c, i) => (i === 0 ? { ...c, stanzas: { idr: c.stanzas["idr"] ?? assert.fail() } } : c)))],
     ["replication-targets:c1:iprod", planned, stanza({ replicationDevices: ["backend_id:idr", "backend_id:third"] })],

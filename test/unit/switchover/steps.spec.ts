@@ -291,6 +291,17 @@ describe("final-sync and cutover", () => {
     await completed();
   });
 
+  it("takes a migrated volume along, whose LUN has another name", async () => {
+    const migrated = world.volumes.get("00");
+    assert.ok(migrated !== undefined);
+    world.volumes.set("00", { ...migrated, nameId: "77" });
+    for (const luns of Object.values(world.luns)) {
+      luns.set("77", luns.get("00") ?? assert.fail());
+      luns.delete("00");
+    }
+    await completed();
+  });
+
   it("stops where a snapshot made since the plan isn't at the destination", async () => {
     after(/failover/, () => world.snapshots.push({ id: "s2", volumeId: "00", status: "available" }));
     await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /no LUN for snapshots s2/));
@@ -416,6 +427,37 @@ describe("an unplanned failover", () => {
     assert.deepEqual([...world.clones.values()], [0, 0]);
     const firstReversal = world.calls.findIndex((call) => call.startsWith("reverse"));
     assert.ok(world.calls.findLastIndex((call) => call.startsWith("clone")) < firstReversal);
+  });
+});
+
+describe("promote", () => {
+  it("moves volumes made after a deferred failover, too, and names those that weren't planned", async () => {
+    await dr.up(intentTo("idr", { promotion: "deferred" }), at("iprod"));
+    const { volumes } = world;
+    const like = (id: string): void => {
+      volumes.set(id, { ...(volumes.get("00") ?? assert.fail()), id, name: id, status: "available", attachments: [] });
+      world.luns.idr.set(id, { flexVol: "pool1", sizeBytes: 2 ** 30 });
+    };
+    like("before-plan");
+    like("deleted");
+    after(/stop cinder-api/, () => (like("after-plan"), volumes.delete("deleted")));
+    await dr.up(toIdr, at("idr", false, false));
+    const hosts = new Set([...volumes.values()].map((volume) => volume.host.split("#")[0]));
+    assert.deepEqual([...hosts], ["cinder@idr"]);
+    assert.match(dr.said.join("\n"), /not in the plan, moved all the same: volumes after-plan$/m);
+    assert.match(dr.said.join("\n"), /not on cinder@iprod any more: volumes deleted$/m);
+  });
+
+  it("has in the journal what waits in a queue before that is removed", async () => {
+    let inJournal: readonly string[] = [];
+    after(/stop cinder-volume@c2/, () => void world.queues.set("cinder-volume.cinder@idr", ["failover"]));
+    const { meanwhile } = world;
+    world.meanwhile = (call) => {
+      meanwhile(call);
+      if (call.startsWith("drain")) inJournal = [...world.journals.values()].flatMap(({ entries }) => entries);
+    };
+    await completed();
+    assert.match(inJournal.at(-1) ?? "", /"intent".*"waiting":\[\{"method":"failover"/);
   });
 });
 

@@ -69,10 +69,10 @@ export function operator(world: World, journalDir: string, stack = "test"): Oper
 export const look = (world: World): Promise<Observation> => observe(pair, world.ports());
 
 /** Ends a run at the first event that fits; with it all that it does side by side, as a process's death would. */
-export function killAt(step: string, kind: ExecutionEvent["kind"]): (event: ExecutionEvent) => void {
+export function killAt(step: string, kind: ExecutionEvent["kind"], item?: string): (event: ExecutionEvent) => void {
   let dead = false;
   return (event) => {
-    dead ||= event.step === step && event.kind === kind;
+    dead ||= event.step === step && event.kind === kind && (item === undefined || event.item === item);
     if (dead) throw new Killed(`${kind} ${step}`);
   };
 }

@@ -706,10 +706,11 @@ export class World {
           [...new Set([`cinder-volume.${host}`, ...this.queues.keys()])]
             .filter((name) => name.includes(host))
             .map((name) => ({ name, messages: this.queues.get(name)?.length ?? 0, consumers: volumeUp() ? 1 : 0 })),
-        drainQueue: async (name) => {
-          const messages = this.queues.get(name) ?? [];
+        drainQueue: async (name, keep) => {
+          const messages = (this.queues.get(name) ?? []).map((method) => ({ method, summary: method }));
+          if (messages.length > 0) await keep(messages);
           if (this.queues.delete(name)) this.did(`drain ${name}`);
-          return messages.map((method) => ({ method, summary: method }));
+          return messages;
         },
       },
       config: osloConfig,
@@ -737,9 +738,8 @@ export class World {
   }
 
   private promote(change: PromotionChange) {
-    const before = {
-      volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${change.fromHost}#`)).length,
-    };
+    const moved = [...this.volumes.values()].filter((v) => v.host.startsWith(`${change.fromHost}#`));
+    const before = { volumes: moved.length };
     if (change.expected["volumes"] !== before.volumes)
       throw new DrError({ code: "conflict", attempted: "Promote", seen: "row counts" });
     const from = change.fromHost.split("@")[1] as Site;
@@ -764,7 +764,12 @@ export class World {
     if (to.exists) Object.assign(to, { replicationStatus: "enabled", activeBackendId: null, disabled: false });
     delete to.disabledReason;
     this.did("promote");
-    return { before, after: { volumes: 0 }, beforeImage: {}, rollbackSql: [] };
+    return {
+      before,
+      after: { volumes: 0 },
+      beforeImage: { volumes: moved.map(({ id, host }) => ({ id, host })) },
+      rollbackSql: [],
+    };
   }
 
   private server(id: string) {
@@ -781,6 +786,7 @@ export class World {
       locked: server.locked,
       projectId: "p",
       rootDevice: "/dev/vda",
+      localDisks: 0,
     };
   }
 

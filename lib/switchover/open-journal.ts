@@ -1,0 +1,137 @@
+import type { SitePair } from "../topology/site-pair";
+import { backendHost } from "../topology/site-pair";
+import type { Intent } from "./intent";
+import type { Journal } from "./journal";
+import { serviceRowOf } from "./observation";
+import { observe } from "./observe";
+import type { Plan } from "./plan";
+import { planAbort, planSwitchover, planWithoutSource } from "./plan";
+import type { Ports } from "./ports";
+import type { Finding } from "./preflight";
+import { preflight, unreadable } from "./preflight";
+
+/** What becomes of a switchover that was begun and not ended: resumed, planned anew on the same journal, or aborted. */
+
+interface Question {
+  readonly pair: SitePair;
+  readonly intent: Intent;
+  readonly ports: Ports;
+}
+
+/** Which way an open journal goes on, for this intent. */
+function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | { readonly refused: Finding } {
+  const { plan } = journal;
+  if (plan.kind === "abort") {
+    return intent.activeSite === plan.to
+      ? "resume"
+      : {
+          refused: {
+            id: "aborting",
+            message: `the switchover ${journal.switchoverId} is being aborted towards "${plan.to}"`,
+            remedy: `Set activeSite to "${plan.to}" and run up; then start anew.`,
+          },
+        };
+  }
+  if (intent.activeSite === plan.to) return "resume";
+  if (plan.kind !== "switchover" || journal.pastCutover)
+    return {
+      refused: {
+        id: "past-cutover",
+        message: `the switchover ${journal.switchoverId} to "${plan.to}" is past its cutover: the way is only forward`,
+        remedy: `Set activeSite to "${plan.to}" and run up; afterwards switch back.`,
+      },
+    };
+  return "abort";
+}
+
+/** How an open journal goes on for an intent, and with which plan; with findings it doesn't. */
+export interface Onward {
+  readonly way: "resume" | "abort" | "replan" | "refuse";
+  readonly plan: Plan;
+  readonly findings: readonly Finding[];
+  readonly said: string;
+}
+
+/** Read-only: what it decides, the caller carries out under the lease. */
+export async function onward(o: Question, journal: Journal): Promise<Onward> {
+  const { intent } = o;
+  const { plan } = journal;
+  const way = wayOn(journal, intent);
+  if (typeof way === "object") return { way: "refuse", plan, findings: [way.refused], said: "" };
+  if (way === "abort")
+    return {
+      way,
+      plan: planAbort(plan),
+      findings: [],
+      said: `aborting ${journal.switchoverId}: production stays at "${intent.activeSite}"`,
+    };
+  const replanned = (await withoutSource(o, journal)) ?? (await pastFailover(o, journal));
+  if (replanned === undefined) return { way: "resume", plan, findings: [], said: `resuming ${journal.switchoverId}` };
+  return { way: "replan", ...replanned };
+}
+
+interface Replanned {
+  readonly plan: Plan;
+  readonly findings: readonly Finding[];
+  readonly said: string;
+}
+
+/** Planned, but the source died on the way, and the operator declares it lost. */
+async function withoutSource(o: Question, journal: Journal): Promise<Replanned | undefined> {
+  const { intent } = o;
+  const { plan } = journal;
+  const movable = plan.kind === "switchover" || plan.kind === "promotion";
+  if (!movable || plan.mode !== "planned" || intent.unplanned === undefined) return undefined;
+  const observation = await observe(o.pair, o.ports);
+  if (!journal.pastCutover && plan.kind === "switchover") {
+    const checked = preflight(observation, intent, plan.from);
+    // Of an instance that is detached by half, the plan knows the devices; they had no gap then.
+    const findings = checked.failures.filter((finding) => !finding.id.startsWith("device-gap:"));
+    const { route, warnings } = checked;
+    return {
+      plan: planSwitchover({ intent, observation, from: plan.from, route, warnings, begun: plan }),
+      findings,
+      said: `"${plan.from}" was lost on the way: going on unplanned`,
+    };
+  }
+  // The final transfer is done. What is left doesn't need the source, but for the replication back to it.
+  const lost = unplannedFrom(intent, plan.from) && observation.arrays[plan.from]?.ok !== true;
+  const needed =
+    plan.steps.some(({ id }) => id === "promote/reverse-mirrors" && !journal.isEnded(id)) || !journal.cutoverBegun;
+  if (!lost || !needed) return undefined;
+  return {
+    plan: planWithoutSource(plan, journal.cutoverBegun || plan.kind === "promotion" ? "planned" : "unplanned"),
+    findings: [],
+    said: `"${plan.from}" was lost after the final transfer: going on without it, unprotected until it's back`,
+  };
+}
+
+/** Cinder's own failover failed, or the operator wants to go past it: the direct route on the same journal. */
+async function pastFailover(o: Question, journal: Journal): Promise<Replanned | undefined> {
+  const { plan } = journal;
+  const asked = o.intent.route === "direct" && plan.kind === "switchover" && plan.route === "failover-host";
+  if (!asked || journal.isEnded("cutover/failover-host")) return undefined;
+  const observation = await observe(o.pair, o.ports);
+  const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
+  const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
+  const served = queues.some((queue) => queue.consumers > 0);
+  // Under way or done: that is to be waited for. Asked of a process that died it never ends.
+  if (row?.replicationStatus === "failed-over" || (row?.replicationStatus === "failing-over" && served))
+    return undefined;
+  const { from, mode } = plan;
+  return {
+    plan: planSwitchover({
+      intent: o.intent,
+      observation,
+      from,
+      route: "direct",
+      warnings: plan.warnings,
+      begun: plan,
+      mode,
+    }),
+    findings: unreadable(observation),
+    said: "going on past Cinder's failover, by the direct route",
+  };
+}
+
+const unplannedFrom = (intent: Intent, site: string): boolean => intent.unplanned?.from === site;
