@@ -32,7 +32,7 @@ export async function observeDifferences(
   const [source, destination] = [arrayOf(observation, o.from), arrayOf(observation, o.onto)];
   if (from === undefined || onto === undefined || source === undefined || destination === undefined)
     return { error: "not both arrays answer" };
-  const names = new Map(volumesOf(observation).map(({ id, name }) => [`volume-${id}`, name]));
+  const names = new Map(volumesOf(observation).map(({ id, nameId, name }) => [`volume-${nameId ?? id}`, name]));
   try {
     return await pooled(4, observation.pair.flexVols, async (flexVol): Promise<Difference> => {
       const [ours, theirs] = await Promise.all([from.listSnapshots(flexVol), onto.listSnapshots(flexVol)]);

@@ -596,6 +596,13 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
   if (service !== undefined && !service.up) dead.push(`cinder-volume of ${host} is down`);
   if (!o.controllers.some((controller) => controller.units.some((unit) => unit.role === "volume" && unit.active)))
     dead.push("cinder-volume runs on no controller");
+  if (!o.cinderServices.ok) {
+    const silent = `Cinder's API doesn't answer: ${o.cinderServices.error}`;
+    against.push(silent);
+    // Its volumes are read from the database; a planned one detaches over the API, an unplanned one after its start.
+    if (intent.unplanned === undefined)
+      fail("cinder-api-silent", silent, "Start cinder-api; Nova asks it for every detach.");
+  }
   if (unserved(o, from)) dead.push(`no cinder-volume consumes the queue of ${host}`);
   against.push(...dead);
   // A failover that was asked of a process which has died ends never: its message waits for the next one.

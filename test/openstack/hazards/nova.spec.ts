@@ -61,6 +61,21 @@ onSharedLab("hazards: attachments", (lab) => {
     };
   }
 
+  /** Each time when every volume of the guests hangs in detaching, the time passes that a stall is given. */
+  async function impatient(over: AbortSignal): Promise<void> {
+    const hanging = async (): Promise<boolean> => {
+      const volumes = (await lab().scene.volumes()).filter(({ attachments }) =>
+        attachments.some(({ device }) => device !== "/dev/vda"),
+      );
+      return volumes.every(({ status }) => status === "detaching");
+    };
+    while (!over.aborted) {
+      await until("all volumes hang", hanging, (all) => all || over.aborted);
+      if (!over.aborted) lab().clock.advance(430);
+      await until("one is tried again", hanging, (all) => !all || over.aborted, 15_000).catch(() => undefined);
+    }
+  }
+
   it("can't be told to enable or disable, and Nova's attachments can't be deleted past it", async () => {
     const host = lab().host("iprod");
     await lab().scene.cloud("PUT", "blockStorage", "/os-services/disable", { host, binary: "cinder-volume" });
@@ -171,15 +186,15 @@ onSharedLab("hazards: attachments", (lab) => {
     const restore = await computesWith((text) =>
       text.replace("send_service_user_token = true", "send_service_user_token = false"),
     );
-    let impatient: NodeJS.Timeout | undefined;
+    const over = new AbortController();
     try {
       const refused = await lab().failedUp("idr", { hooks }, (line) => {
-        if (line.includes("detach/volumes: Detach")) impatient = setInterval(() => lab().clock.advance(215), 3_000);
+        if (line.includes("detach/volumes: Detach")) void impatient(over.signal);
       });
       assert.match(refused, /after 4 attempts/);
       assert.match(refused, /service token/);
     } finally {
-      clearInterval(impatient);
+      over.abort();
       await restore();
     }
     assert.deepEqual(await devices(id), before);

@@ -19,6 +19,7 @@ import type { Clock } from "../../../lib/switchover/ports";
 import type { SitePair } from "../../../lib/topology/site-pair";
 import { backendHost, sitePairSchema } from "../../../lib/topology/site-pair";
 import { skipBecause } from "../../support/skip";
+import { changeOntap } from "../site-pair";
 import { otherSite, say, Scene, type Site, until } from "../support";
 
 const run = promisify(execFile);
@@ -38,7 +39,7 @@ export interface Hazard {
 /** One row of the table; `tools/test.mjs` prints it at the end of the level, and writes it as JSON where asked to. */
 export function met(row: Hazard): void {
   say(`met ${row.id}: ${row.handled} (lost: ${row.lost})`);
-  const file = process.env["CHEESECAKE_TEST_TABLE"];
+  const file = process.env["CHEESECAKE_TEST_HAZARDS"];
   if (file !== undefined && file !== "") appendFileSync(file, `${JSON.stringify(row)}\n`);
 }
 
@@ -194,12 +195,25 @@ export class HazardLab {
   /** What a test that failed may have left behind. */
   private async heal(): Promise<void> {
     await this.control("DELETE", "/faults");
-    for (const site of ["iprod", "idr"] as const) await this.scene.setReachable(site, true);
+    for (const site of ["iprod", "idr"] as const) {
+      await this.scene.setReachable(site, true);
+      await this.setOnline(site, true);
+    }
     for (const { name, services } of this.scene.lab.controllers)
       for (const service of services) if (service.started) await this.service(name, service.name, "start").catch(say);
     for (const { id, status } of await this.scene.volumes())
       if (status === "detaching")
         await this.scene.cloud("POST", "blockStorage", `/volumes/${id}/action`, { "os-roll_detaching": null });
+  }
+
+  /** Takes the site's first FlexVol offline or brings it back. */
+  setOnline(site: Site, online: boolean): Promise<void> {
+    return this.scene.onArray(site, async (client) => {
+      const flexVol = (await client.listFlexVols()).find(({ name }) => name === this.pair.flexVols[0]);
+      const state = online ? "online" : "offline";
+      if (flexVol?.state !== state)
+        await changeOntap(this.scene.lab, site, `/api/storage/volumes/${flexVol?.uuid ?? ""}`, { state });
+    });
   }
 
   async normal(site: Site): Promise<void> {
