@@ -129,17 +129,30 @@ export async function planDelta(
   };
 }
 
-/** What a reprotect of the active site discards at the other, and what it carries there, by FlexVol and volume. */
-export async function divergence(observation: Observation, ports: Ports, active: string): Promise<string[]> {
+/**
+ * What a reprotect of the active site discards at the other, and what it carries there, by FlexVol and volume. Without a
+ * common snapshot a resync can't begin, and nothing is touched: a new baseline needs an empty FlexVol there.
+ */
+export async function divergence(observation: Observation, ports: Ports, active: string): Promise<Delta> {
   const way = { from: active, onto: peerOf(observation.pair, active) };
   const differences = await observeDifferences(observation, ports, way);
-  return "error" in differences ? [] : sentencesOfDifferences(differences, { ...way, discards: true });
+  if ("error" in differences) return noDelta;
+  return {
+    sentences: sentencesOfDifferences(differences, { ...way, discards: true }),
+    findings: differences
+      .filter(({ common }) => common === undefined)
+      .map(({ flexVol, baselineBytes }) => ({
+        id: `common-snapshot:${flexVol}`,
+        message: `no snapshot of "${flexVol}" is common to "${way.from}" and "${way.onto}": it takes a new baseline of up to ${sizeOf(baselineBytes)} onto an empty FlexVol`,
+        remedy: `Keep what you need of "${way.onto}", delete its FlexVol there, create it anew as a destination (type DP), then create and initialise the mirror "${way.from}" → "${way.onto}".`,
+      })),
+  };
 }
 
 /** After an unplanned failover the lost site has the only copy of what was lost: nothing touches it until that's asked for. */
 export async function unprotected(observation: Observation, ports: Ports, verdict: Verdict): Promise<string[]> {
   if (verdict.site === undefined || !verdict.promoted || verdict.replicating !== false) return [];
   const other = peerOf(observation.pair, verdict.site);
-  const said = await divergence(observation, ports, verdict.site);
-  return [`"${verdict.site}" isn't protected; "${other}" isn't touched until reprotect is asked for`, ...said];
+  const { sentences } = await divergence(observation, ports, verdict.site);
+  return [`"${verdict.site}" isn't protected; "${other}" isn't touched until reprotect is asked for`, ...sentences];
 }

@@ -279,10 +279,10 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     }
     case "reprotect": {
       const { site } = decision;
-      const warnings = await divergence(observation, o.ports, site);
+      const { sentences: warnings, findings } = await divergence(observation, o.ports, site);
       return {
         ...base,
-        findings: reprotectFindings(observation, site),
+        findings: [...reprotectFindings(observation, site), ...findings],
         warnings,
         plan: planReprotect({ intent: o.intent, observation, activeSite: site, warnings }),
       };
