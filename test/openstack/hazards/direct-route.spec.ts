@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { until } from "../support";
-import { met, onSharedLab } from "./support";
+import { met } from "../../support/hazards";
+import { onSharedLab } from "./support";
 
 /** Cinder's own failover refused and broken in every way that was measured, one after another, in one disaster. */
 onSharedLab("hazards: where Cinder's own failover fails", (lab) => {

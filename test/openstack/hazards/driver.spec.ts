@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { openSync, readSync, writeSync, closeSync } from "node:fs";
 import { until } from "../support";
-import { met, onSharedLab } from "./support";
+import { met } from "../../support/hazards";
+import { onSharedLab } from "./support";
 
 /** What NetApp's driver does at its start, and what must not be begun before somebody has looked. */
 onSharedLab("hazards: the driver at its start", (lab) => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { until, type Volume } from "../support";
-import { met, onSharedLab } from "./support";
+import { met } from "../../support/hazards";
+import { onSharedLab } from "./support";
 
 /** A site that is dead for long, work at the other one meanwhile, its return, and the way home. */
 onSharedLab("hazards: a site lost for long", (lab) => {

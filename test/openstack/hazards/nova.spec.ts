@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { changeOntap } from "../site-pair";
 import { until } from "../support";
-import { hook, met, onSharedLab } from "./support";
+import { met } from "../../support/hazards";
+import { hook, onSharedLab } from "./support";
 
 /**
  * What Nova and Cinder leave half done, met in one journey that is taken back before its cutover: no data is moved, but

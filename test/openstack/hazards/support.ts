@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import mysql from "mysql2/promise";
@@ -23,25 +23,6 @@ import { changeOntap } from "../site-pair";
 import { otherSite, say, Scene, type Site, until } from "../support";
 
 const run = promisify(execFile);
-
-// -------------------------------------------------------------------------------------------------------------- table
-
-export interface Hazard {
-  /** Where it comes from: D = the driver's measured behaviours, I = invariants, N = Nova and Cinder, R = direct route, L = a lost site, F = failback. */
-  readonly id: string;
-  readonly behaviour: string;
-  readonly produced: string;
-  readonly handled: string;
-  /** Bytes that were written and are gone; for an unplanned failover what the lag says, in words. */
-  readonly lost: "0" | (string & {});
-}
-
-/** One row of the table; `tools/test.mjs` prints it at the end of the level, and writes it as JSON where asked to. */
-export function met(row: Hazard): void {
-  say(`met ${row.id}: ${row.handled} (lost: ${row.lost})`);
-  const file = process.env["CHEESECAKE_TEST_HAZARDS"];
-  if (file !== undefined && file !== "") appendFileSync(file, `${JSON.stringify(row)}\n`);
-}
 
 // ---------------------------------------------------------------------------------------------------------------- lab
 
@@ -308,10 +289,11 @@ export class HazardLab {
     return this.scene.cloud("PUT", "blockStorage", `/os-services/${verb}`, body);
   }
 
-  /** Stops or kills nova-compute on every host, and waits until Nova knows it; returns what starts it again. */
-  async withoutComputes(): Promise<() => Promise<void>> {
+  /** Kills nova-compute on every host, and waits until Nova knows it; returns what starts it again. */
+  async withoutComputes(unnoticed: () => Promise<unknown> = async () => undefined): Promise<() => Promise<void>> {
     const { computes } = this.scene.lab;
     for (const { name } of computes) await this.kill(name, "nova-compute");
+    await unnoticed();
     await this.computesAre((service) => service.state === "down");
     const beats = new Map((await this.computes()).map(({ host, updated_at }) => [host, updated_at]));
     return async () => {
