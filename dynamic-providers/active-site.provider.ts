@@ -33,6 +33,7 @@ const intentSchema = z.object({
   startIncomplete: z.boolean(),
   reprotect: z.enum(["discardDiverged", "keepDiverged"]).exactOptional(),
   route: z.enum(["failover-host", "direct"]).exactOptional(),
+  acceptSchema: z.string().min(1).exactOptional(),
   backendRevisions: z.record(z.string(), z.string()),
 });
 const declaredSchema = intentSchema.extend({

@@ -16,6 +16,8 @@ export interface ActiveSiteArgs {
   readonly startIncomplete: boolean;
   readonly reprotect?: "discardDiverged" | "keepDiverged";
   readonly route?: Route;
+  /** Version of Cinder's schema, where it isn't one that the promotion is tested on; any other value is refused. */
+  readonly acceptSchema?: string;
   /** `revision` of each site's CinderBackend: a change of the active one's means a restart of cinder-volume. */
   readonly backendRevisions: pulumi.Input<Record<string, pulumi.Input<string>>>;
   /** Owner of the pair in the lease. */

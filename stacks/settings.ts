@@ -38,6 +38,7 @@ const activeSchema = z.strictObject({
   startIncomplete: z.boolean().default(false),
   reprotect: z.enum(["discardDiverged", "keepDiverged"]).exactOptional(),
   route: z.enum(["failover-host", "direct"]).exactOptional(),
+  acceptSchema: z.string().min(1).exactOptional(),
   /** Journals, reports and the database's dumps, relative to the project; dumps hold secrets and are readable by the owner only. */
   journalDir: z.string().min(1).default("reports"),
 });

@@ -11,6 +11,8 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
 export const PARTS = ["node_modules", "pulumi", "system", "python"];
+/** Parts that "all" leaves out: only the tests that compare with former releases need them. */
+export const EXTRA_PARTS = ["python-older"];
 
 const PULUMI = "3.259.0";
 const LANGUAGE_NODEJS = "3.68.0"; // the last one that the Go module proxy serves; used by the Go build only
@@ -26,7 +28,7 @@ export class SetupError extends Error {}
 /**
  * Makes sure that the named parts are there.
  * @param {{need?: string[], root?: string, cache?: string, log?: (line: string) => void}} [options]
- *   need: names from PARTS, or "all" (the default); log: progress, one line each (default: stderr).
+ *   need: names from PARTS or EXTRA_PARTS, or "all" (the default: PARTS); log: progress, one line each (default: stderr).
  * @returns {Promise<Toolchain>} absolute paths, only those of the parts asked for
  * @throws {SetupError} when a part can't be had
  *
@@ -37,7 +39,8 @@ export class SetupError extends Error {}
  * @property {string} [pulumiHome] a PULUMI_HOME to copy from: its plugins/ has the OpenStack plugin. Not to be written to.
  * @property {string} [python] interpreter of the environment with the OpenStack services and NetApp's client
  * @property {string} [pythonVenv]
- * @property {Record<string, string>} [system] MariaDB, RabbitMQ, tgt, qemu, libiscsi, e2fsprogs, openssl by name
+ * @property {string} [olderPython] interpreter of the environment for former releases of Cinder
+ * @property {Record<string, string>} [olderCinder] by release: the folder for PYTHONPATH that has it
  */
 export async function ensureToolchain(options = {}) {
   const need = expandNeed(options.need ?? ["all"]);
@@ -54,6 +57,7 @@ export async function ensureToolchain(options = {}) {
   if (need.has("system")) Object.assign(found, await ensureSystemTools(context));
   if (need.has("pulumi")) Object.assign(found, await ensurePulumi(context));
   if (need.has("python")) Object.assign(found, await ensurePython(context));
+  if (need.has("python-older")) Object.assign(found, await ensureOlderCinder(context));
   const verdict = context.changed ? "complete" : "everything is there";
   context.log(`set-up: ${verdict} (${[...need].join(", ")}; ${elapsed(started)})`);
   return found;
@@ -64,8 +68,11 @@ export function expandNeed(names) {
   const need = new Set();
   for (const name of names) {
     if (name === "all") PARTS.forEach((part) => need.add(part));
-    else if (PARTS.includes(name)) need.add(name);
-    else throw new SetupError(`There is no part "${name}" to set up: name one of all, ${PARTS.join(", ")}.`);
+    else if ([...PARTS, ...EXTRA_PARTS].includes(name)) need.add(name);
+    else
+      throw new SetupError(
+        `There is no part "${name}" to set up: name one of all, ${[...PARTS, ...EXTRA_PARTS].join(", ")}.`,
+      );
   }
   return need;
 }
@@ -418,55 +425,89 @@ async function withoutServiceStart(work) {
 // --- Python ------------------------------------------------------------------------------------------------------------
 
 async function ensurePython(context) {
-  const requirements = path.join(context.root, "tools", "python", "requirements.txt");
+  const { pythonVenv, python } = await ensureVenv(
+    context,
+    "python",
+    "requirements.txt",
+    async ({ file, lines, pip }) => {
+      // The installers first: some packages are built here, with them.
+      await pip(lines.filter((line) => /^(pip|setuptools|wheel)==/.test(line)));
+      await pip(["-r", file], lines.length);
+    },
+  );
+  return { pythonVenv, python };
+}
+
+/** One environment with what all of them need, and each release's own package beside it: they differ in that alone. */
+async function ensureOlderCinder(context) {
+  const isRelease = (line) => line.startsWith("cinder==");
+  const folderOf = (venv, release) => path.join(venv, "releases", release.slice("cinder==".length));
+  const { pythonVenv, python, lines } = await ensureVenv(
+    context,
+    "python-older",
+    "older-cinder.txt",
+    async ({ lines, pip, pythonVenv: venv }) => {
+      const shared = lines.filter((line) => !isRelease(line));
+      await pip(["--no-deps", ...shared], shared.length);
+      for (const release of lines.filter(isRelease))
+        await pip(["--no-deps", "--target", folderOf(venv, release), release]);
+    },
+  );
+  const releases = lines.filter(isRelease);
+  const olderCinder = releases.map((release) => [release.slice("cinder==".length), folderOf(pythonVenv, release)]);
+  return { olderPython: python, olderCinder: Object.fromEntries(olderCinder) };
+}
+
+/** An environment, by the content of its list of packages in tools/python; `install` fills it. */
+async function ensureVenv(context, name, list, install) {
+  const file = path.join(context.root, "tools", "python", list);
   const base = findPython();
-  const key = sha256(`${fs.readFileSync(requirements)}\n${base.version}\n`).slice(0, 12);
-  const pythonVenv = path.join(context.cache, `python-${key}-${platform}`);
-  const paths = { pythonVenv, python: path.join(pythonVenv, "bin", "python") };
+  const key = sha256(`${fs.readFileSync(file)}\n${base.version}\n`).slice(0, 12);
+  const pythonVenv = path.join(context.cache, `${name}-${key}-${platform}`);
+  const lines = fs
+    .readFileSync(file, "utf8")
+    .split("\n")
+    .filter((line) => /^[A-Za-z0-9]/.test(line));
+  const made = { pythonVenv, python: path.join(pythonVenv, "bin", "python"), file, lines };
   // An environment has its own path inside, so it's made in place; the marker stands as long as it's incomplete.
   const incomplete = path.join(pythonVenv, ".incomplete");
-  const ready = () => fs.existsSync(paths.python) && !fs.existsSync(incomplete);
-  if (ready()) return paths;
+  const ready = () => fs.existsSync(made.python) && !fs.existsSync(incomplete);
+  if (ready()) return made;
 
-  await step(context, "python", path.basename(pythonVenv), async (progress) => {
+  await step(context, name, path.basename(pythonVenv), async (progress) => {
     if (ready()) return "already made by another set-up";
     fs.rmSync(pythonVenv, { recursive: true, force: true });
     fs.mkdirSync(pythonVenv, { recursive: true });
     fs.writeFileSync(incomplete, "");
     await run(base.program, ["-m", "venv", pythonVenv]);
-    const lines = fs
-      .readFileSync(requirements, "utf8")
-      .split("\n")
-      .filter((line) => /^[A-Za-z0-9]/.test(line));
-    const pip = (args, onLine) =>
-      run(
-        paths.python,
-        ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off", ...args],
-        { onLine },
-      );
-    // The installers first: some packages are built here, with them.
-    await pip(lines.filter((line) => /^(pip|setuptools|wheel)==/.test(line)));
-    let collected = 0;
-    let installing = false;
-    const started = Date.now();
-    const tick = setInterval(() => {
-      const what = installing
-        ? `installing ${lines.length} packages`
-        : `${collected} of ${lines.length} packages fetched`;
-      progress(`pip: ${what}, ${elapsed(started)}`);
-    }, 15_000);
-    try {
-      await pip(["-r", requirements], (line) => {
-        if (line.startsWith("Collecting ")) collected++;
-        if (line.startsWith("Installing ")) installing = true;
-      });
-    } finally {
-      clearInterval(tick);
-    }
+    const pip = async (args, packages = args.length) => {
+      let collected = 0;
+      let installing = false;
+      const started = Date.now();
+      const tick = setInterval(() => {
+        const what = installing ? `installing ${packages} packages` : `${collected} of ${packages} packages fetched`;
+        progress(`pip: ${what}, ${elapsed(started)}`);
+      }, 15_000);
+      try {
+        await run(
+          made.python,
+          ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off", ...args],
+          {
+            onLine: (line) => {
+              if (line.startsWith("Collecting ")) collected++;
+              if (line.startsWith("Installing ")) installing = true;
+            },
+          },
+        );
+      } finally {
+        clearInterval(tick);
+      }
+    };
+    await install({ ...made, pip });
     fs.rmSync(incomplete);
     return `${lines.length} packages for Python ${base.version}`;
   });
-  return paths;
+  return made;
 }
 
 function findPython() {

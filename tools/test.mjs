@@ -10,10 +10,11 @@ import { pathToFileURL } from "node:url";
 import { environmentFor } from "./run.mjs";
 import { ensureToolchain, SetupError } from "./setup.mjs";
 
-// In the order of running, with what each needs to be set up. Contract tests start MariaDB, RabbitMQ and NetApp's client.
+// In the order of running, with what each needs to be set up. Contract tests start MariaDB, RabbitMQ, NetApp's client, and
+// cinder-manage of former releases.
 export const LEVELS = {
   unit: ["node_modules"],
-  contract: ["node_modules", "system", "python"],
+  contract: ["node_modules", "system", "python", "python-older"],
   scenario: ["node_modules", "system", "python"],
   pulumi: ["node_modules", "pulumi", "system"],
   openstack: ["all"],

@@ -2,6 +2,7 @@ import { DrError } from "../errors";
 import { Coordination, coordinationSchema } from "./coordination";
 import { type Database, type Row, type Session, errnoOf, wsrepOn } from "./connection";
 import { type DumpResult, dumpSchema } from "./dump";
+import { releasesOf, undecidedColumns } from "./schema";
 import {
   type BeforeImage,
   type HostTable,
@@ -71,6 +72,8 @@ export interface PromotionChange {
   readonly toBackendId: string;
   readonly expected: HostRowCounts;
   readonly writeFence: boolean;
+  /** `alembic_version` of a schema that isn't a known one, and is accepted all the same. */
+  readonly acceptSchema?: string | undefined;
 }
 
 export interface PromotionResult {
@@ -85,6 +88,10 @@ export interface PromotionResult {
 export interface Description {
   readonly version: string;
   readonly schemaHead: string;
+  /** Cinder's releases with this schema; undefined = the promotion was never tested on it. */
+  readonly schemaReleases: string | undefined;
+  /** `table.column` by whose name something may be said about a host or a service, and that isn't known. */
+  readonly undecidedColumns: readonly string[];
   readonly wsrepOn: boolean;
   readonly readOnly: boolean;
   readonly missingRights: readonly string[];
@@ -118,16 +125,47 @@ export class CinderDatabase {
         "SELECT VERSION() AS version, @@global.read_only AS readOnly",
       );
       const readOnly = Number(server?.readOnly) !== 0;
-      const [head] = await session.rows<{ head: string }>(
-        `SELECT version_num AS head FROM ${this.table("alembic_version")}`,
-      );
+      const schemaHead = await this.schemaHead(session);
       return {
         version: server?.version ?? "",
-        schemaHead: head?.head ?? "",
+        schemaHead,
+        schemaReleases: releasesOf(schemaHead),
+        undecidedColumns: undecidedColumns(await this.columns(session)),
         wsrepOn: await wsrepOn(session),
         readOnly,
         missingRights: await this.missingRights(session, readOnly),
       };
+    });
+  }
+
+  private async schemaHead(session: Session): Promise<string> {
+    const rows = await session.rows<{ head: string }>(
+      `SELECT version_num AS head FROM ${this.table("alembic_version")}`,
+    );
+    return rows.map(({ head }) => head).join(" and ");
+  }
+
+  private async columns(session: Session): Promise<string[]> {
+    const rows = await session.rows<{ name: string }>(
+      "SELECT CONCAT(table_name, '.', column_name) AS name FROM information_schema.columns WHERE table_schema = ?",
+      [this.schema],
+    );
+    return rows.map(({ name }) => name);
+  }
+
+  /** Which tables name a host depends on the schema: on one that nobody has looked at, rows would be left behind. */
+  private async assertSchemaKnown(session: Session, attempted: string, accepted: string | undefined): Promise<void> {
+    const head = await this.schemaHead(session);
+    if (releasesOf(head) !== undefined || head === accepted) return;
+    throw new DrError({
+      code: "precondition",
+      attempted,
+      seen:
+        `Cinder's schema is of version ${head}, which the promotion isn't tested on` +
+        (accepted === undefined ? "" : ` (acceptSchema names ${accepted})`),
+      state: "Rolled back, nothing was changed",
+      remedy: `Compare its tables with docs/promotion.md; if nothing new names a host, set acceptSchema to ${head}`,
+      context: { schemaHead: head },
     });
   }
 
@@ -275,6 +313,7 @@ export class CinderDatabase {
     await new Coordination(this.database).prepare();
     const attempted = `Promote ${toHost}: move Cinder's rows of ${fromHost} to it`;
     return this.database.transaction(attempted, async (session) => {
+      await this.assertSchemaKnown(session, attempted, change.acceptSchema);
       const services = await this.lockServices(session, [fromHost, toHost]);
       const left = services.find((row) => row.host === fromHost);
       const next = services.find((row) => row.host === toHost);

@@ -15,6 +15,8 @@ export interface StepContext {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly live: Live;
+  /** Of the intent of this very run: a journey that was refused for it goes on once it's set. */
+  readonly acceptSchema?: string;
   /** Proves that the lease is ours: before every mutating call. */
   guard(): Promise<void>;
   say(line: string): void;

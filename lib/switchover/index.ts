@@ -28,7 +28,7 @@ import {
   sentencesOf,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { preflight, restartFindings, unreadable } from "./preflight";
+import { checkDatabase, preflight, restartFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
 import { buildReport, writeReport } from "./report";
 import type { Decision, Verdict } from "./verdict";
@@ -197,6 +197,7 @@ async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promis
     clock: o.ports.clock,
     signal: o.signal,
     live: new Live(o.pair, o.ports),
+    ...(o.intent.acceptSchema === undefined ? {} : { acceptSchema: o.intent.acceptSchema }),
     guard: () => lease.guard(),
     say: o.progress,
   };
@@ -269,10 +270,11 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       };
     case "promote": {
       const mode = await modeOfLastSwitchover(o);
-      const warnings = mode === "planned" ? [] : [`the other site isn't touched until reprotect is asked for`];
+      const { failures, warnings } = checkDatabase(observation, o.intent);
+      if (mode !== "planned") warnings.push("the other site isn't touched until reprotect is asked for");
       return {
         ...base,
-        findings: [],
+        findings: failures,
         warnings,
         plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
       };

@@ -51,6 +51,8 @@ export interface Intent {
   readonly reprotect?: "discardDiverged" | "keepDiverged";
   /** Digest of each site's stanza; a change of the active one's means a restart of cinder-volume. */
   readonly backendRevisions?: Readonly<Record<string, string>>;
+  /** Version of Cinder's schema, where it isn't one that the promotion is tested on; any other value is refused. */
+  readonly acceptSchema?: string;
   /** Forces the route that preflight would choose otherwise. */
   readonly route?: Route;
 }

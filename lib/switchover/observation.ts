@@ -64,6 +64,8 @@ export interface ControllerObservation {
 export interface DatabaseObservation {
   readonly version: string;
   readonly schemaHead: string;
+  readonly schemaReleases: string | undefined;
+  readonly undecidedColumns: readonly string[];
   readonly wsrepOn: boolean;
   readonly readOnly: boolean;
   readonly missingRights: readonly string[];

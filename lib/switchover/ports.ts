@@ -305,6 +305,8 @@ export interface PromotionChange {
    * (failed-over, active_backend_id, disabled) and volumes.replication_status.
    */
   readonly writeFence: boolean;
+  /** Version of a schema that isn't a known one, and is accepted all the same. */
+  readonly acceptSchema?: string | undefined;
 }
 
 export interface PromotionResult {
@@ -320,6 +322,10 @@ export interface CinderDatabasePort {
   describe(): Promise<{
     readonly version: string;
     readonly schemaHead: string;
+    /** Cinder's releases with this schema; undefined = the promotion was never tested on it. */
+    readonly schemaReleases: string | undefined;
+    /** `table.column` by whose name something may be said about a host or a service, and that isn't known. */
+    readonly undecidedColumns: readonly string[];
     readonly wsrepOn: boolean;
     readonly readOnly: boolean;
     readonly missingRights: readonly string[];

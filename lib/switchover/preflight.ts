@@ -29,7 +29,9 @@ export function preflight(observation: Observation, intent: Intent, from: string
   checkArrays(observation, mode, from, to, fail, warnings);
   checkMirrors(observation, intent, mode, from, to, fail, warnings);
   checkControllers(observation, from, to, fail, warnings);
-  checkDatabase(observation, fail, warnings);
+  const database = checkDatabase(observation, intent);
+  failures.push(...database.failures);
+  warnings.push(...database.warnings);
   checkVolumes(observation, mode, from, fail, warnings);
   checkServers(observation, mode, fail, warnings);
   checkHooks(intent, fail);
@@ -318,14 +320,18 @@ function checkControllers(o: Observation, from: string, to: string, fail: Fail, 
   }
 }
 
-function checkDatabase(o: Observation, fail: Fail, warnings: string[]): void {
+/** Also before a promotion by itself, which stops Cinder's services before it comes to the database. */
+export function checkDatabase(o: Observation, intent: Intent): { failures: Finding[]; warnings: string[] } {
+  const failures: Finding[] = [];
+  const warnings: string[] = [];
+  const fail = (id: string, message: string, remedy: string): void => void failures.push({ id, message, remedy });
   if (!o.database.ok) {
     fail(
       "database",
       `Cinder's database can't be asked: ${o.database.error}`,
       "Check host, port, user, password and TLS of cinder.database.",
     );
-    return;
+    return { failures, warnings };
   }
   const database = o.database.value;
   if (database.readOnly)
@@ -337,6 +343,25 @@ function checkDatabase(o: Observation, fail: Fail, warnings: string[]): void {
       "Grant them as docs/real-cloud.md shows.",
     );
   if (database.wsrepOn) warnings.push(`the database is a Galera node: all statements go to this one`);
+
+  const { schemaHead, schemaReleases } = database;
+  const { acceptSchema } = intent;
+  const undecided = database.undecidedColumns;
+  const unknownColumns =
+    undecided.length === 0 ? "" : `; unknown columns that may name a host: ${undecided.join(", ")}`;
+  if (schemaReleases !== undefined) {
+    if (acceptSchema !== undefined)
+      warnings.push(`acceptSchema isn't needed: Cinder's schema ${schemaHead} is that of ${schemaReleases}; remove it`);
+    if (undecided.length > 0) warnings.push(`Cinder's schema ${schemaHead} was changed locally${unknownColumns}`);
+  } else if (acceptSchema === schemaHead)
+    warnings.push(`Cinder's schema ${schemaHead} isn't one that the promotion is tested on; accepted${unknownColumns}`);
+  else
+    fail(
+      "database-schema",
+      `Cinder's schema is of version ${schemaHead}, which the promotion isn't tested on${acceptSchema === undefined ? "" : ` (acceptSchema names ${acceptSchema})`}${unknownColumns}`,
+      `Compare its tables with docs/promotion.md; if nothing new names a host, set acceptSchema to ${schemaHead}.`,
+    );
+  return { failures, warnings };
 }
 
 /** States in which the switchover can take a volume along. */

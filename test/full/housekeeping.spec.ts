@@ -140,7 +140,6 @@ describe("Cinder restarted at every step boundary, also with the former cinder.c
     await housekeepingOver();
     await formerConfiguration(former);
     await assertNotOverwritten(to, cutover ?? 0);
-    scene.configure({ hooks: undefined });
   }
 
   it("planned: nothing of the new site is overwritten", async () => {
@@ -172,7 +171,7 @@ describe("Cinder restarted at every step boundary, also with the former cinder.c
       }
       await scene.assertBytes();
       await travel("reprotect", to, { unplanned: undefined, route: undefined, reprotect: "discardDiverged" });
-      scene.configure({ reprotect: undefined });
       await scene.assertSettled(to);
+      scene.configure({ reprotect: undefined });
     });
 });

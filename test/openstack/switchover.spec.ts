@@ -491,8 +491,8 @@ describe("the switchover by Pulumi's command line", function () {
         }
         await scene.deleteVolume(late);
         await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
-        scene.configure({ reprotect: undefined });
         await scene.assertSettled(to);
+        scene.configure({ reprotect: undefined });
         if (!driverUpdates)
           met({
             id: "D4",
@@ -529,8 +529,8 @@ describe("the switchover by Pulumi's command line", function () {
       const outputs = await scene.pulumi.outputs(scene.recovery);
       assert.equal(outputs["status"], `active at idr (${scene.lab.volumeHost}@idr), unprotected`);
       await scene.flip("idr", { reprotect: "discardDiverged" });
-      scene.configure({ reprotect: undefined });
       await scene.assertSettled("idr");
+      scene.configure({ reprotect: undefined });
     });
   });
 

@@ -40,6 +40,7 @@ export const promoteUpdateDatabase: Step = {
       expected,
       // failover-host wrote the fence; the direct route has to, and so has a promotion after the backend was enabled again.
       writeFence: ctx.plan.route === "direct" || ctx.plan.kind === "promotion",
+      acceptSchema: ctx.acceptSchema,
     });
     const { made, gone } = unplanned(ctx, result);
     if (made.length > 0) ctx.say(`not in the plan, moved all the same: volumes ${made.join(", ")}`);

@@ -645,6 +645,8 @@ export class World {
         describe: async () => ({
           version: "10.11",
           schemaHead: "head",
+          schemaReleases: "Cinder 24 to 29",
+          undecidedColumns: [],
           wsrepOn: false,
           readOnly: false,
           missingRights: [],
