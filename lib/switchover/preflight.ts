@@ -190,7 +190,9 @@ function checkMirrors(
       fail(
         `mirror-missing:${flexVol}`,
         `there is no mirror ${name}`,
-        "Create and initialise it, then wait for its first transfer.",
+        mirrorOf(o, to, from, flexVol) === undefined
+          ? "Create and initialise it, then wait for its first transfer."
+          : `Set reprotect and run up at "${from}" first: since its failover nothing is replicated to "${to}".`,
       );
       continue;
     }
@@ -232,7 +234,8 @@ function checkMirrors(
   }
   for (const flexVol of o.pair.flexVols) {
     const opposite = mirrorOf(o, to, from, flexVol);
-    if (opposite !== undefined)
+    // Alone it's what an unplanned failover leaves behind, until reprotect.
+    if (opposite !== undefined && mirrorOf(o, from, to, flexVol) !== undefined)
       fail(
         `mirror-opposite:${flexVol}`,
         `beside it there is a mirror the other way, ${siteOf(o.pair, to).svm}:${flexVol} → ${siteOf(o.pair, from).svm}:${flexVol} (${opposite.state}); NetApp's driver doesn't notice at its start`,

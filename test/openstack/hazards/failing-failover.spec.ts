@@ -7,6 +7,7 @@ import { onSharedLab } from "./support";
 onSharedLab("hazards: where Cinder's own failover fails", (lab) => {
   const unplanned = { from: "iprod", acceptLossSeconds: 200_000 } as const;
   const ended = (status: string): boolean => status === "failed-over" || status === "failover-error";
+  const stage = `direct-untransferred-${process.pid}`;
   let kept: ReadonlyMap<string, string>;
 
   const reason = async (): Promise<string> => {
@@ -31,7 +32,7 @@ onSharedLab("hazards: where Cinder's own failover fails", (lab) => {
     await lab().scene.write("direct-transferred");
     await lab().scene.transferAll("idr");
     kept = lab().scene.writes();
-    await lab().scene.write("direct-untransferred");
+    await lab().scene.write(stage);
     // The dying site loses a FlexVol first: a transfer of it begins and fails.
     await lab().setOnline("iprod", false);
     await lab().scene.onArray("idr", async (client) => {
@@ -132,7 +133,6 @@ onSharedLab("hazards: where Cinder's own failover fails", (lab) => {
     // Lost: what was written after the last transfer, and nothing else.
     const devices = await lab().scene.devices();
     const guests = (await lab().scene.servers()).map(({ name }) => name);
-    const stage = "direct-untransferred";
     const lost = devices.flatMap((device) =>
       guests.flatMap((guest) => [`fill ${guest} ${device}`, `missing ${guest} ${device} ${guest}-${stage}`]),
     );

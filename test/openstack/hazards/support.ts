@@ -167,8 +167,10 @@ export class HazardLab {
     if (await hasOpenJournal({ pair, ports, journalDir })) await this.up(site).catch(() => this.up(otherSite(site)));
     const verdict = await this.verdict();
     if (this.state === undefined && verdict.site !== undefined) await this.up(verdict.site as Site);
-    if (verdict.site !== site || !verdict.promoted) await this.up(site);
-    if (!(await this.verdict()).protected) await this.up(site, { reprotect: "discardDiverged" });
+    const now = (verdict.site ?? site) as Site;
+    if (!verdict.promoted) await this.up(now);
+    if (!(await this.verdict()).protected) await this.up(now, { reprotect: "discardDiverged" });
+    if (now !== site) await this.up(site);
     await this.normal(site);
     if (this.scene.writes().size === 0) await this.scene.write("at-first");
   }
