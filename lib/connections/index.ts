@@ -10,6 +10,7 @@ import type { Ports } from "../switchover/ports";
 import type { PairSecrets, SitePair } from "../topology/site-pair";
 import { siteNames, siteOf } from "../topology/site-pair";
 import { runCommandHook } from "./command-hook";
+import { withRowsWhereUnreachable } from "./rows-where-unreachable";
 import { systemClock } from "./system-clock";
 
 export interface Connections {
@@ -56,7 +57,7 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
   return {
     ports: {
       arrays: Object.fromEntries(arrays.map((array) => [array.site, array])),
-      blockStorage,
+      blockStorage: withRowsWhereUnreachable(blockStorage, databases.database),
       compute,
       ...(novaManage === undefined ? {} : { novaManage }),
       database: databases.database,

@@ -102,6 +102,8 @@ export interface ArrayPort {
   /** Absent already = success. */
   deleteLunMap(map: LunMap): Promise<void>;
   listSnapshots(flexVol: string): Promise<readonly Snapshot[]>;
+  /** Bytes by which the FlexVol differs from one of its snapshots now; undefined where the array doesn't tell. */
+  findChangedBytes(o: { readonly flexVol: string; readonly snapshot: string }): Promise<number | undefined>;
 
   /** Relationships with their destination on this SVM, of the given FlexVols. */
   listMirrors(flexVols: readonly string[]): Promise<readonly Mirror[]>;

@@ -209,7 +209,7 @@ export class Scene {
     return output;
   }
 
-  private get reports(): string {
+  get reports(): string {
     return path.join(this.lab.dir, "reports");
   }
 
@@ -272,7 +272,7 @@ export class Scene {
     return JSON.parse(lines.at(-1) ?? "") as T;
   }
 
-  private get record(): string {
+  get record(): string {
     return path.join(this.lab.dir, "breadcrumbs.jsonl");
   }
 
@@ -540,7 +540,7 @@ export class Scene {
     assert.equal(seen.status, status);
   }
 
-  private control<T>(method: string, below: string, body?: object): Promise<T> {
+  control<T>(method: string, below: string, body?: object): Promise<T> {
     const { address, port } = this.lab.arrayControl;
     return fetch(`http://${address}:${port}${below}`, {
       method,

@@ -4,6 +4,7 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs
 import { promisify } from "node:util";
 import { readSecret } from "../../lab/lab";
 import { missingForLab } from "../../lab/openstack/up";
+import { met } from "../support/hazards";
 import { skipBecause } from "../support/skip";
 import { changeOntap, setSvmState } from "./site-pair";
 import { otherSite, type RecordedRequest, say, Scene, type Site, until } from "./support";
@@ -255,6 +256,15 @@ describe("the switchover by Pulumi's command line", function () {
       );
       await scene.assertBytes();
       await scene.assertNormal("idr");
+      met({
+        id: "D15",
+        behaviour:
+          "the services row decides: with the left site's row cleared, a driver started there overwrites the new site",
+        produced:
+          "the former cinder.conf put back on a controller, cinder-volume started there, several rounds of its tasks",
+        handled: "promotion leaves that row as a fence: failed-over, disabled; nothing was sent to a mirror",
+        lost: "0",
+      });
     });
   });
 
@@ -333,6 +343,13 @@ describe("the switchover by Pulumi's command line", function () {
       await scene.flip("idr", { promotion: "immediate" });
       assert.equal(scene.lastReport().kind, "promotion");
       await scene.assertSettled("idr");
+      met({
+        id: "D8",
+        behaviour: "while failed over the service is disabled: nothing can be made or extended",
+        produced: "a deferred promotion; volumes made and attached before it was caught up with",
+        handled: "enabled again (freeze and thaw) at the end of a deferred switchover; promoted with the others later",
+        lost: "0",
+      });
     });
   });
 
@@ -476,6 +493,14 @@ describe("the switchover by Pulumi's command line", function () {
         await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
         await scene.assertSettled(to);
         scene.configure({ reprotect: undefined });
+        if (!driverUpdates)
+          met({
+            id: "D4",
+            behaviour: "a site that dies while cinder-volume runs: the driver fails over without asking it",
+            produced: "the whole cluster unreachable",
+            handled: "Cinder's own failover; promoted without replication_device; protected anew when asked to",
+            lost: "what wasn't transferred",
+          });
       });
 
     it("and back home, planned, once it's protected", async () => {

@@ -47,6 +47,15 @@ async function completed(intent: Intent = toIdr): Promise<void> {
 }
 
 describe("hold", () => {
+  it("rolls a volume back that was left detaching by somebody", async () => {
+    const forgotten = world.volumes.get("00");
+    assert.ok(forgotten !== undefined);
+    world.volumes.set("00", { ...forgotten, status: "detaching" });
+    await completed();
+    assert.deepEqual(calls(/roll back/), ["roll back 00"]);
+    assert.match(dr.said.join("\n"), /rolling volume "v00" back: it was left detaching/);
+  });
+
   it("stops at a volume made between plan and hold; the way back undoes the hold", async () => {
     const untouched = JSON.stringify(world.endState());
     after(/disable/, () => {
@@ -259,7 +268,7 @@ describe("final-sync and cutover", () => {
   it("asks nothing of a backend whose queue nobody consumes", async () => {
     const ports = world.ports();
     const { messageQueue } = ports;
-    const deaf = { listBackendQueues: async (host: string) => (await messageQueue.listBackendQueues(host)).map((q) => ({ ...q, consumers: 0 })) };
+    const deaf = { listBackendQueues: async (host: string) => (await messageQueue.listBackendQueues(host)).map((q) => (calls(/transfer/).length < 4 ? q : { ...q, consumers: 0 })) };
     const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, messageQueue: { ...messageQueue, ...deaf } }) });
     await assert.rejects(operator(seen, newJournal()).up(toIdr, at("iprod")), fails("precondition", /nothing consumes its queue/));
     assert.deepEqual(calls(/failover/), []);
@@ -318,7 +327,48 @@ describe("final-sync and cutover", () => {
   });
 });
 
+describe("a cinder-volume that dies on the way", () => {
+  const kill = (): void => {
+    for (const { units } of Object.values(world.controllers))
+      for (const unit of units) if (unit.role === "volume") unit.active = false;
+  };
+
+  it("is asked for no detach; with it alive again the run goes on", async () => {
+    after(/ stop/, kill);
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("precondition", /no cinder-volume consumes its queue/));
+    assert.deepEqual(calls(/ detach/), []);
+    for (const unit of world.controllers["c1"]?.units ?? []) if (unit.role === "volume") unit.active = true;
+    await completed();
+  });
+
+  it("over a failover leaves its row failing-over: found out, and passed by the direct route", async () => {
+    const ports = world.ports();
+    const failoverHost = async (): Promise<void> => {
+      world.rows.iprod.replicationStatus = "failing-over";
+      world.queues.set("cinder-volume.cinder@iprod", ["failover"]);
+      kill();
+    };
+    const seen = Object.assign(Object.create(world) as World, {
+      ports: () => ({ ...ports, blockStorage: { ...ports.blockStorage, failoverHost } }),
+    });
+    const there = operator(seen, newJournal());
+    await assert.rejects(there.up(toIdr, at("iprod")), fails("failure-state", /failing-over, and no cinder-volume.*Set route to "direct"/));
+    await there.up(intentTo("idr", { route: "direct" }), at("iprod"));
+    assert.equal(world.activeData(), "idr");
+    assert.equal(calls(/drain/).length, 1);
+  }); // prettier-ignore
+});
+
 describe("attach and start", () => {
+  it("names a mapping without attachment, and how to remove it", async () => {
+    after(/failover-host/, () => {
+      world.faults.rowLingers.set("00", 9999);
+      world.servers.get("server-0")?.attachments.push({ serverId: "server-0", volumeId: "00", device: "/dev/vdb", deleteOnTermination: false });
+    });
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /mapping without attachment of 00 .*UPDATE block_device_mapping/s));
+    assert.equal(world.servers.get("server-0")?.running, false);
+  }); // prettier-ignore
+
   it("attaches again, in order, what fell back to available", async () => {
     world.faults.attachFallsBack.set("01", 2);
     await completed();

@@ -377,6 +377,7 @@ export class World {
           up(),
           [{ uuid: "s", name: "snap", versionUuid: "s", createTime: new Date(this.nowMs).toISOString() }]
         ),
+        findChangedBytes: async () => (up(), 4096),
         listMirrors: async () => (up(), this.mirrors.filter((mirror) => peer(mirror.from) === site).map(view)),
         startTransfer: async (uuid) => {
           up();
