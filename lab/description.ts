@@ -79,6 +79,8 @@ export interface LabDescription {
   /** `backend_host` of the stanzas. */
   volumeHost: "cinder-dr";
   controllers: LabController[];
+  /** As an operator's nova-manage: with the control services' configuration. */
+  novaManage: { program: string; novaConf: string };
   computes: LabCompute[];
   arrays: { iprod: LabArray; idr: LabArray };
   /** The ONTAP simulator's own API, for faults and its clock. */

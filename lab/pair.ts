@@ -71,6 +71,10 @@ export function pairOfLab(lab: LabDescription): SitePairInput {
         tls: false,
       },
     },
+    novaManage: {
+      controller: lab.controllers[0]?.name ?? "",
+      command: [lab.novaManage.program, "--config-file", lab.novaManage.novaConf],
+    },
     openstack: {
       authUrl: lab.endpoints.identity,
       region: lab.region,

@@ -1,4 +1,4 @@
-// Runs the tests: node tools/test.mjs [level …]; without one, all but `full`, which takes hours. One mocha process for
+// Runs the tests: node tools/test.mjs [level …] [--json FILE]; without a level, all but `full`, which takes hours. One mocha process for
 // each level (Pulumi's mocks are global to a process), one after another. The last line printed is "N passed, N failed, N skipped" for all of them; the exit code is 0 only if
 // something ran and nothing failed. A skipped test must say why (test/support/skip.ts), or it counts as failed.
 import { spawn } from "node:child_process";
@@ -29,12 +29,13 @@ const projectRoot = path.resolve(import.meta.dirname, "..");
  * @param {string[]} levels keys of LEVELS
  * @param {{root?: string, print?: (line: string) => void, toolchain?: (need: string[]) => Promise<object>}} [options]
  *   root: where test/<level>/ and node_modules are
- * @returns {Promise<{passed: number, failed: number, skipped: number, ok: boolean}>}
+ * @returns {Promise<{passed: number, failed: number, skipped: number, hazards: object[], ok: boolean}>}
+ *   hazards: rows that the tests recorded (test/openstack/hazards/support.ts), printed as a table after their level
  */
 export async function runLevels(levels, options = {}) {
   const { root = projectRoot, print = console.log } = options;
   const prepare = options.toolchain ?? ((need) => ensureToolchain({ need, root }));
-  const total = { passed: 0, failed: 0, skipped: 0 };
+  const total = { passed: 0, failed: 0, skipped: 0, hazards: [] };
   for (const level of levels) {
     const files = specFiles(path.join(root, "test", level)).map((file) => path.relative(root, file));
     if (files.length === 0) {
@@ -48,6 +49,8 @@ export async function runLevels(levels, options = {}) {
     const unexplained = result.skipped.filter(({ reason }) => !reason);
     unexplained.forEach(({ title }) => print(`failed: ${title}: skipped without a reason (use test/support/skip.ts)`));
     result.problems.forEach((problem) => print(`failed: ${level}: ${problem}`));
+    if (result.hazards?.length > 0) tableOf(result.hazards).forEach((line) => print(line));
+    total.hazards.push(...(result.hazards ?? []));
     total.passed += result.passed;
     total.failed += result.failed + unexplained.length + result.problems.length;
     total.skipped += reasoned.length;
@@ -56,6 +59,17 @@ export async function runLevels(levels, options = {}) {
     );
   }
   return { ...total, ok: total.failed === 0 && total.passed > 0 };
+}
+
+/** One hazard a block: its lines are too long for columns. */
+function tableOf(hazards) {
+  const lines = hazards.flatMap(({ id, behaviour, produced, handled, lost }) => [
+    `${id.padEnd(6)} ${behaviour}`,
+    `       produced: ${produced}`,
+    `       handled:  ${handled}`,
+    `       lost:     ${lost}`,
+  ]);
+  return ["", `hazards met: ${hazards.length}`, ...lines, ""];
 }
 
 export const summary = ({ passed, failed, skipped }) => `${passed} passed, ${failed} failed, ${skipped} skipped`;
@@ -72,6 +86,7 @@ async function runLevel(level, files, { root, prepare }) {
   }
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "cheesecake-test-"));
   const resultFile = path.join(scratch, "result.json");
+  const hazardsFile = path.join(scratch, "hazards.jsonl");
   try {
     const ended = await runInGroup(
       toolchain.node,
@@ -81,20 +96,38 @@ async function runLevel(level, files, { root, prepare }) {
         path.join(import.meta.dirname, "mocha-reporter.cjs"),
         ...files,
       ],
-      { cwd: root, env: { ...environmentFor(toolchain), CHEESECAKE_TEST_RESULT: resultFile } },
+      {
+        cwd: root,
+        env: {
+          ...environmentFor(toolchain),
+          CHEESECAKE_TEST_RESULT: resultFile,
+          CHEESECAKE_TEST_HAZARDS: hazardsFile,
+        },
+      },
     );
+    const hazards = rowsOf(hazardsFile);
     if (!fs.existsSync(resultFile))
-      return { ...nothing, problems: [`mocha ended with ${ended} before it had a result`] };
+      return { ...nothing, hazards, problems: [`mocha ended with ${ended} before it had a result`] };
     const result = JSON.parse(fs.readFileSync(resultFile, "utf8"));
     // mocha's exit code is the number of failures, so anything else says that it broke afterwards.
     const expected = Math.min(result.failed, 255);
     return {
       ...result,
+      hazards,
       problems: ended === expected ? [] : [`mocha ended with ${ended} after ${result.failed} failures`],
     };
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+function rowsOf(file) {
+  if (!fs.existsSync(file)) return [];
+  return fs
+    .readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
 }
 
 /** Runs a program in a process group of its own, and ends the whole group with it, or when we are told to end. */
@@ -139,12 +172,16 @@ function specFiles(folder) {
 
 async function main() {
   const levels = process.argv.slice(2);
+  const at = levels.indexOf("--json");
+  const [, jsonFile] = at < 0 ? [] : levels.splice(at, 2);
+  if (at >= 0 && !jsonFile) throw new SetupError("--json wants the file that the table of hazards goes to.");
   const unknown = levels.filter((level) => !(level in LEVELS));
   if (unknown.length > 0)
     throw new SetupError(
       `There is no test level ${unknown.join(", ")}: name any of ${Object.keys(LEVELS).join(", ")}.`,
     );
   const total = await runLevels(levels.length > 0 ? levels : ordinary);
+  if (jsonFile) fs.writeFileSync(jsonFile, `${JSON.stringify(total.hazards, null, 2)}\n`);
   process.exitCode = total.ok ? 0 : 1;
   console.log(summary(total));
 }

@@ -18,7 +18,8 @@ function newKey(): { privateKey: forge.pki.rsa.PrivateKey; publicKey: forge.pki.
 
 function newCertificate(commonName: string): forge.pki.Certificate {
   const certificate = forge.pki.createCertificate();
-  certificate.serialNumber = "00" + crypto.randomBytes(15).toString("hex");
+  // DER wants neither a sign bit nor a zero byte in front that isn't needed: OpenSSL reads no certificate with either.
+  certificate.serialNumber = "01" + crypto.randomBytes(15).toString("hex");
   certificate.validity.notBefore = new Date(Date.now() - DAY_MS);
   certificate.validity.notAfter = new Date(Date.now() + 365 * DAY_MS);
   certificate.setSubject([{ name: "commonName", value: commonName }]);

@@ -126,6 +126,10 @@ export function describe(layout: Layout, slot: number, addresses: Addresses, pyt
           log: layout.log(name, service),
         })),
     })),
+    novaManage: {
+      program: path.join(path.dirname(python), "nova-manage"),
+      novaConf: layout.etc("control", "nova", "nova.conf"),
+    },
     computes: COMPUTES.map((name) => ({
       name,
       novaConf: layout.etc(name, "nova", "nova.conf"),

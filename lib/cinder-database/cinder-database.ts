@@ -36,6 +36,36 @@ export interface ServiceRow {
 /** Live rows of volumes, groups, consistencygroups and image_volume_cache_entries that name a backend host. */
 export type HostRowCounts = Readonly<Record<string, number>>;
 
+/** A volume as the API would tell it, without its type's name. */
+export interface VolumeRow {
+  readonly id: string;
+  readonly name: string;
+  readonly host: string;
+  readonly status: string;
+  readonly sizeGiB: number;
+  readonly projectId: string;
+  readonly replicationStatus?: string;
+  readonly migrationStatus?: string;
+  readonly nameId?: string;
+  readonly multiattach: boolean;
+  readonly bootable: boolean;
+  readonly encrypted: boolean;
+  readonly groupId?: string;
+  readonly attachments: readonly {
+    readonly attachmentId: string;
+    readonly serverId: string;
+    readonly device: string;
+    readonly host?: string;
+  }[];
+}
+
+export interface AttachmentRow {
+  readonly id: string;
+  readonly volumeId: string;
+  readonly serverId?: string;
+  readonly status: string;
+}
+
 export interface PromotionChange {
   readonly fromHost: string;
   readonly toHost: string;
@@ -174,6 +204,57 @@ export class CinderDatabase {
     });
   }
 
+  /** What GET /volumes/detail?host= tells, for when Cinder's API is down; columns as in cinder/db/models.py. */
+  async listVolumes(backendHost: string): Promise<readonly VolumeRow[]> {
+    assertBackendHost(backendHost);
+    return this.database.run(`List the volumes of ${backendHost} in the database`, async (session) => {
+      const names = namesHost(backendHost);
+      const rows = await session.rows(
+        `SELECT id, display_name, host, status, size, project_id, replication_status, migration_status, _name_id,
+                multiattach, bootable, encryption_key_id, group_id
+           FROM ${this.table("volumes")} WHERE deleted = 0 AND ${names.sql} ORDER BY id`,
+        names.values,
+      );
+      const attached = await session.rows(
+        `SELECT id, volume_id, instance_uuid, mountpoint, attached_host FROM ${this.table("volume_attachment")}
+          WHERE deleted = 0 AND attach_status = 'attached' AND volume_id IN
+                (SELECT id FROM ${this.table("volumes")} WHERE deleted = 0 AND ${names.sql}) ORDER BY id`,
+        names.values,
+      );
+      return rows.map((row) =>
+        toVolumeRow(
+          row,
+          attached.filter((attachment) => attachment.volume_id === row.id),
+        ),
+      );
+    });
+  }
+
+  listSnapshots(): Promise<readonly { readonly id: string; readonly volumeId: string; readonly status: string }[]> {
+    return this.database.run("List Cinder's snapshots in the database", async (session) => {
+      const rows = await session.rows(
+        `SELECT id, volume_id, status FROM ${this.table("snapshots")} WHERE deleted = 0 ORDER BY id`,
+      );
+      return rows.map((row) => ({ id: textOf(row.id), volumeId: textOf(row.volume_id), status: textOf(row.status) }));
+    });
+  }
+
+  /** Without connection_info: it holds CHAP secrets. */
+  listAttachments(): Promise<readonly AttachmentRow[]> {
+    return this.database.run("List Cinder's attachments in the database", async (session) => {
+      const rows = await session.rows(
+        `SELECT id, volume_id, instance_uuid, attach_status FROM ${this.table("volume_attachment")}
+          WHERE deleted = 0 ORDER BY id`,
+      );
+      return rows.map((row) => ({
+        id: textOf(row.id),
+        volumeId: textOf(row.volume_id),
+        ...(textOf(row.instance_uuid) === "" ? {} : { serverId: textOf(row.instance_uuid) }),
+        status: textOf(row.attach_status),
+      }));
+    });
+  }
+
   async countHostRows(backendHost: string): Promise<HostRowCounts> {
     assertBackendHost(backendHost);
     return this.database.run(`Count the rows of ${backendHost}`, (session) => this.count(session, backendHost));
@@ -190,6 +271,19 @@ export class CinderDatabase {
       counts[table] = Number(row?.n);
     }
     return counts;
+  }
+
+  /** Newest first by creation; a deleted attachment keeps its connector. It's of no use in a log: it names hosts. */
+  async findConnector(o: { readonly serverId: string; readonly volumeId: string }): Promise<string | undefined> {
+    return this.database.run(`Find the connector of volume ${o.volumeId} at ${o.serverId}`, async (session) => {
+      const [row] = await session.rows<{ connector: string }>(
+        `SELECT connector FROM ${this.table("volume_attachment")}
+          WHERE volume_id = ? AND instance_uuid = ? AND connector IS NOT NULL AND connector NOT IN ('', '{}', 'null')
+          ORDER BY created_at DESC LIMIT 1`,
+        [o.volumeId, o.serverId],
+      );
+      return row?.connector;
+    });
   }
 
   /** With a status in which something works on them, in a migration, or with a row in `workers`. */
@@ -417,6 +511,34 @@ function toServiceRow(row: Row): ServiceRow {
     frozen: Number(row.frozen) !== 0,
     reportCount: Number(row.report_count),
     clusterName: text(row.cluster_name),
+  };
+}
+
+const textOf = (value: unknown): string => (typeof value === "string" ? value : "");
+
+function toVolumeRow(row: Row, attached: readonly Row[]): VolumeRow {
+  const optional = <K extends string>(key: K, value: unknown): { readonly [P in K]?: string } =>
+    textOf(value) === "" ? {} : ({ [key]: value } as { readonly [P in K]?: string });
+  return {
+    id: textOf(row.id),
+    name: textOf(row.display_name),
+    host: textOf(row.host),
+    status: textOf(row.status),
+    sizeGiB: Number(row.size),
+    projectId: textOf(row.project_id),
+    ...optional("replicationStatus", row.replication_status),
+    ...optional("migrationStatus", row.migration_status),
+    ...optional("nameId", row._name_id),
+    multiattach: Number(row.multiattach) !== 0,
+    bootable: Number(row.bootable) !== 0,
+    encrypted: textOf(row.encryption_key_id) !== "",
+    ...optional("groupId", row.group_id),
+    attachments: attached.map((attachment) => ({
+      attachmentId: textOf(attachment.id),
+      serverId: textOf(attachment.instance_uuid),
+      device: textOf(attachment.mountpoint),
+      ...optional("host", attachment.attached_host),
+    })),
   };
 }
 

@@ -231,6 +231,35 @@ export class CinderClient {
       });
   }
 
+  /** What Nova does last when it attaches (3.44): the attachment is attached, its volume in-use, whatever they were. */
+  async completeAttachment(attachmentId: string): Promise<void> {
+    await this.api.request({
+      method: "POST",
+      path: `/attachments/${encodeURIComponent(attachmentId)}/action`,
+      body: { "os-complete": {} },
+      microversion: await this.api.microversion(),
+      expected: [204],
+      attempted: `Complete attachment ${attachmentId}`,
+    });
+  }
+
+  /**
+   * One that isn't there (404) is success. Waits for the driver where it had a connection.
+   *
+   * @throws DrError `remote` 409 where Nova refers to it: that is detached by Nova alone (CVE-2023-2088).
+   */
+  async deleteAttachment(attachmentId: string): Promise<void> {
+    await this.api.request({
+      method: "DELETE",
+      path: `/attachments/${encodeURIComponent(attachmentId)}`,
+      microversion: await this.api.microversion(),
+      expected: [200, 404],
+      attempted: `Delete attachment ${attachmentId}`,
+      // An RPC to cinder-volume, bounded by rpc_response_timeout.
+      timeoutMs: actionTimeoutMs,
+    });
+  }
+
   async close(): Promise<void> {
     await this.api.close();
   }

@@ -1,6 +1,6 @@
 import { CinderClient } from "../cinder/client";
 import { connectCinderDatabase } from "../cinder-database";
-import { connectController } from "../controller-host";
+import { connectController, connectNovaManage } from "../controller-host";
 import { KeystoneSession } from "../keystone/session";
 import { MessageQueue } from "../message-queue";
 import { NovaClient } from "../nova/client";
@@ -10,6 +10,7 @@ import type { Ports } from "../switchover/ports";
 import type { PairSecrets, SitePair } from "../topology/site-pair";
 import { siteNames, siteOf } from "../topology/site-pair";
 import { runCommandHook } from "./command-hook";
+import { withRowsWhereUnreachable } from "./rows-where-unreachable";
 import { systemClock } from "./system-clock";
 
 export interface Connections {
@@ -47,12 +48,18 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
   const compute = new NovaClient({ tokens, ...tls });
   const databases = connectCinderDatabase({ ...cinder.database, password: secrets.databasePassword });
   const controllers = cinder.controllers.map((controller) => connectController(controller));
+  const novaManageHost = cinder.controllers.find(({ name }) => name === pair.novaManage?.controller);
+  const novaManage =
+    pair.novaManage === undefined || novaManageHost === undefined
+      ? undefined
+      : connectNovaManage(novaManageHost, pair.novaManage);
   const messageQueue = new MessageQueue({ ...cinder.messageQueue, password: secrets.messageQueuePassword });
   return {
     ports: {
       arrays: Object.fromEntries(arrays.map((array) => [array.site, array])),
-      blockStorage,
+      blockStorage: withRowsWhereUnreachable(blockStorage, databases.database),
       compute,
+      ...(novaManage === undefined ? {} : { novaManage }),
       database: databases.database,
       coordination: databases.coordination,
       controllers,
@@ -69,6 +76,7 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
         tokens.close(),
         databases.close(),
         ...controllers.map((controller) => controller.close()),
+        novaManage?.close(),
       ]);
     },
   };

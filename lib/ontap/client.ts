@@ -102,6 +102,9 @@ export class OntapClient {
   listSnapshots(flexVol: string): Promise<readonly Snapshot[]> {
     return storage.listSnapshots(this.api, this.svm, flexVol);
   }
+  findChangedBytes(o: { readonly flexVol: string; readonly snapshot: string }): Promise<number | undefined> {
+    return storage.findChangedBytes(this.api, this.svm, o);
+  }
   createDestinationVolume(o: {
     readonly name: string;
     readonly sizeBytes: number;

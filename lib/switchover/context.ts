@@ -120,9 +120,13 @@ export async function untilAtRest(ctx: StepContext, item: StepItem): Promise<Ser
 
 /** Instances that have everything they had; the others are left as they are unless the operator wants them started. */
 export function completeServers(ctx: StepContext): readonly PlannedServer[] {
-  if (ctx.plan.startIncomplete) return ctx.plan.servers;
   const lost = lostVolumes(ctx);
-  return ctx.plan.servers.filter((server) => server.attachments.every((attachment) => !lost.has(attachment.volumeId)));
+  return ctx.plan.servers.filter(
+    ({ root, attachments }) =>
+      // Without its root nothing starts.
+      (root === undefined || !lost.has(root.volumeId)) &&
+      (ctx.plan.startIncomplete || attachments.every((attachment) => !lost.has(attachment.volumeId))),
+  );
 }
 
 /** Volumes without their LUN, or with a short one, at the destination: known after cutover. */

@@ -17,6 +17,8 @@ export const deadlines = {
   detachStalled: 420,
   detachStalledOverDeadPaths: 1_200,
   attachInstance: 900,
+  /** Disconnecting a dead path and connecting the new one, twice over. */
+  renewRoot: 3_600,
   transfer: 7_200,
   quiesceMirror: 3_600,
   failover: 3_600,

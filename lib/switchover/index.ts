@@ -5,6 +5,7 @@ import type { SitePair } from "../topology/site-pair";
 import { backendHost, peerOf, siteNames } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
+import { divergence, noDelta, planDelta, unprotected } from "./difference";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
@@ -25,9 +26,10 @@ import {
   planReprotect,
   planSwitchover,
   sentencesOf,
+  volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { checkDatabase, preflight, unreadable } from "./preflight";
+import { checkDatabase, preflight, restartFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
 import { buildReport, writeReport } from "./report";
 import type { Decision, Verdict } from "./verdict";
@@ -242,7 +244,11 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
   switch (decision.action) {
     case "nothing":
     case "adopt":
-      return { ...base, findings: [], warnings: verdict.mismatches };
+      return {
+        ...base,
+        findings: [],
+        warnings: [...verdict.mismatches, ...(await unprotected(observation, o.ports, verdict))],
+      };
     case "refuse":
       return {
         ...base,
@@ -259,7 +265,7 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     case "reload":
       return {
         ...base,
-        findings: [],
+        findings: restartFindings(observation, decision.site),
         warnings: [],
         plan: planReload({ intent: o.intent, observation, site: decision.site }),
       };
@@ -274,22 +280,27 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
         plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
       };
     }
-    case "reprotect":
+    case "reprotect": {
+      const { site } = decision;
+      const { sentences: warnings, findings } = await divergence(observation, o.ports, site);
       return {
         ...base,
-        findings: reprotectFindings(observation, decision.site),
-        warnings: [],
-        plan: planReprotect({ intent: o.intent, observation, activeSite: decision.site, warnings: [] }),
+        findings: [...reprotectFindings(observation, site), ...findings],
+        warnings,
+        plan: planReprotect({ intent: o.intent, observation, activeSite: site, warnings }),
       };
+    }
     case "switchover": {
       const checked = preflight(observation, o.intent, decision.from);
+      const delta = o.intent.unplanned === undefined ? await planDelta(observation, o.ports, decision) : noDelta;
       const warnings = [
         ...checked.warnings,
+        ...delta.sentences,
         ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : []),
       ];
       return {
         ...base,
-        findings: checked.failures,
+        findings: [...checked.failures, ...delta.findings],
         warnings,
         plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }),
       };
@@ -403,7 +414,7 @@ function headline(plan: Plan): string {
     plan.kind === "switchover"
       ? `${plan.mode} switchover "${plan.from}" → "${plan.to}" (${plan.route}, promotion ${plan.promotion})`
       : `${plan.kind} of "${plan.to}"`;
-  const volumes = plan.servers.reduce((sum, server) => sum + server.attachments.length, 0);
+  const volumes = plan.servers.reduce((sum, server) => sum + volumesOfServer(server).length, 0);
   return `${how}: ${plan.servers.length} instances, ${plan.volumes.length} volumes (${volumes} attached), ${plan.mirrors.length} mirrors; forecast ${forecastSeconds(plan)} s; plan ${plan.digest}`;
 }
 
@@ -440,7 +451,12 @@ function approvalFailures(intent: Intent, plan: Plan): Failure[] {
 function inventory(plan: Plan): string {
   return (
     plan.servers
-      .map((server) => `${server.name} (${server.attachments.map((a) => a.device.replace("/dev/", "")).join(", ")})`)
+      .map(
+        (server) =>
+          `${server.name} (${volumesOfServer(server)
+            .map((a) => a.device.replace("/dev/", ""))
+            .join(", ")})`,
+      )
       .join("; ") || "no instances"
   );
 }

@@ -90,6 +90,8 @@ export interface Observation {
   /** All attachments of those servers, of whatever backend, by server id. */
   readonly serverAttachments: Readonly<Record<string, readonly ServerAttachment[]>>;
   readonly serversError?: string;
+  /** Whether nova-manage runs where it's configured; absent where it isn't, and where no instance needs it. */
+  readonly novaManage?: Seen<{ readonly controller: string }>;
   readonly computeServices: readonly { readonly host: string; readonly up: boolean; readonly enabled: boolean }[];
   /** By site: queues that carry messages for its backend. */
   readonly queues: Seen<Readonly<Record<string, readonly QueueInfo[]>>>;
@@ -98,6 +100,18 @@ export interface Observation {
 
 export function volumesOf(observation: Observation): readonly CinderVolume[] {
   return siteNames(observation.pair).flatMap((site) => observation.volumes[site] ?? []);
+}
+
+/** The instance's root disk, where it is one of the pair's volumes: Nova names the root by its device alone. */
+export function rootOf(
+  observation: Pick<Observation, "pair" | "volumes" | "serverAttachments">,
+  server: Server,
+): ServerAttachment | undefined {
+  const volumes = siteNames(observation.pair).flatMap((site) => observation.volumes[site] ?? []);
+  return (observation.serverAttachments[server.id] ?? []).find(
+    ({ volumeId, device }) =>
+      device !== undefined && device === server.rootDevice && volumes.some((volume) => volume.id === volumeId),
+  );
 }
 
 /** `cinder-dr@iprod#pool1` → `pool1` */

@@ -2,6 +2,7 @@ import type { SitePair } from "../topology/site-pair";
 import { backendHost, siteNames } from "../topology/site-pair";
 import { messageOf } from "../errors";
 import type { ArrayObservation, ControllerObservation, Observation, Seen } from "./observation";
+import { rootOf } from "./observation";
 import type { ArrayPort, ConfigEditor, ControllerPort, Ports, ServerAttachment } from "./ports";
 import { pooled } from "./pool";
 
@@ -52,6 +53,18 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
   const volumesError = firstError([...volumes, snapshots, attachments]);
   const serversError = firstError([allServers, computes, serverAttachments]);
   const leaseRow = valueOr(lease, undefined);
+  const attachmentsByServer = Object.fromEntries(valueOr(serverAttachments, []));
+  const booted = servers.find((server) =>
+    rootOf({ pair, volumes: volumesBySite, serverAttachments: attachmentsByServer }, server),
+  );
+  const { novaManage } = ports;
+  const novaManageSeen =
+    novaManage === undefined || booted === undefined
+      ? undefined
+      : await seen(async () => {
+          await novaManage.probe(booted.id);
+          return { controller: novaManage.name };
+        });
   return {
     pair,
     at: ports.clock.now().toISOString(),
@@ -66,8 +79,9 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     snapshots: valueOr(snapshots, []),
     attachments: valueOr(attachments, []),
     servers,
-    serverAttachments: Object.fromEntries(valueOr(serverAttachments, [])),
+    serverAttachments: attachmentsByServer,
     ...(serversError === undefined ? {} : { serversError }),
+    ...(novaManageSeen === undefined ? {} : { novaManage: novaManageSeen }),
     computeServices: valueOr(computes, []),
     queues: queues.ok
       ? { ok: true, value: Object.fromEntries(sites.map((site, index) => [site, queues.value[index] ?? []])) }

@@ -113,8 +113,11 @@ async function pastFailover(o: Question, journal: Journal): Promise<Replanned | 
   if (!asked || journal.isEnded("cutover/failover-host")) return undefined;
   const observation = await observe(o.pair, o.ports);
   const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
-  // Under way or done: that is to be waited for.
-  if (row?.replicationStatus === "failing-over" || row?.replicationStatus === "failed-over") return undefined;
+  const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
+  const served = queues.some((queue) => queue.consumers > 0);
+  // Under way or done: that is to be waited for. Asked of a process that died it never ends.
+  if (row?.replicationStatus === "failed-over" || (row?.replicationStatus === "failing-over" && served))
+    return undefined;
   const { from, mode } = plan;
   return {
     plan: planSwitchover({

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { ConnectionInfo } from "./ports";
 import type { HookSpec, Intent, Mode, Phase, Promotion, Route } from "./intent";
 import type { Observation } from "./observation";
-import { volumesOf, mirrorOf, poolOf } from "./observation";
+import { volumesOf, mirrorOf, poolOf, rootOf } from "./observation";
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 
 /** A plan is data: printable, comparable, and complete. The executor decides nothing that isn't written here. */
@@ -25,8 +25,15 @@ export interface PlannedServer {
   /** It ran when the plan was made, so it is started again. */
   readonly running: boolean;
   readonly lockedBefore: boolean;
-  /** In device order, which is the order of attaching. */
+  /** Its root, where it boots from a volume of the pair: that stays attached, and its connection is renewed. */
+  readonly root?: PlannedAttachment;
+  /** Without the root; in device order, which is the order of attaching. */
   readonly attachments: readonly PlannedAttachment[];
+}
+
+/** All of an instance's volumes of the pair, in device order. */
+export function volumesOfServer(server: PlannedServer): readonly PlannedAttachment[] {
+  return server.root === undefined ? server.attachments : [server.root, ...server.attachments];
 }
 
 export interface PlannedVolume {
@@ -94,7 +101,7 @@ export function digestOf(plan: Omit<Plan, "digest">): string {
     mirrors: plan.mirrors.map((mirror) => mirror.flexVol).sort(),
     servers: [...plan.servers]
       .sort((a, b) => a.id.localeCompare(b.id))
-      .map((server) => [server.id, server.attachments.map((a) => [a.volumeId, a.device])]),
+      .map((server) => [server.id, volumesOfServer(server).map((a) => [a.volumeId, a.device])]),
     volumes: plan.volumes.map((volume) => volume.id).sort(),
     steps: plan.steps.map((step) => step.id),
     hooks: plan.hooks.map((hook) => [hook.when, hook.name, hook.command]),
@@ -112,6 +119,7 @@ export const forecast = {
   stopInstance: 8,
   detachVolume: 3,
   attachVolume: 4,
+  renewRoot: 6,
   startInstance: 8,
   transfer: 15,
   failoverPerFlexVol: 8,
@@ -119,6 +127,7 @@ export const forecast = {
   startServices: 30,
   dump: 10,
   instanceLanes: 8,
+  rootLanes: 4,
 } as const;
 
 const count = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
@@ -319,6 +328,7 @@ export function planAbort(plan: Plan): Plan {
     hooks: [],
     steps: [
       step("attach/volumes", `Attach ${count(volumes, "volume")} at "${plan.from}" again, in device order`, 10),
+      ...renewRoots(plan.servers, plan.from),
       step(
         "start/instances",
         `Start the ${count(plan.servers.filter((s) => s.running).length, "instance")} that ran`,
@@ -383,7 +393,8 @@ function inventoryOf(observation: Observation, from: string, to: string): Invent
   const byId = new Map(volumes.map((volume) => [volume.id, volume]));
   const connections = new Map(observation.attachments.map((attachment) => [attachment.id, attachment.connection]));
   const servers = observation.servers.map((server): PlannedServer => {
-    const attachments = (observation.serverAttachments[server.id] ?? [])
+    const rootVolume = rootOf(observation, server)?.volumeId;
+    const all = (observation.serverAttachments[server.id] ?? [])
       .filter((attachment) => byId.has(attachment.volumeId) && attachment.device !== undefined)
       .map((attachment): PlannedAttachment => {
         const volume = byId.get(attachment.volumeId);
@@ -400,13 +411,15 @@ function inventoryOf(observation: Observation, from: string, to: string): Invent
         };
       })
       .sort((a, b) => compareDevices(a.device, b.device));
+    const root = all.find((attachment) => attachment.volumeId === rootVolume);
     return {
       id: server.id,
       name: server.name,
       ...(server.host === undefined ? {} : { host: server.host }),
       running: server.status === "ACTIVE",
       lockedBefore: server.locked,
-      attachments,
+      ...(root === undefined ? {} : { root }),
+      attachments: all.filter((attachment) => attachment !== root),
     };
   });
   const snapshots = new Map<string, string[]>();
@@ -426,7 +439,9 @@ function inventoryOf(observation: Observation, from: string, to: string): Invent
     ];
   });
   return {
-    servers: servers.filter((server) => server.attachments.length > 0).sort((a, b) => a.name.localeCompare(b.name)),
+    servers: servers
+      .filter((server) => volumesOfServer(server).length > 0)
+      .sort((a, b) => a.name.localeCompare(b.name)),
     volumes: volumes
       .map((volume) => ({
         id: volume.id,
@@ -455,6 +470,7 @@ function sentencesFor(
   ].sort(compareDevices);
   const running = servers.filter((server) => server.running).length;
   const mirrorCount = count(mirrors.length, "mirror");
+  const roots = servers.filter((server) => server.root !== undefined).length;
 
   const detach = [
     step(
@@ -469,6 +485,7 @@ function sentencesFor(
       `Attach them again at "${to}" as ${devices.join(", ") || "nothing"}, each instance's in its old order`,
       (attachments * forecast.attachVolume) / lanes,
     ),
+    ...renewRoots(servers, to),
     step(
       "start/instances",
       `Start the ${count(running, "instance")} that ran`,
@@ -491,7 +508,13 @@ function sentencesFor(
     ...(planned
       ? [
           ...detach,
-          step("detach/unmap-source", `Prove that "${from}" maps none of these LUNs to any host`, 2),
+          step(
+            "detach/unmap-source",
+            roots > 0
+              ? `Unmap ${count(roots, "root")} at "${from}", whose instances are stopped, and prove that it maps none of these LUNs to any host`
+              : `Prove that "${from}" maps none of these LUNs to any host`,
+            2,
+          ),
           step(
             "final-sync/update-mirrors",
             `Update ${mirrorCount} for the last time: nothing can write any more`,
@@ -544,6 +567,19 @@ function sentencesFor(
           ),
         ]
       : [...promote, ...(planned ? reprotectWait(o) : [])]),
+  ];
+}
+
+/** Nothing where no instance boots from the pair: then nova-manage isn't needed either. */
+function renewRoots(servers: readonly PlannedServer[], site: string): PlannedStep[] {
+  const roots = servers.filter((server) => server.root !== undefined).length;
+  if (roots === 0) return [];
+  return [
+    step(
+      "attach/renew-roots",
+      `Renew the connection of ${count(roots, "root")} to "${site}" by nova-manage: a root stays attached`,
+      (roots * forecast.renewRoot) / Math.min(forecast.rootLanes, roots),
+    ),
   ];
 }
 

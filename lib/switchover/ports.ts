@@ -102,6 +102,8 @@ export interface ArrayPort {
   /** Absent already = success. */
   deleteLunMap(map: LunMap): Promise<void>;
   listSnapshots(flexVol: string): Promise<readonly Snapshot[]>;
+  /** Bytes by which the FlexVol differs from one of its snapshots now; undefined where the array doesn't tell. */
+  findChangedBytes(o: { readonly flexVol: string; readonly snapshot: string }): Promise<number | undefined>;
 
   /** Relationships with their destination on this SVM, of the given FlexVols. */
   listMirrors(flexVols: readonly string[]): Promise<readonly Mirror[]>;
@@ -213,6 +215,10 @@ export interface BlockStoragePort {
   failoverHost(backendHost: string, backendId: string): Promise<void>;
   /** A volume left `detaching`: back to in-use. */
   rollDetaching(volumeId: string): Promise<void>;
+  /** An attachment left `attaching` whose connection is there: attached, its volume in-use. */
+  completeAttachment(attachmentId: string): Promise<void>;
+  /** One that Nova doesn't refer to; Cinder refuses (409) any other. Absent already (404) = success. */
+  deleteAttachment(attachmentId: string): Promise<void>;
 }
 
 // ----------------------------------------------------------------------------------------------------------------- nova
@@ -268,6 +274,25 @@ export interface ComputePort {
     readonly tag?: string;
     readonly deleteOnTermination: boolean;
   }): Promise<string>;
+}
+
+/** `nova-manage` on a controller: for what Nova's API doesn't offer. */
+export interface NovaManagePort {
+  /** Where it runs, for sentences. */
+  readonly name: string;
+  /** Proves by this instance that it runs and reaches Nova's databases. Reads no connection. */
+  probe(serverId: string): Promise<void>;
+  /**
+   * Replaces the attachment of a stopped instance's volume by a new one, over the connector; the device stays. Several
+   * calls to Cinder and Nova: one that was cut off leaves any prefix of them. While another one is at the same volume,
+   * and where its outcome isn't known, the error is retryable.
+   */
+  refreshAttachment(o: {
+    readonly serverId: string;
+    readonly volumeId: string;
+    /** JSON, as Cinder stored it. */
+    readonly connector: string;
+  }): Promise<void>;
 }
 
 // ------------------------------------------------------------------------------------------------------------- database
@@ -330,6 +355,11 @@ export interface CinderDatabasePort {
   }>;
   listServiceRows(): Promise<readonly ServiceRow[]>;
   countHostRows(backendHost: string): Promise<HostRowCounts>;
+  /**
+   * The compute host's connector of the newest attachment of this volume to this instance, also of a deleted one: JSON
+   * as Nova gave it. Absent where none was stored.
+   */
+  findConnector(o: { readonly serverId: string; readonly volumeId: string }): Promise<string | undefined>;
   /** Volumes that name the host and are in flight (status, workers rows): these must be none before promotion. */
   listVolumesInFlight(backendHost: string): Promise<readonly { readonly id: string; readonly status: string }[]>;
   /**
@@ -484,6 +514,8 @@ export interface Ports {
   readonly arrays: Readonly<Record<string, ArrayPort>>;
   readonly blockStorage: BlockStoragePort;
   readonly compute: ComputePort;
+  /** Absent where none is configured. */
+  readonly novaManage?: NovaManagePort;
   readonly database: CinderDatabasePort;
   readonly coordination: CoordinationPort;
   readonly controllers: readonly ControllerPort[];

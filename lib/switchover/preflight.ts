@@ -1,7 +1,7 @@
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
-import { arrayOf, cinderServiceOf, lunPathOf, mirrorOf, poolOf, serviceRowOf, volumesOf } from "./observation";
+import { arrayOf, cinderServiceOf, lunPathOf, mirrorOf, poolOf, rootOf, serviceRowOf, volumesOf } from "./observation";
 import { compareDevices } from "./plan";
 
 /** Every unmet precondition at once, each with its remedy; nothing has been changed when these are printed. Pure. */
@@ -190,7 +190,9 @@ function checkMirrors(
       fail(
         `mirror-missing:${flexVol}`,
         `there is no mirror ${name}`,
-        "Create and initialise it, then wait for its first transfer.",
+        mirrorOf(o, to, from, flexVol) === undefined
+          ? "Create and initialise it, then wait for its first transfer."
+          : `Set reprotect and run up at "${from}" first: since its failover nothing is replicated to "${to}".`,
       );
       continue;
     }
@@ -202,7 +204,9 @@ function checkMirrors(
           `mirror ${name} is ${mirror.state}, not snapmirrored`,
           mirror.state === "paused"
             ? "Resume it (snapmirror resume)."
-            : "Initialise or resync it, then wait for its transfer.",
+            : mirror.state === "broken_off"
+              ? `"${to}" is writable since somebody broke it off: see whether it holds anything that "${from}" doesn't, as a resync discards that, and so does the next restart of cinder-volume. If "${to}" is right, declare unplanned: { from: "${from}", force: true, … }.`
+              : "Initialise it, then wait for its transfer.",
         );
     } else if (!mirror.healthy) {
       const reasons = mirror.unhealthyReasons.join("; ") || "no reason given";
@@ -226,6 +230,16 @@ function checkMirrors(
         `lag-day:${flexVol}`,
         `mirror ${name} is ${mirror.lagSeconds} s behind: NetApp's driver can't parse a lag of a day or more and its failover fails`,
         "Leave the route to preflight, or update the mirror first.",
+      );
+  }
+  for (const flexVol of o.pair.flexVols) {
+    const opposite = mirrorOf(o, to, from, flexVol);
+    // Alone it's what an unplanned failover leaves behind, until reprotect.
+    if (opposite !== undefined && mirrorOf(o, from, to, flexVol) !== undefined)
+      fail(
+        `mirror-opposite:${flexVol}`,
+        `beside it there is a mirror the other way, ${siteOf(o.pair, to).svm}:${flexVol} → ${siteOf(o.pair, from).svm}:${flexVol} (${opposite.state}); NetApp's driver doesn't notice at its start`,
+        "Delete it at its destination; its snapshots may stay.",
       );
   }
   const covered = new Set(o.pair.flexVols);
@@ -440,6 +454,12 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
           `Cinder has volume "${volume.name}" (${volume.id}) attached to instance ${attachment.serverId}, Nova doesn't`,
           "Hard reboot the instance, or delete the attachment, so that both agree.",
         );
+  if (o.novaManage?.ok === false)
+    fail(
+      "nova-manage",
+      `instances boot from volumes of this backend, and nova-manage, which moves their roots, can't be used: ${o.novaManage.error}`,
+      "Correct novaManage (controller, prefix, command): it needs Nova's configuration with the databases, as docs/real-cloud.md shows.",
+    );
   const computes = new Map(o.computeServices.map((service) => [service.host, service]));
   for (const server of o.servers) {
     const name = `instance "${server.name}" (${server.id})`;
@@ -473,13 +493,13 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
         "Remove the row from nova.block_device_mapping: it blocks every attach of this volume.",
       );
     const names = attachments.flatMap((a) => (a.device === undefined ? [] : [a.device])).sort(compareDevices);
-    for (const attachment of attachments)
-      if (ours.has(attachment.volumeId) && attachment.device !== undefined && attachment.device === server.rootDevice)
-        fail(
-          `root:${server.id}`,
-          `${name} boots from volume ${attachment.volumeId} on this backend: a root can't be detached`,
-          "Keep roots on a backend that isn't part of the pair.",
-        );
+    const root = rootOf(o, server);
+    if (root !== undefined && o.novaManage === undefined)
+      fail(
+        `root:${server.id}`,
+        `${name} boots from volume ${root.volumeId} on this backend: a root can't be detached, only nova-manage can move it, and no host of it is configured`,
+        "Configure novaManage as docs/real-cloud.md shows, or keep roots on a backend that isn't part of the pair.",
+      );
     const taken = [...new Set([server.rootDevice ?? "/dev/vda", ...names])].sort(compareDevices);
     const gap = firstGap(taken, server.localDisks);
     if (
@@ -520,6 +540,47 @@ function firstGap(names: readonly string[], localDisks: number): string | undefi
   }
 }
 
+/**
+ * What a restart of the active site's cinder-volume would do by itself. NetApp's driver looks at the mirrors at its start
+ * and every 10 minutes until its first error: with replication_device it resyncs what is broken off, and makes mirrors
+ * that are missing, whoever's bytes that costs. A message that waits for the backend runs, too.
+ */
+export function restartFindings(o: Observation, site: string): Finding[] {
+  const findings: Finding[] = [];
+  const other = peerOf(o.pair, site);
+  const own = o.arrays[site];
+  if (own?.ok !== true)
+    findings.push({
+      id: `array-unreachable:${site}`,
+      message: `the array of "${site}" can't be asked: its driver wouldn't come up again`,
+      remedy: "Repair it first; nothing is restarted until then.",
+    });
+  const replicates = o.controllers.some(
+    (controller) => (controller.stanzas[siteOf(o.pair, site).backend]?.replicationDevices.length ?? 0) > 0,
+  );
+  const there = arrayOf(o, other);
+  if (replicates && there !== undefined)
+    for (const flexVol of o.pair.flexVols) {
+      const mirror = mirrorOf(o, site, other, flexVol);
+      const writable = there.flexVols.some((volume) => volume.name === flexVol && volume.type === "rw");
+      if (mirror?.state === "broken_off" || (mirror === undefined && writable))
+        findings.push({
+          id: `restart-resyncs:${flexVol}`,
+          message: `"${flexVol}" is writable at "${other}" and ${mirror === undefined ? `no mirror of "${site}"'s` : "its mirror is broken off"}, while [${siteOf(o.pair, site).backend}] has a replication_device: at its start the driver overwrites what "${other}" holds`,
+          remedy: `See what "${other}" holds; resync the mirror yourself, or take replication_device out of cinder.conf. Don't restart cinder-volume before.`,
+        });
+    }
+  if (o.queues.ok)
+    for (const queue of o.queues.value[site] ?? [])
+      if (queue.messages > 0 && queue.consumers === 0)
+        findings.push({
+          id: `queue:${queue.name}`,
+          message: `${queue.messages} messages wait in ${queue.name} without a consumer: a failover among them would run at the start`,
+          remedy: "Find out what they are and purge the queue.",
+        });
+  return findings;
+}
+
 function checkHooks(intent: Intent, fail: Fail): void {
   const names = intent.hooks.map((hook) => hook.name);
   for (const name of new Set(names.filter((candidate, index) => names.indexOf(candidate) !== index)))
@@ -546,6 +607,12 @@ function checkQueues(o: Observation, from: string, route: Route, fail: Fail, war
     }
 }
 
+/** Its queue exists and nobody consumes it: known at once, while the service is called up for a while after its death. */
+function unserved(o: Observation, site: string): boolean {
+  const queues = o.queues.ok ? (o.queues.value[site] ?? []) : [];
+  return queues.length > 0 && queues.every((queue) => queue.consumers === 0);
+}
+
 /** failover-host where Cinder's own failover can run; else the direct route, with the reason. */
 function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): { route: Route; reason: string } {
   const to = peerOf(o.pair, from);
@@ -559,17 +626,34 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
       `Cinder has no services row of ${host}: it's the fence that keeps the driver from overwriting "${to}" later`,
       "Start cinder-volume with this backend once, or restore the row.",
     );
-  else if (row.replicationStatus === "failing-over")
+  const dead: string[] = [];
+  if (service !== undefined && !service.up) dead.push(`cinder-volume of ${host} is down`);
+  if (!o.controllers.some((controller) => controller.units.some((unit) => unit.role === "volume" && unit.active)))
+    dead.push("cinder-volume runs on no controller");
+  if (!o.cinderServices.ok) {
+    const silent = `Cinder's API doesn't answer: ${o.cinderServices.error}`;
+    against.push(silent);
+    // Its volumes are read from the database; a planned one detaches over the API, an unplanned one after its start.
+    if (intent.unplanned === undefined)
+      fail("cinder-api-silent", silent, "Start cinder-api; Nova asks it for every detach.");
+  }
+  if (unserved(o, from)) dead.push(`no cinder-volume consumes the queue of ${host}`);
+  against.push(...dead);
+  // A failover that was asked of a process which has died ends never: its message waits for the next one.
+  if (row?.replicationStatus === "failing-over" && dead.length === 0)
     fail(
       "failing-over",
       `${host} is failing over already, asked for by somebody else`,
       "Wait for its end, then look again.",
     );
-  else if (row.replicationStatus !== "enabled")
+  else if (row !== undefined && row.replicationStatus !== "enabled")
     against.push(`its replication_status is ${row.replicationStatus ?? "unset"}, failover-host needs enabled`);
-  if (service !== undefined && !service.up) against.push(`cinder-volume of ${host} is down`);
-  if (!o.controllers.some((controller) => controller.units.some((unit) => unit.role === "volume" && unit.active)))
-    against.push("cinder-volume runs on no controller");
+  if (dead.length > 0 && intent.unplanned === undefined)
+    fail(
+      "volume-service",
+      `${dead.join("; ")}: a volume can't be detached over it (Nova waits five minutes for each, holding its locks, and leaves it detaching)`,
+      `Start it; if its driver can't come up because "${from}" is lost, declare unplanned: { from: "${from}", … }.`,
+    );
   for (const flexVol of o.pair.flexVols) {
     const mirror = mirrorOf(o, from, to, flexVol);
     if (mirror === undefined) continue;

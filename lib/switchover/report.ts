@@ -2,6 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Facts, JournalEntry } from "./journal";
 import type { Plan } from "./plan";
+import { volumesOfServer } from "./plan";
 import type { ConnectionInfo } from "./ports";
 
 /** What happened, from the journal alone. `report.json` follows this type; no secret is in a journal, so none is here. */
@@ -77,7 +78,11 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
   ) as Report["recoveryPoints"];
   const destination = facts("cutover/verify-destination").get("all");
   const serials = (destination?.["serials"] as Record<string, string> | undefined) ?? {};
-  const attached = facts("attach/volumes");
+  const connectionsOf = (server: string): Record<string, ConnectionInfo> =>
+    Object.assign(
+      {},
+      ...["attach/volumes", "attach/renew-roots"].map((step) => facts(step).get(server)?.["connections"] ?? {}),
+    ) as Record<string, ConnectionInfo>;
   const database = facts("promote/update-database").get("all");
   const dump = facts("promote/dump-database").get("all");
 
@@ -126,9 +131,8 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     servers: plan.servers.map((server) => ({
       id: server.id,
       name: server.name,
-      attachments: server.attachments.map((attachment) => {
-        const connections = attached.get(server.id)?.["connections"] as Record<string, ConnectionInfo> | undefined;
-        const after = connections?.[attachment.volumeId];
+      attachments: volumesOfServer(server).map((attachment) => {
+        const after = connectionsOf(server.id)[attachment.volumeId];
         const serial = serials[attachment.volumeId];
         return {
           volumeId: attachment.volumeId,

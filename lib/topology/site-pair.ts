@@ -117,6 +117,17 @@ export const sitePairSchema = z
         tls: z.boolean().default(true),
       }),
     }),
+    /** Where `nova-manage` runs with Nova's own configuration: needed only where instances boot from the pair's volumes. */
+    novaManage: z
+      .strictObject({
+        /** Name of one of `cinder.controllers`. */
+        controller: name,
+        /** What leads to where it's installed, such as `docker exec -i nova_api`. */
+        prefix: z.array(z.string().min(1)).default([]),
+        /** The program, and options such as `--config-file` that come before its command. */
+        command: z.array(z.string().min(1)).min(1).default(["nova-manage"]),
+      })
+      .optional(),
     openstack: z.strictObject({
       authUrl: z.url(),
       region: z.string().min(1),
@@ -163,6 +174,12 @@ export const sitePairSchema = z
           message: `controller "${controller}" is listed twice`,
         });
     });
+    if (pair.novaManage !== undefined && !controllers.includes(pair.novaManage.controller))
+      ctx.addIssue({
+        code: "custom",
+        path: ["novaManage", "controller"],
+        message: `"${pair.novaManage.controller}" is none of the controllers ${controllers.join(", ")}`,
+      });
     if (new Set(pair.flexVols).size !== pair.flexVols.length)
       ctx.addIssue({ code: "custom", path: ["flexVols"], message: "a FlexVol is listed twice" });
   });

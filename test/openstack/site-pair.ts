@@ -23,10 +23,11 @@ export async function changeOntap(
   site: Site,
   path: string,
   body: Record<string, unknown>,
+  method: "PATCH" | "POST" = "PATCH",
 ): Promise<void> {
   const api = new OntapApi(access(lab, site));
   try {
-    await api.change({ method: "PATCH", path, body, attempted: `Change ${path} of ${site}` });
+    await api.change({ method, path, body, attempted: `Change ${path} of ${site}` });
   } finally {
     await api.close();
   }

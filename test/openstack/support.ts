@@ -96,7 +96,10 @@ export class Scene {
     this.pulumi = new LabPulumi(lab, () => undefined);
   }
 
-  static async open(flavour: Flavour = FLAVOUR): Promise<Scene> {
+  static async open({
+    flavour = FLAVOUR,
+    instances = 3,
+  }: { flavour?: Flavour; instances?: number } = {}): Promise<Scene> {
     const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
     const dir = KEEP_LAB ?? mkdtempSync(path.join(os.tmpdir(), "cheesecake-lab-"));
     // A database under a folder that only its owner may enter runs as root; the lab's own folders are closed themselves.
@@ -105,7 +108,7 @@ export class Scene {
     const { username, passwordFile, project } = lab.admin;
     const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);
     const scene = new Scene(lab, session);
-    await scene.pulumi.init({ instances: 3 });
+    await scene.pulumi.init({ instances });
     if (KEEP_LAB !== undefined) await scene.cancel(); // the lock of a run that was ended
     return scene;
   }
@@ -212,7 +215,7 @@ export class Scene {
     return output;
   }
 
-  private get reports(): string {
+  get reports(): string {
     return path.join(this.lab.dir, "reports");
   }
 
@@ -275,7 +278,7 @@ export class Scene {
     return JSON.parse(lines.at(-1) ?? "") as T;
   }
 
-  private get record(): string {
+  get record(): string {
     return path.join(this.lab.dir, "breadcrumbs.jsonl");
   }
 
@@ -543,7 +546,7 @@ export class Scene {
     assert.equal(seen.status, status);
   }
 
-  private control<T>(method: string, below: string, body?: object): Promise<T> {
+  control<T>(method: string, below: string, body?: object): Promise<T> {
     const { address, port } = this.lab.arrayControl;
     return fetch(`http://${address}:${port}${below}`, {
       method,
@@ -627,10 +630,16 @@ export class Scene {
         killed = true;
         onKill?.(line);
         say(`killed: ${line.trim()}`);
-        for (const victim of whom === "tree" ? this.pulumiProcesses() : [pid]) kill(victim);
+        if (whom === "tree") this.killTree();
+        else kill(pid);
       },
     });
     return killed;
+  }
+
+  /** The CLI and everything that it started. */
+  killTree(): void {
+    this.pulumiProcesses().forEach(kill);
   }
 
   /**

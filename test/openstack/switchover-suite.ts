@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { type Flavour, missingFor, readSecret } from "../../lab/lab";
+import { met } from "../support/hazards";
 import { skipBecause } from "../support/skip";
 import { changeOntap, setSvmState } from "./site-pair";
 import { otherSite, type RecordedRequest, say, Scene, type Site, until } from "./support";
@@ -18,7 +19,7 @@ export function switchoverSuite(flavour: Flavour): void {
     before(async function () {
       const missing = missingFor(flavour, process.env["CINDER_CHEESECAKE_PYTHON"]);
       if (missing !== undefined) skipBecause(this, missing);
-      scene = await Scene.open(flavour);
+      scene = await Scene.open({ flavour });
     });
 
     // Its details would be seen at the end only, many minutes later.
@@ -256,6 +257,15 @@ export function switchoverSuite(flavour: Flavour): void {
         );
         await scene.assertBytes();
         await scene.assertNormal("idr");
+        met({
+          id: "D15",
+          behaviour:
+            "the services row decides: with the left site's row cleared, a driver started there overwrites the new site",
+          produced:
+            "the former cinder.conf put back on a controller, cinder-volume started there, several rounds of its tasks",
+          handled: "promotion leaves that row as a fence: failed-over, disabled; nothing was sent to a mirror",
+          lost: "0",
+        });
       });
     });
 
@@ -281,7 +291,6 @@ export function switchoverSuite(flavour: Flavour): void {
           ["completed", "iprod", 0],
         );
         await scene.assertSettled("iprod");
-        scene.configure({ hooks: undefined });
       });
     });
 
@@ -334,6 +343,14 @@ export function switchoverSuite(flavour: Flavour): void {
         await scene.flip("idr", { promotion: "immediate" });
         assert.equal(scene.lastReport().kind, "promotion");
         await scene.assertSettled("idr");
+        met({
+          id: "D8",
+          behaviour: "while failed over the service is disabled: nothing can be made or extended",
+          produced: "a deferred promotion; volumes made and attached before it was caught up with",
+          handled:
+            "enabled again (freeze and thaw) at the end of a deferred switchover; promoted with the others later",
+          lost: "0",
+        });
       });
     });
 
@@ -477,6 +494,14 @@ export function switchoverSuite(flavour: Flavour): void {
           await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
           await scene.assertSettled(to);
           scene.configure({ reprotect: undefined });
+          if (!driverUpdates)
+            met({
+              id: "D4",
+              behaviour: "a site that dies while cinder-volume runs: the driver fails over without asking it",
+              produced: "the whole cluster unreachable",
+              handled: "Cinder's own failover; promoted without replication_device; protected anew when asked to",
+              lost: "what wasn't transferred",
+            });
         });
 
       it("and back home, planned, once it's protected", async () => {

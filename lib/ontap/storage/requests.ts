@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import type { OntapApi } from "../api";
 import { getSvm } from "../svm/requests";
-import { aggregateBody, cloneBody, flexVolBody, flexVolFields, snapshotBody } from "./results";
+import { aggregateBody, cloneBody, deltaBody, flexVolBody, flexVolFields, snapshotBody } from "./results";
 import type { FlexVol, Snapshot } from "./results";
 import { aggregatesUrl, snapshotsUrl, volumesUrl, volumeUrl } from "./urls";
 
@@ -35,6 +35,28 @@ export async function listSnapshots(api: OntapApi, svm: string, flexVol: string)
       remedy: "Correct the pair's flexVols, or create it",
     });
   return api.list(attempted, snapshotsUrl(volume.uuid), snapshotBody, { fields: "uuid,name,version_uuid,create_time" });
+}
+
+/**
+ * Bytes by which the FlexVol differs from one of its snapshots now. ONTAP computes it on demand (`delta`, REST reference
+ * 9.12 on, privilege advanced); undefined where it doesn't tell: an older one, an account without the right.
+ */
+export async function findChangedBytes(
+  api: OntapApi,
+  svm: string,
+  o: { readonly flexVol: string; readonly snapshot: string },
+): Promise<number | undefined> {
+  const attempted = `Measure what changed on ${svm}:${o.flexVol} since ${o.snapshot}`;
+  const volume = await findFlexVol(api, svm, o.flexVol);
+  if (volume === undefined) return undefined;
+  try {
+    const query = { name: o.snapshot, fields: "delta" };
+    const [found] = await api.list(attempted, snapshotsUrl(volume.uuid), deltaBody, query);
+    return found?.delta?.size_consumed;
+  } catch (error) {
+    if (DrError.is(error, "remote") && !error.retryable) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -47,6 +47,8 @@ export const snapshotBody = identified
     createTime: snapshot.create_time,
   }));
 
+export const deltaBody = z.object({ delta: z.object({ size_consumed: z.number().optional() }).optional() });
+
 export const aggregateBody = z.object({
   name: z.string(),
   state: z.string(),

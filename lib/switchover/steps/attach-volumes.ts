@@ -13,6 +13,7 @@ import {
   waitFor,
 } from "../context";
 import type { PlannedAttachment } from "../plan";
+import { assertServed } from "./premises";
 
 /**
  * Needs: all of the instance's volumes detached. Does: attaches them one after another in device order: the hypervisor
@@ -23,6 +24,7 @@ export const attachVolumes: Step = {
   id: "attach/volumes",
   lanes: 8,
   items: (ctx) => serverItems(completeServers(ctx)),
+  premise: assertServed,
   async satisfied(ctx, item) {
     const deleted = await deletedServer(ctx, item);
     if (deleted !== undefined) return deleted;
@@ -51,6 +53,7 @@ export const attachVolumes: Step = {
         // Nova gave up on it: the name is free again. The lowest first, so that each gets its own back.
         if (failed.length > 0 && waiting.length === failed.length) {
           const left = await outstanding(ctx, item);
+          if (left.length === 0) await assertNoGhosts(ctx, item);
           if (left.length === 0) return { seen: "Nova and Cinder disagree" };
           if (attempts >= 4 || failed.some((a) => status(a) !== "available"))
             throw new DrError({
@@ -88,19 +91,24 @@ async function outstanding(ctx: StepContext, item: StepItem): Promise<readonly P
   return wantedAttachments(ctx, item).filter((attachment) => !present.has(attachment.volumeId));
 }
 
+/** An attach that nova-compute took up after its caller had given up leaves a mapping that nothing but SQL removes. */
+async function assertNoGhosts(ctx: StepContext, item: StepItem): Promise<void> {
+  const rows = await ctx.ports.compute.listServerAttachments(item.key);
+  const wanted = new Set(wantedAttachments(ctx, item).map(({ volumeId }) => volumeId));
+  const ghosts = rows.filter((row) => row.attachmentId === undefined && wanted.has(row.volumeId));
+  if (ghosts.length > 0)
+    throw new DrError({
+      code: "failure-state",
+      attempted: `Attach the volumes of instance "${item.label}"`,
+      seen: `Nova has a mapping without attachment of ${ghosts.map(({ volumeId, device }) => `${volumeId} (${device ?? "no device"})`).join(", ")}, made while nova-compute was down`,
+      state: "The instance is stopped; the volume is available.",
+      remedy: `Remove it in Nova's database: ${ghosts.map(({ volumeId }) => `UPDATE block_device_mapping SET deleted = id, deleted_at = NOW() WHERE instance_uuid = '${item.key}' AND volume_id = '${volumeId}' AND deleted = 0 AND attachment_id IS NULL`).join("; ")}. Then run up again.`,
+    });
+}
+
 async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
-  const planned = plannedServer(ctx, item.key);
-  if (planned.host !== undefined) {
-    const compute = (await ctx.ports.compute.listComputeServices()).find((service) => service.host === planned.host);
-    // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
-    if (compute?.up !== true)
-      throw new DrError({
-        code: "failure-state",
-        attempted: `Attach "${attachment.volumeName}" to instance "${item.label}"`,
-        seen: `nova-compute on "${planned.host}" is down`,
-        remedy: "Start it, then run up again.",
-      });
-  }
+  // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
+  await assertComputeUp(ctx, item, `Attach "${attachment.volumeName}" to instance "${item.label}"`);
   await ctx.guard();
   const device = await ctx.ports.compute.attachVolume({
     serverId: item.key,
@@ -116,6 +124,19 @@ async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
       seen: `Nova took ${device}`,
       state: "The instance is stopped; no guest has seen the wrong name.",
       remedy: `See which device names are taken, detach "${attachment.volumeName}" by hand; then run up again.`,
+    });
+}
+
+export async function assertComputeUp(ctx: StepContext, item: StepItem, attempted: string): Promise<void> {
+  const { host } = plannedServer(ctx, item.key);
+  if (host === undefined) return;
+  const compute = (await ctx.ports.compute.listComputeServices()).find((service) => service.host === host);
+  if (compute?.up !== true)
+    throw new DrError({
+      code: "failure-state",
+      attempted,
+      seen: `nova-compute on "${host}" is down`,
+      remedy: "Start it, then run up again.",
     });
 }
 
@@ -149,7 +170,7 @@ async function proof(ctx: StepContext, item: StepItem) {
   return { connections };
 }
 
-function leadsTo(connection: ConnectionInfo, target: IscsiTargetInfo): boolean {
+export function leadsTo(connection: ConnectionInfo, target: IscsiTargetInfo): boolean {
   const portals = [...(connection.portal === undefined ? [] : [connection.portal]), ...(connection.portals ?? [])];
   return (
     connection.iqn === target.iqn && portals.length > 0 && portals.every((portal) => target.portals.includes(portal))

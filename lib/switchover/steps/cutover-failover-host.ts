@@ -90,6 +90,19 @@ async function provenAlive(ctx: StepContext): Promise<void> {
     });
 }
 
+/** A process that dies over it leaves the row failing-over for ever; the message may wait for the next one. */
+async function assertAlive(ctx: StepContext, host: string, attempted: string): Promise<void> {
+  const queues = await ctx.ports.messageQueue.listBackendQueues(host);
+  if (queues.some((queue) => queue.consumers > 0)) return;
+  throw new DrError({
+    code: "failure-state",
+    attempted,
+    seen: "the services row is failing-over, and no cinder-volume consumes its queue any more",
+    state: "Some mirrors may be broken off or paused; nothing is attached.",
+    remedy: `Don't start cinder-volume: the failover may run late. Set route to "direct" and run up.`,
+  });
+}
+
 async function outcome(ctx: StepContext) {
   const host = backendHost(ctx.pair, ctx.plan.from);
   const { backend } = siteOf(ctx.pair, ctx.plan.to);
@@ -108,7 +121,10 @@ async function outcome(ctx: StepContext) {
           seen: `it's failed over to "${activeBackendId ?? ""}"`,
           remedy: "Find out who did that, and correct it; then run up again.",
         });
-      if (replicationStatus === "failing-over") begun = true;
+      if (replicationStatus === "failing-over") {
+        begun = true;
+        await assertAlive(ctx, host, attempted);
+      }
       if (
         replicationStatus === "failover-error" ||
         replicationStatus === "error" ||

@@ -4,9 +4,10 @@ import { arrayAt, whole } from "../context";
 import { assertSourceUnmapped, assertStopped } from "./premises";
 
 /**
- * Needs: everything detached. Does: removes LUN maps that stayed behind (the driver leaves those of earlier
- * switchovers), once no volume is attached to anything. Proof: the source maps none of the pair's LUNs. Safe to repeat
- * because a map that is gone is success.
+ * Needs: everything detached but the roots of stopped instances. Does: removes the maps of these roots, as Cinder keeps
+ * them while a root is attached, and LUN maps that stayed behind (the driver leaves those of earlier switchovers), once
+ * nothing else is attached to anything. Proof: the source maps none of the pair's LUNs. Safe to repeat because a map
+ * that is gone is success. On the way back a root gets its map again with its new connection.
  */
 export const detachUnmapSource: Step = {
   id: "detach/unmap-source",
@@ -20,7 +21,14 @@ export const detachUnmapSource: Step = {
   },
   async apply(ctx) {
     const volumes = await ctx.live.volumes();
-    const attached = [...volumes.values()].filter((volume) => volume.status !== "available");
+    const roots = new Map(
+      ctx.plan.servers.flatMap(({ id, root }) => (root === undefined ? [] : [[root.volumeId, id]])),
+    );
+    const attached = [...volumes.values()].filter(
+      ({ id, status, attachments }) =>
+        status !== "available" &&
+        !(status === "in-use" && roots.has(id) && attachments.every((a) => a.serverId === roots.get(id))),
+    );
     if (attached.length > 0)
       throw new DrError({
         code: "failure-state",
@@ -31,7 +39,7 @@ export const detachUnmapSource: Step = {
     const port = arrayAt(ctx, ctx.plan.from);
     for (const map of await port.listLunMaps(ctx.pair.flexVols)) {
       await ctx.guard();
-      ctx.say(`removing a LUN map that stayed behind: ${map.lunPath} to ${map.igroup}`);
+      ctx.say(`removing a LUN map: ${map.lunPath} to ${map.igroup}`);
       await port.deleteLunMap(map);
     }
   },

@@ -3,7 +3,7 @@ import { deadlines } from "../deadlines";
 import type { Step, StepContext, StepItem } from "../context";
 import { completeServers, deletedServer, plannedServer, serverItems, untilAtRest, waitFor } from "../context";
 import type { PlannedAttachment } from "../plan";
-import { assertStopped } from "./premises";
+import { assertServed, assertStopped } from "./premises";
 
 /**
  * Needs: instances stopped. Does: detaches all of an instance's volumes of this backend, so that none is attached again
@@ -15,7 +15,10 @@ export const detachVolumes: Step = {
   id: "detach/volumes",
   lanes: 8,
   items: (ctx) => serverItems(completeServers(ctx)),
-  premise: assertStopped,
+  async premise(ctx) {
+    await assertStopped(ctx);
+    await assertServed(ctx);
+  },
   async satisfied(ctx, item) {
     const deleted = await deletedServer(ctx, item);
     return deleted ?? ((await stillAttached(ctx, item)).length === 0 ? {} : undefined);
@@ -59,6 +62,11 @@ export const detachVolumes: Step = {
           });
         const stalled = stuck ? left.filter((a) => status(a) === "detaching") : [];
         if (refused.length > 0 || stalled.length > 0) {
+          // Also before giving up: the next run would wait as long again for what nobody does.
+          for (const a of stalled) {
+            await ctx.guard();
+            await ctx.ports.blockStorage.rollDetaching(a.volumeId);
+          }
           if (attempts >= 4)
             throw new DrError({
               code: "failure-state",
@@ -66,14 +74,11 @@ export const detachVolumes: Step = {
               seen:
                 left.map((a) => `${a.device} ("${a.volumeName}") is ${status(a)}`).join("; ") +
                 ` after ${attempts} attempts`,
-              remedy: "Look at nova-compute's log on its host; make dead paths fail fast there; then run up again.",
+              remedy:
+                "Look at nova-compute's log on its host: make dead paths fail fast there; where Cinder refuses with 409, let Nova send its service token ([service_user] send_service_user_token). Then run up again.",
             });
           attempts += 1;
           stalledSince = now;
-          for (const a of stalled) {
-            await ctx.guard();
-            await ctx.ports.blockStorage.rollDetaching(a.volumeId);
-          }
           for (const a of [...refused, ...stalled]) await detach(ctx, item, a);
         }
         return { seen: left.map((a) => `${a.device} is ${status(a)}`).join(", ") };

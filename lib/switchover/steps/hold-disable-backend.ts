@@ -1,3 +1,4 @@
+import { DrError } from "../../errors";
 import { backendHost } from "../../topology/site-pair";
 import type { Step, StepContext } from "../context";
 import { whole } from "../context";
@@ -14,7 +15,11 @@ export const holdDisableBackend: Step = {
   lanes: 1,
   items: (ctx) => whole(host(ctx)),
   async satisfied(ctx) {
-    const row = await serviceRow(ctx);
+    const row = await serviceRow(ctx).catch((error: unknown) => {
+      // The direct route stops the services soon; while the API is down nobody can make a volume.
+      if (ctx.plan.route === "direct" && DrError.is(error, "unreachable")) return undefined;
+      throw error;
+    });
     // A backend without a running service has nothing to be disabled for.
     return row === undefined || !row.enabled ? { reason: row?.disabledReason ?? "no service" } : undefined;
   },

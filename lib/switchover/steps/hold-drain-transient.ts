@@ -2,12 +2,14 @@ import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step } from "../context";
 import { waitFor, whole } from "../context";
+import { volumesOfServer } from "../plan";
 
 /**
  * Needs: the backend disabled, the instances locked. Does: nothing but wait until every volume is available or in-use
  * and no instance has a task; with the source lost not for long, as what hangs there doesn't come to rest. Proof: the
- * listing; and the volumes and attachments are still the planned ones.
- * Safe to repeat: it only reads.
+ * listing; and the volumes and attachments are still the planned ones. A volume that is `detaching` for longer than
+ * any detach takes was forgotten (Nova leaves it so when Cinder's side fails): it's rolled back to in-use.
+ * Safe to repeat: a roll-back changes nothing but `detaching`.
  */
 export const holdDrainTransient: Step = {
   id: "hold/drain-transient",
@@ -17,6 +19,7 @@ export const holdDrainTransient: Step = {
   apply: () => Promise.resolve(),
   async verify(ctx) {
     const planned = ctx.plan.mode === "planned";
+    const beganMs = ctx.clock.now().getTime();
     await waitFor(ctx, {
       attempted: "Wait for volumes and instances to come to rest",
       deadlineSeconds: planned ? deadlines.drainTransient : deadlines.drainTransientUnplanned,
@@ -34,6 +37,15 @@ export const holdDrainTransient: Step = {
             return task === undefined ? [] : [`instance "${name}" is in task ${task}`];
           }),
         ];
+        if (planned && ctx.clock.now().getTime() - beganMs > deadlines.detachStalled * 1000)
+          for (const { id, name } of ctx.plan.volumes) {
+            const volume = volumes.get(id);
+            const ownersBusy = volume?.attachments.some((a) => servers.get(a.serverId)?.taskState !== undefined);
+            if (volume?.status !== "detaching" || ownersBusy === true) continue;
+            await ctx.guard();
+            ctx.say(`rolling volume "${name}" back: it was left detaching`);
+            await ctx.ports.blockStorage.rollDetaching(id);
+          }
         return busy.length === 0 ? { value: undefined } : { seen: busy.join("; ") };
       },
     }).catch((error: unknown) => {
@@ -45,7 +57,7 @@ export const holdDrainTransient: Step = {
     const expected = new Set(ctx.plan.volumes.map((volume) => volume.id));
     const strangers = [...volumes.values()].filter((volume) => !expected.has(volume.id));
     const attached = new Set(
-      ctx.plan.servers.flatMap((server) => server.attachments.map((a) => `${server.id}/${a.volumeId}`)),
+      ctx.plan.servers.flatMap((server) => volumesOfServer(server).map((a) => `${server.id}/${a.volumeId}`)),
     );
     const moved = [...volumes.values()].flatMap((volume) =>
       volume.attachments
@@ -56,7 +68,7 @@ export const holdDrainTransient: Step = {
       [...volumes.values()].flatMap((volume) => volume.attachments.map((a) => `${a.serverId}/${volume.id}`)),
     );
     const gone = ctx.plan.servers.flatMap((server) =>
-      server.attachments
+      volumesOfServer(server)
         .filter((a) => !present.has(`${server.id}/${a.volumeId}`))
         .map((a) => `"${a.volumeName}" from "${server.name}"`),
     );

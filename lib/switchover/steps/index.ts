@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
 import type { Step } from "../context";
 import { activateRestartVolumeService } from "./activate-restart-volume-service";
+import { attachRenewRoots } from "./attach-renew-roots";
 import { attachVolumes } from "./attach-volumes";
 import { cutoverBreakMirrors } from "./cutover-break-mirrors";
 import { cutoverFailoverHost } from "./cutover-failover-host";
@@ -42,6 +43,7 @@ export const allSteps: readonly Step[] = [
   cutoverBreakMirrors,
   cutoverVerifyDestination,
   attachVolumes,
+  attachRenewRoots,
   startInstances,
   startUnlockInstances,
   startEnableBackend,

@@ -34,3 +34,23 @@ export async function assertSourceUnmapped(
       remedy: "Find out who uses these LUNs and unmap them, then run up again.",
     });
 }
+
+/**
+ * A detach or attach over a dead cinder-volume takes Nova five times its RPC time-out, with its locks held, and leaves the
+ * volume detaching or reserved. Services are called up for a while after their death; the queue's consumers are gone at once.
+ */
+export async function assertServed(ctx: StepContext): Promise<void> {
+  const planned = new Set(ctx.plan.volumes.map(({ id }) => id));
+  const volumes = [...(await ctx.live.volumes()).values()].filter(({ id }) => planned.has(id));
+  for (const host of new Set(volumes.map((volume) => volume.host.split("#")[0] ?? ""))) {
+    const queues = await ctx.ports.messageQueue.listBackendQueues(host);
+    if (queues.some((queue) => queue.consumers > 0)) continue;
+    throw new DrError({
+      code: "precondition",
+      attempted: `Detach or attach volumes of ${host}`,
+      seen: "no cinder-volume consumes its queue: each detach or attach would hang for minutes",
+      state: "Nothing of this step was asked of Nova by this run.",
+      remedy: "Start cinder-volume, then run up again.",
+    });
+  }
+}

@@ -158,6 +158,29 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
         clusterName: null,
       });
     });
+    it("lists volumes, snapshots and attachments of exactly this backend, without anything secret", async () => {
+      await all(`
+        INSERT INTO volume_attachment (id, volume_id, instance_uuid, mountpoint, attached_host, attach_status, connection_info, deleted) VALUES
+          ('a1', 'v1', 's1', '/dev/vdb', 'compute-1', 'attached', '{"auth_password": "secret"}', 0),
+          ('a2', 'v1', 's1', '/dev/vdb', 'compute-1', 'detached', NULL, 1),
+          ('a3', 'v2', 's1', NULL, NULL, 'reserved', NULL, 0);
+        SET @type = (SELECT id FROM volume_types LIMIT 1);
+        INSERT INTO snapshots (id, volume_id, status, volume_type_id, use_quota, deleted) VALUES ('n1', 'v1', 'available', @type, 1, 0), ('n2', 'v1', 'deleted', @type, 1, 1);
+        UPDATE volumes SET size = 3, project_id = 'p', _name_id = 'former' WHERE id = 'v1'`);
+      const { database: rows } = client;
+      const volumes = await rows.listVolumes(iprod);
+      assert.deepEqual(volumes.map(({ id }) => id), ["v1", "v2", "v3", "v7"]);
+      assert.deepEqual(volumes[0], {
+        id: "v1", name: `it's \\ "ä"`, host: `${iprod}#pool1`, status: "in-use", sizeGiB: 3, projectId: "p", replicationStatus: "failed-over", nameId: "former",
+        multiattach: false, bootable: false, encrypted: false, attachments: [{ attachmentId: "a1", serverId: "s1", device: "/dev/vdb", host: "compute-1" }],
+      });
+      assert.deepEqual(await rows.listSnapshots(), [{ id: "n1", volumeId: "v1", status: "available" }]);
+      assert.deepEqual(await rows.listAttachments(), [
+        { id: "a1", volumeId: "v1", serverId: "s1", status: "attached" },
+        { id: "a3", volumeId: "v2", serverId: "s1", status: "reserved" },
+      ]);
+    }); // prettier-ignore
+
     it("counts live rows of exactly this backend, in its case", async () => {
       assert.deepEqual(await database.countHostRows(iprod), counts);
       assert.deepEqual(await database.countHostRows("cinder_a@iprod"), none);
@@ -173,6 +196,21 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
         { id: "v2", status: "available, migration migrating" },
         { id: "v7", status: "available, being worked on (workers row)" },
       ]);
+    });
+  });
+
+  describe("findConnector", () => {
+    it("finds that of the newest attachment that had one, deleted or not, of this instance", async () => {
+      await all(`INSERT INTO volume_attachment (id, volume_id, instance_uuid, attach_status, created_at, deleted, connector) VALUES
+        ('a1', 'v1', 's1', 'detached', '2026-01-01 00:00:00', 1, '{"host": "first"}'),
+        ('a2', 'v1', 's1', 'detached', '2026-01-02 00:00:00', 1, '{"host": "second"}'),
+        ('a3', 'v1', 's1', 'reserved', '2026-01-03 00:00:00', 0, NULL),
+        ('a4', 'v1', 's2', 'attached', '2026-01-04 00:00:00', 0, '{"host": "another"}')`);
+      const find = (serverId: string, volumeId = "v1") => database.findConnector({ serverId, volumeId });
+      assert.equal(await find("s1"), '{"host": "second"}');
+      assert.equal(await find("s2"), '{"host": "another"}');
+      assert.equal(await find("s3"), undefined);
+      assert.equal(await find("s1", "v2"), undefined);
     });
   });
 

@@ -19,7 +19,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import ssh2 from "ssh2";
-import { connectController, type ControllerOptions } from "../../../lib/controller-host";
+import { connectController, connectNovaManage, type ControllerOptions } from "../../../lib/controller-host";
 import {
   LocalRunner,
   SshRunner,
@@ -170,6 +170,106 @@ esac
       await runner.close();
       await server?.close();
       rmSync(folder, { recursive: true, force: true });
+    });
+
+    describe("nova-manage", () => {
+      /** Writes down how it's called, and ends with what the file says. */
+      const program = (): string => path.join(folder, "nova-manage");
+      const told = (): Record<string, string> =>
+        Object.fromEntries(
+          ["argv", "connector", "timeout"].map((name) => [name, readFileSync(path.join(folder, name), "utf8")]),
+        );
+      const connector = JSON.stringify({ host: "compute-1", initiator: "iqn.1994-05.com.redhat:it's" });
+      // No other test's lock.
+      const volumeId = (): string => `${kind}-${process.pid}`;
+      const lock = (): string => `/tmp/cinder-cheesecake-${volumeId()}.lock`;
+      const manage = (prefix: string[] = [], command = [program(), "--config-file", "/etc/nova/my nova.conf"]) =>
+        connectNovaManage(options, { controller: "ctl1", prefix, command });
+      const refresh = async (one: ReturnType<typeof manage>): Promise<void> => {
+        try {
+          await one.refreshAttachment({ serverId: "s1", volumeId: volumeId(), connector });
+        } finally {
+          await one.close();
+        }
+      };
+      const ends = (code: number, more = ""): void => {
+        writeFileSync(
+          program(),
+          `#!/bin/sh\ncd "$(dirname "$0")"\nprintf '%s\\n' "$@" > argv\nfor file; do :; done\n[ ! -p "$file" ] || cat "$file" > connector\nprintf %s "\${OS_DEFAULT__RPC_RESPONSE_TIMEOUT-}" > timeout\n${more}\nexit ${code}\n`,
+        );
+        chmodSync(program(), 0o755);
+      };
+      after(() => rmSync(lock(), { force: true }));
+
+      it("gets the connector by a pipe that it can open, and 1800 s for its answer", async () => {
+        ends(0);
+        await refresh(manage());
+        const { argv, ...rest } = told();
+        const wanted = [
+          "--config-file",
+          "/etc/nova/my nova.conf",
+          "volume_attachment",
+          "refresh",
+          "s1",
+          volumeId(),
+          "/dev/stdin",
+        ];
+        assert.deepEqual(argv?.trimEnd().split("\n"), wanted);
+        assert.deepEqual(rest, { connector, timeout: "1800" });
+        await refresh(manage(["env", "LANG=C"]));
+      });
+
+      for (const [code, says] of [
+        [1, /failed in between/],
+        [5, /isn't stopped/],
+        [7, /another compute host's/],
+      ] as const)
+        it(`says what ${code} means, and nothing of what it printed`, async () => {
+          ends(code, `echo auth_password=chap-secret; echo auth_password=chap-secret >&2`);
+          await assert.rejects(refresh(manage()), (error: Error) => {
+            assert.ok(DrError.is(error, "remote") && !error.retryable && says.test(error.message), String(error));
+            assert.doesNotMatch(error.message, /chap-secret|iqn/);
+            return true;
+          });
+        });
+
+      it("isn't run beside another one on the same volume", async () => {
+        ends(0, "touch began; while [ ! -e go ]; do sleep 0.05; done");
+        const first = refresh(manage());
+        while (!existsSync(path.join(folder, "began"))) await new Promise((resolve) => setTimeout(resolve, 20));
+        await assert.rejects(
+          refresh(manage()),
+          (error: Error) => DrError.is(error, "remote") && error.retryable && /another one works/.test(error.message),
+        );
+        writeFileSync(path.join(folder, "go"), "");
+        await first;
+        await refresh(manage());
+      });
+
+      it("is missing: said by its name", async () => {
+        await rejects(
+          refresh(manage([], ["/nonexistent/nova-manage"])),
+          "remote",
+          /127: .*\/nonexistent\/nova-manage.*not found/,
+        );
+      });
+
+      it("is proved by asking for a volume that no instance has", async () => {
+        const one = manage();
+        ends(3);
+        await one.probe("s1");
+        assert.deepEqual(told()["argv"]?.trimEnd().split("\n").slice(2), [
+          "volume_attachment",
+          "show",
+          "s1",
+          "00000000-0000-0000-0000-000000000000",
+        ]);
+        for (const code of [0, 1, 2]) {
+          ends(code);
+          await rejects(one.probe("s1"), "remote", new RegExp(`it ended with ${code}`));
+        }
+        await one.close();
+      });
     });
 
     describe("commands", () => {

@@ -715,6 +715,37 @@ describe("CinderClient", () => {
     });
   });
 
+  describe("attachments that a refresh left", () => {
+    it("are completed", async () => {
+      const complete = path("/attachments/a1/action");
+      api.route(on("POST", complete, ({ body }) => (assert.deepEqual(body, { "os-complete": {} }), { status: 204 })));
+      await client.completeAttachment("a1");
+      assert.deepEqual(asked(), ["POST /attachments/a1/action"]);
+    });
+    it("are deleted, or gone", async () => {
+      api.route(on("DELETE", path("/attachments/a1"), () => ({ status: 200, body: { attachments: [] } })));
+      api.route(
+        on("DELETE", path("/attachments/a2"), () =>
+          fault(404, "itemNotFound", "Volume attachment a2 could not be found."),
+        ),
+      );
+      await client.deleteAttachment("a1");
+      await client.deleteAttachment("a2");
+      assert.deepEqual(asked(), ["DELETE /attachments/a1", "DELETE /attachments/a2"]);
+    });
+    it("aren't deleted where Nova refers to them", async () => {
+      api.route(
+        on("DELETE", path("/attachments/a1"), () =>
+          fault(409, "conflictingRequest", "Detach volume from instance s1 using the Compute API"),
+        ),
+      );
+      await assert.rejects(
+        client.deleteAttachment("a1"),
+        (error) => DrError.is(error, "remote") && error.context["status"] === 409,
+      );
+    });
+  });
+
   it("calls a 500 retryable, and sends what changes something once only", async () => {
     api.route(on("GET", path("/os-services"), () => ({ status: 200, body: { services: [service()] } })));
     api.route(

@@ -54,6 +54,11 @@ describe("readSettings", () => {
       expected: 'activeSite: "ipord" is not one of iprod, idr',
     },
     {
+      name: "a nova-manage on no controller",
+      changes: { pair: { ...pairInput, novaManage: { controller: "elsewhere" } } },
+      expected: `pair.novaManage.controller: "elsewhere" is none of the controllers ${pairInput.cinder.controllers.map(({ name }) => name).join(", ")}`,
+    },
+    {
       name: "a loss of a site that isn't one",
       changes: { unplanned: { from: "x" } },
       expected: 'unplanned.from: "x" is not one of iprod, idr',

@@ -51,6 +51,30 @@ const journeys: readonly Journey[] = [
     intent: intentTo("idr", { unplanned: lost, route: "direct" }),
     state: at("iprod"),
   },
+  ...(["failover-host", "direct"] as const).map((route) => ({
+    name: `planned, an instance boots from the pair, ${route}`,
+    prepare: async (world: World) => void world.bootFromVolume("server-0"),
+    intent: intentTo("idr", { route }),
+    state: at("iprod"),
+  })),
+  {
+    name: "failback, an instance boots from the pair",
+    prepare: async (world, dr) => {
+      world.bootFromVolume("server-0");
+      await dr.up(intentTo("idr"), at("iprod"));
+    },
+    intent: intentTo("iprod"),
+    state: at("idr"),
+  },
+  {
+    name: "unplanned, an instance boots from the pair",
+    prepare: async (world) => {
+      world.bootFromVolume("server-0");
+      world.reachable.iprod = false;
+    },
+    intent: intentTo("idr", { unplanned: lost }),
+    state: at("iprod"),
+  },
   {
     name: "reprotect after the lost site's return",
     prepare: async (world, dr) => {
@@ -111,14 +135,19 @@ describe("a switchover that is cut off", () => {
 
   it("goes back to where it was when activeSite is set back before cutover", async function () {
     this.timeout(120_000);
-    const untouched = new World().endState() as { open: number };
-    const probe = start();
+    const startBooted = (): ReturnType<typeof start> => {
+      const started = start();
+      started.world.bootFromVolume("server-0");
+      return started;
+    };
+    const untouched = startBooted().world.endState() as { open: number };
+    const probe = startBooted();
     const boundaries: ExecutionEvent[] = [];
     await probe.dr.up(intentTo("idr"), at("iprod"), (event) => void boundaries.push(event));
     const cutover = boundaries.findIndex((event) => event.step === "cutover/failover-host");
     assert.ok(cutover > 9);
     for (const { step, kind, item } of boundaries.slice(0, cutover)) {
-      const { world, dr } = start();
+      const { world, dr } = startBooted();
       await assert.rejects(dr.up(intentTo("idr"), at("iprod"), killAt(step, kind, item)), killed);
       await dr.up(intentTo("iprod"), at("iprod"));
       assert.deepEqual(world.endState(), untouched, `cut off ${kind} of ${step} ${item}`);

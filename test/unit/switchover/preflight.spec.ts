@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Intent } from "../../../lib/switchover";
 import type { ArrayObservation, Observation } from "../../../lib/switchover/observation";
 import type { CinderVolume, Mirror, Server } from "../../../lib/switchover/ports";
-import { preflight } from "../../../lib/switchover/preflight";
+import { preflight, restartFindings } from "../../../lib/switchover/preflight";
 import { look, lost } from "./support";
 import { intentTo, World } from "./world";
 
@@ -76,7 +76,30 @@ const attachments = (change: (rows: Observation["serverAttachments"][string]) =>
 const queue =
   (site: string): Change =>
   (o) =>
-    void (o.queues = { ok: true, value: { [site]: [{ name: `q-${site}`, messages: 2, consumers: 0 }] } });
+    void (o.queues = {
+      ok: true,
+      value: { iprod: served, [site]: [...served, { name: `q-${site}`, messages: 2, consumers: 0 }] },
+    });
+const served = [{ name: "q", messages: 0, consumers: 1 }];
+const deaf: Change = (o) =>
+  void (o.queues = { ok: true, value: { iprod: [{ name: "q", messages: 0, consumers: 0 }] } });
+const down: Change = (o) => {
+  assert.ok(o.cinderServices.ok);
+  o.cinderServices = { ok: true, value: o.cinderServices.value.map((s) => ({ ...s, up: false })) };
+};
+const nowhere: Change = (o) =>
+  void (o.controllers = o.controllers.map((c) => ({ ...c, units: c.units.map((u) => ({ ...u, active: false })) })));
+/** The first mirror turned round. */
+const opposite = (o: Observation): readonly Mirror[] => {
+  const seen = o.arrays["idr"];
+  assert.ok(seen?.ok === true);
+  return seen.value.mirrors
+    .slice(0, 1)
+    .map((m) => ({ ...m, state: "broken_off", source: m.destination, destination: m.source }));
+};
+const boots: Change = attachments((rows) =>
+  rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vda" } : r)),
+);
 const hook = { name: "h", when: "before:hold", command: ["x"], timeoutSeconds: 1 } as const;
 const iscsi = { iqn: "iqn", enabled: true, portals: ["p"] };
 const sick: Change = mirror({ healthy: false, unhealthyReasons: ["that"] });
@@ -154,12 +177,18 @@ describe("preflight", () => {
     ["compute:server-0", planned, server({ hostStatus: "DOWN" })],
     ["compute:server-0", planned, server({ host: "unheard-of" })],
     ["ghost:server-0:77", planned, attachments((rows) => [...rows, { serverId: "server-0", volumeId: "77", deleteOnTermination: false }])],
-    ["root:server-0", planned, server({ rootDevice: "/dev/vdb" }), attachments((rows) => rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vda" } : r)))],
+    ["root:server-0", planned, boots],
+    ["nova-manage", planned, boots, (o) => void (o.novaManage = { ok: false, error: "no such container" })],
     ["device-gap:server-0", planned, attachments((rows) => rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vdd" } : r)))],
     ["hook:h", intentTo("idr", { hooks: [hook, hook] })],
     ["route", intentTo("idr", { route: "failover-host" }), row({ replicationStatus: "failover-error" })],
     ["message-queue", planned, (o) => void (o.queues = { ok: false, error: "refused" })],
     ["queue:q-iprod", planned, queue("iprod")],
+    ["volume-service", planned, down],
+    ["volume-service", planned, nowhere],
+    ["volume-service", planned, deaf],
+    ["volume-service", planned, deaf, row({ replicationStatus: "failing-over" })],
+    ["mirror-opposite:pool1", planned, (o) => array("iprod", { mirrors: opposite(o) })(o)],
   ]; // prettier-ignore
   for (const [index, [id, intent, ...changes]] of cases.entries())
     it(`finds ${id} (${index + 1}), and nothing besides`, () => {
@@ -167,6 +196,13 @@ describe("preflight", () => {
       assert.deepEqual(failures.map((finding) => finding.id), [id]);
       for (const { message, remedy } of failures) assert.ok(message.length > 5 && remedy.length > 10, message);
     }); // prettier-ignore
+
+  it("lets an instance boot from the pair where nova-manage runs", () => {
+    assert.deepEqual(
+      ids(planned, boots, (o) => void (o.novaManage = { ok: true, value: { controller: "c1" } })),
+      [],
+    );
+  });
 
   it("asks for the loss that is acceptable, for each mirror", () => {
     const found = ids(intentTo("idr", { unplanned: { from: "iprod" } }), dead("iprod"));
@@ -213,8 +249,10 @@ describe("preflight", () => {
     ["failover-host", /asked for/, intentTo("idr", { route: "failover-host" })],
     ["direct", /asked for/, intentTo("idr", { route: "direct" })],
     ["direct", /replication_status is failover-error/, planned, row({ replicationStatus: "failover-error" })],
-    ["direct", /cinder-volume of cinder@iprod is down/, planned, (o) => { assert.ok(o.cinderServices.ok); o.cinderServices = { ok: true, value: o.cinderServices.value.map((s) => ({ ...s, up: false })) }; }],
-    ["direct", /runs on no controller/, planned, (o) => void (o.controllers = o.controllers.map((c) => ({ ...c, units: c.units.map((u) => ({ ...u, active: false })) })))],
+    ["direct", /cinder-volume of cinder@iprod is down/, unplanned, dead("iprod"), down],
+    ["direct", /runs on no controller/, unplanned, dead("iprod"), nowhere],
+    ["direct", /no cinder-volume consumes the queue of cinder@iprod/, unplanned, dead("iprod"), deaf],
+    ["direct", /consumes the queue.*replication_status is failing-over/, unplanned, dead("iprod"), deaf, row({ replicationStatus: "failing-over" })],
     ["direct", /a day or more behind/, intentTo("idr", { unplanned: { from: "iprod", acceptLossSeconds: 1e6 } }), dead("iprod"), mirror({ lagSeconds: 86_400 })],
     ["failover-host", /can run/, planned, mirror({ lagSeconds: 86_400 })],
     ["direct", /ended as failed, which NetApp's driver refuses/, unplanned, dead("iprod"), mirror({ transfer: { state: "failed" } })],
@@ -228,3 +266,30 @@ describe("preflight", () => {
       assert.deepEqual(checked.failures, []);
     });
 });
+
+describe("a restart of the active site's cinder-volume", () => {
+  const restart = (...changes: readonly Change[]): string[] => restartFindings(draft(...changes), "iprod").map(({ id }) => id);
+  const destinations = (type: string, mirrors?: readonly Mirror[]): Change => (o) => {
+    const seen = o.arrays["idr"];
+    assert.ok(seen?.ok === true);
+    array("idr", { flexVols: seen.value.flexVols.map((v) => ({ ...v, type })), ...(mirrors === undefined ? {} : { mirrors }) })(o);
+  };
+  const alone: Change = (o) => void (o.controllers = o.controllers.map((c) => ({ ...c, stanzas: { iprod: { ...(c.stanzas["iprod"] ?? assert.fail()), replicationDevices: [] } } })));
+
+  it("is free of hazards while every mirror runs, while the other site is gone, or without replication_device", () => {
+    assert.deepEqual(restart(), []);
+    assert.deepEqual(restart(dead("idr")), []);
+    assert.deepEqual(restart(mirror({ state: "broken_off" }), alone), []);
+    assert.deepEqual(restart(destinations("dp", [])), []);
+  });
+
+  it("would overwrite what was broken off, or has no mirror and is writable", () => {
+    assert.deepEqual(restart(mirror({ state: "broken_off" })), ["restart-resyncs:pool1"]);
+    assert.deepEqual(restart(destinations("rw", [])), ["restart-resyncs:pool1", "restart-resyncs:pool2"]);
+  });
+
+  it("wouldn't come up without its own array, and runs what waits for it", () => {
+    assert.deepEqual(restart(dead("iprod")), ["array-unreachable:iprod"]);
+    assert.deepEqual(restart(queue("iprod")), ["queue:q-iprod"]);
+  });
+}); // prettier-ignore

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
 import type { HookSpec, Intent } from "../../../lib/switchover";
+import type { JournalEntry } from "../../../lib/switchover/journal";
 import { Journal } from "../../../lib/switchover/journal";
+import { buildReport } from "../../../lib/switchover/report";
 import { Heartbeats } from "../../../lib/switchover/steps/heartbeats";
 import { at, journals, killAt, lost, operator } from "./support";
 import type { Operator } from "./support";
@@ -45,6 +47,15 @@ async function completed(intent: Intent = toIdr): Promise<void> {
 }
 
 describe("hold", () => {
+  it("rolls a volume back that was left detaching by somebody", async () => {
+    const forgotten = world.volumes.get("00");
+    assert.ok(forgotten !== undefined);
+    world.volumes.set("00", { ...forgotten, status: "detaching" });
+    await completed();
+    assert.deepEqual(calls(/roll back/), ["roll back 00"]);
+    assert.match(dr.said.join("\n"), /rolling volume "v00" back: it was left detaching/);
+  });
+
   it("stops at a volume made between plan and hold; the way back undoes the hold", async () => {
     const untouched = JSON.stringify(world.endState());
     after(/disable/, () => {
@@ -257,7 +268,7 @@ describe("final-sync and cutover", () => {
   it("asks nothing of a backend whose queue nobody consumes", async () => {
     const ports = world.ports();
     const { messageQueue } = ports;
-    const deaf = { listBackendQueues: async (host: string) => (await messageQueue.listBackendQueues(host)).map((q) => ({ ...q, consumers: 0 })) };
+    const deaf = { listBackendQueues: async (host: string) => (await messageQueue.listBackendQueues(host)).map((q) => (calls(/transfer/).length < 4 ? q : { ...q, consumers: 0 })) };
     const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, messageQueue: { ...messageQueue, ...deaf } }) });
     await assert.rejects(operator(seen, newJournal()).up(toIdr, at("iprod")), fails("precondition", /nothing consumes its queue/));
     assert.deepEqual(calls(/failover/), []);
@@ -316,7 +327,48 @@ describe("final-sync and cutover", () => {
   });
 });
 
+describe("a cinder-volume that dies on the way", () => {
+  const kill = (): void => {
+    for (const { units } of Object.values(world.controllers))
+      for (const unit of units) if (unit.role === "volume") unit.active = false;
+  };
+
+  it("is asked for no detach; with it alive again the run goes on", async () => {
+    after(/ stop/, kill);
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("precondition", /no cinder-volume consumes its queue/));
+    assert.deepEqual(calls(/ detach/), []);
+    for (const unit of world.controllers["c1"]?.units ?? []) if (unit.role === "volume") unit.active = true;
+    await completed();
+  });
+
+  it("over a failover leaves its row failing-over: found out, and passed by the direct route", async () => {
+    const ports = world.ports();
+    const failoverHost = async (): Promise<void> => {
+      world.rows.iprod.replicationStatus = "failing-over";
+      world.queues.set("cinder-volume.cinder@iprod", ["failover"]);
+      kill();
+    };
+    const seen = Object.assign(Object.create(world) as World, {
+      ports: () => ({ ...ports, blockStorage: { ...ports.blockStorage, failoverHost } }),
+    });
+    const there = operator(seen, newJournal());
+    await assert.rejects(there.up(toIdr, at("iprod")), fails("failure-state", /failing-over, and no cinder-volume.*Set route to "direct"/));
+    await there.up(intentTo("idr", { route: "direct" }), at("iprod"));
+    assert.equal(world.activeData(), "idr");
+    assert.equal(calls(/drain/).length, 1);
+  }); // prettier-ignore
+});
+
 describe("attach and start", () => {
+  it("names a mapping without attachment, and how to remove it", async () => {
+    after(/failover-host/, () => {
+      world.faults.rowLingers.set("00", 9999);
+      world.servers.get("server-0")?.attachments.push({ serverId: "server-0", volumeId: "00", device: "/dev/vdb", deleteOnTermination: false });
+    });
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /mapping without attachment of 00 .*UPDATE block_device_mapping/s));
+    assert.equal(world.servers.get("server-0")?.running, false);
+  }); // prettier-ignore
+
   it("attaches again, in order, what fell back to available", async () => {
     world.faults.attachFallsBack.set("01", 2);
     await completed();
@@ -499,4 +551,108 @@ describe("hooks", () => {
     assert.ok(position("hook after") > position("start cinder-api@c1"));
     assert.ok(position("hook cut") > position("broken_off iprod pool2"));
   });
+});
+
+describe("an instance that boots from the pair", () => {
+  let root = "";
+  beforeEach(() => void (root = world.bootFromVolume("server-0")));
+
+  const nova = () => world.servers.get("server-0")?.attachments.find((a) => a.volumeId === root);
+  const rootSite = () => world.connections.get(nova()?.attachmentId ?? "")?.site;
+  async function moved(intent: Intent = toIdr): Promise<void> {
+    await dr.up(intent, at("iprod"));
+    assert.equal(rootSite(), "idr");
+    assert.equal(world.activeData(), "idr");
+    assert.deepEqual(nova()?.device, "/dev/vda");
+    assert.equal(world.unfinished.size, 0);
+    assert.equal(world.volumes.get(root)?.status, "in-use");
+    assert.deepEqual([...world.maps.idr.keys()].sort(), [...world.volumes.keys()].sort());
+  }
+  const refreshed = (): string[] => calls(/refresh/);
+
+  it("is stopped; its root is unmapped at the source before the final transfer, and renewed at the destination", async () => {
+    let mapped = -1;
+    world.meanwhile = (call) => {
+      if (/transfer/.test(call)) mapped = world.maps.iprod.size;
+    };
+    await moved();
+    assert.equal(mapped, 0);
+    assert.deepEqual(refreshed(), [`server-0 refresh ${root}`]);
+    assert.deepEqual(calls(new RegExp(`detach ${root}|attach ${root}`)), []);
+    const order = ["server-0 stop", `unmap iprod ${root}`, "failover-host cinder@iprod idr", `server-0 refresh ${root}`, "server-0 start"].map((call) => world.calls.indexOf(call));
+    assert.deepEqual(order, [...order].sort((a, b) => a - b));
+    assert.ok((order[0] ?? -1) >= 0);
+  }); // prettier-ignore
+
+  it("is moved in the preview's own words, and the digest covers it", async () => {
+    const { sentences, digest } = await dr.preview(toIdr, at("iprod"));
+    assert.match(sentences.join("\n"), /Unmap 1 root at "iprod".*\n[^]*Renew the connection of 1 root to "idr" by nova-manage/);
+    assert.notEqual(digest, (await operator(new World(), newJournal()).preview(toIdr, at("iprod"))).digest);
+  }); // prettier-ignore
+
+  it("isn't unmapped while it's attached to another instance besides", async () => {
+    after(/detach/, () => {
+      const volume = world.volumes.get(root);
+      assert.ok(volume !== undefined);
+      const stranger = { attachmentId: "x", serverId: "stranger", device: "/dev/vdx" };
+      world.volumes.set(root, { ...volume, attachments: [...volume.attachments, stranger] });
+    });
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /volume "vroot-server-0" is in-use/));
+    assert.equal(world.maps.iprod.has(root), true);
+  });
+
+  it("needs nova-manage, which preflight tries", async () => {
+    world.faults.novaManage = "no such container";
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("precondition", /nova-manage.*no such container/));
+    assert.deepEqual(world.calls, []);
+  });
+
+  for (const stage of ["created", "removed", "updated", "saved"] as const)
+    it(`is finished where nova-manage died when its attachment was ${stage}`, async () => {
+      world.faults.refresh.set(root, stage);
+      await assert.rejects(dr.up(toIdr, at("iprod")), fails("remote", new RegExp(`died when ${stage}`)));
+      assert.deepEqual(calls(/start/).filter((call) => call.startsWith("server-0")), []);
+      await moved();
+      const completed = stage === "saved" ? [`complete the attachment of ${root}`] : [];
+      assert.deepEqual(calls(/complete/), completed);
+      assert.equal(refreshed().length, 1 - completed.length);
+    }); // prettier-ignore
+
+  it("waits for another refresh of it", async () => {
+    world.faults.refresh.set(root, "busy");
+    await moved();
+  });
+
+  it("isn't started, nor refreshed again, where Cinder couldn't connect its root; by hand is the way", async () => {
+    world.faults.refresh.set(root, "refused");
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("remote", /Unexpected error/));
+    await assert.rejects(
+      dr.up(toIdr, at("iprod")),
+      fails("failure-state", /without a connection.*Shelve and unshelve/s),
+    );
+    assert.deepEqual(calls(/server-0 start/), []);
+    // As shelving and unshelving leaves it.
+    const id = nova()?.attachmentId ?? "";
+    world.unfinished.delete(id);
+    world.connections.set(id, { volumeId: root, serverId: "server-0", site: "idr" });
+    world.maps.idr.set(root, "host");
+    world.setStatus(root, "in-use");
+    await dr.up(toIdr, at("iprod"));
+    assert.deepEqual(calls(/server-0 start/), ["server-0 start"]);
+  });
+
+  it("stays stopped where its root was lost, also if incomplete instances are to be started", async () => {
+    world.reachable.iprod = false;
+    world.luns.idr.delete(root);
+    await dr.up(intentTo("idr", { unplanned: lost, startIncomplete: true }), at("iprod"));
+    assert.deepEqual(refreshed(), []);
+    assert.equal(world.servers.get("server-0")?.running, false);
+  });
+
+  it("is told in the report, root first", async () => {
+    await moved();
+    const [report] = [...world.journals.values()].map((journal) => buildReport(journal.entries.map((line) => JSON.parse(line) as JournalEntry)));
+    const seen = report?.servers.find((server) => server.name === "server-0")?.attachments.map((a) => [a.device, a.before?.iqn, a.after?.iqn]);
+    assert.deepEqual(seen, ["/dev/vda", "/dev/vdb", "/dev/vdc"].map((device) => [device, "iqn.iprod", "iqn.idr"]));
+  }); // prettier-ignore
 });

@@ -121,6 +121,8 @@ export class World {
     { name: string; running: boolean; locked: boolean; attachments: ServerAttachment[] }
   >();
   readonly connections = new Map<string, { volumeId: string; serverId: string; site: Site }>();
+  /** Attachments that a refresh hasn't finished: reserved ones without a site, attaching ones with it. */
+  readonly unfinished = new Map<string, { volumeId: string; serverId: string; site?: Site }>();
   readonly rows: Record<
     Site,
     {
@@ -160,6 +162,10 @@ export class World {
     /** By hook. */
     hook: new Map<string, number>(),
     failoverError: 0,
+    /** By volume: after which of its calls nova-manage dies; "busy": another one is at it. */
+    refresh: new Map<string, "busy" | "created" | "removed" | "refused" | "updated" | "saved">(),
+    /** What nova-manage's probe says. */
+    novaManage: "",
     /** cinder-volume consumes its queue and sends no heartbeat: its driver isn't initialised. */
     silent: false,
     /** The cluster takes no lock for it: `renewLease` says that somebody else has it. */
@@ -203,6 +209,21 @@ export class World {
       }
       this.servers.set(serverId, { name: serverId, running: s !== 1, locked: s === 1, attachments });
     }
+  }
+
+  /** The instance boots from a volume of the pair. Its id begins like those of its data volumes. */
+  bootFromVolume(serverId: string): string {
+    const server = this.servers.get(serverId);
+    if (server === undefined) throw new Error(serverId);
+    const id = `root-${serverId}`;
+    const attachmentId = `a-${id}`;
+    for (const site of ["iprod", "idr"] as const) this.luns[site].set(id, { flexVol: "pool1", sizeBytes: 2 ** 30 });
+    const root = { serverId, volumeId: id, device: "/dev/vda", deleteOnTermination: true, attachmentId };
+    server.attachments = [root, ...server.attachments];
+    this.connections.set(attachmentId, { volumeId: id, serverId, site: "iprod" });
+    this.maps.iprod.set(id, "host");
+    this.volumes.set(id, this.volume(id, "pool1", [{ attachmentId, serverId, device: "/dev/vda" }]));
+    return id;
   }
 
   private volume(id: string, flexVol: string, attachments: CinderVolume["attachments"]): CinderVolume {
@@ -267,9 +288,10 @@ export class World {
     for (const [id, lun] of this.luns[mirror.from]) if (lun.flexVol === mirror.flexVol) this.luns[to].set(id, lun);
   }
 
-  /** The side that holds what users wrote last: where attached volumes lead. */
+  /** The side that holds what users wrote last: where attached volumes lead, but for a stopped instance's unmapped root. */
   activeData(): Site | undefined {
-    const sites = new Set([...this.connections.values()].map((connection) => connection.site));
+    const used = [...this.connections.values()].filter(({ site, volumeId }) => this.maps[site].has(volumeId));
+    const sites = new Set(used.map((connection) => connection.site));
     return sites.size === 1 ? [...sites][0] : undefined;
   }
 
@@ -340,7 +362,7 @@ export class World {
           up(),
           [...this.maps[site]].map(([id, igroup]) => ({
             lunUuid: id,
-            lunPath: `/vol/x/volume-${id}`,
+            lunPath: `/vol/${this.luns[site].get(id)?.flexVol ?? ""}/${lunName(id)}`,
             igroupUuid: igroup,
             igroup,
             logicalUnitNumber: 1,
@@ -355,6 +377,7 @@ export class World {
           up(),
           [{ uuid: "s", name: "snap", versionUuid: "s", createTime: new Date(this.nowMs).toISOString() }]
         ),
+        findChangedBytes: async () => (up(), 4096),
         listMirrors: async () => (up(), this.mirrors.filter((mirror) => peer(mirror.from) === site).map(view)),
         startTransfer: async (uuid) => {
           up();
@@ -508,12 +531,14 @@ export class World {
         listSnapshots: async () => (apiUp(), this.snapshots),
         listAttachments: async () => (
           apiUp(),
-          [...this.connections].map(([id, c]) => ({
+          [...this.connections, ...this.unfinished].map(([id, { volumeId, serverId, site }]) => ({
             id,
-            volumeId: c.volumeId,
-            serverId: c.serverId,
-            status: "attached",
-            connection: { type: "iscsi", iqn: `iqn.${c.site}`, portal: `${c.site}:3260`, lun: 1 },
+            volumeId,
+            serverId,
+            status: this.connections.has(id) ? "attached" : site === undefined ? "reserved" : "attaching",
+            ...(site === undefined
+              ? {}
+              : { connection: { type: "iscsi", iqn: `iqn.${site}`, portal: `${site}:3260`, lun: 1 } }),
           }))
         ),
         listPools: async () => (
@@ -566,6 +591,29 @@ export class World {
           if (volume?.status === "detaching") this.volumes.set(volumeId, { ...volume, status: "in-use" });
           this.did(`roll back ${volumeId}`);
         },
+        completeAttachment: async (id) => {
+          const begun = this.unfinished.get(id);
+          if (begun?.site === undefined) throw refused(404, `Complete ${id}`, "no such attachment");
+          this.complete(id, { ...begun, site: begun.site });
+          this.did(`complete the attachment of ${begun.volumeId}`);
+        },
+        deleteAttachment: async (id) => {
+          const left = this.unfinished.get(id);
+          if (this.named(id)) throw refused(409, `Delete ${id}`, "Nova refers to it");
+          if (left === undefined) return;
+          this.unfinished.delete(id);
+          const volume = this.volumes.get(left.volumeId);
+          if (left.site !== undefined && volume !== undefined) this.maps[left.site].delete(left.volumeId);
+          this.settleStatus(left.volumeId);
+          this.did(`delete the unfinished attachment of ${left.volumeId}`);
+        },
+      },
+      novaManage: {
+        name: "c1",
+        probe: async () => {
+          if (this.faults.novaManage !== "") throw refused(1, "Run nova-manage", this.faults.novaManage);
+        },
+        refreshAttachment: async (o) => this.refresh(o),
       },
       compute: {
         listServers: async () => [...this.servers.keys()].map((id) => this.server(id)),
@@ -583,7 +631,15 @@ export class World {
         lock: async (id) => this.change(id, "lock", (server) => (server.locked = true)),
         unlock: async (id) => this.change(id, "unlock", (server) => (server.locked = false)),
         stop: async (id) => this.act(id, "stop", (server) => (server.running = false)),
-        start: async (id) => this.act(id, "start", (server) => (server.running = true)),
+        start: async (id) =>
+          this.act(id, "start", (server) => {
+            server.running = true;
+            for (const { attachmentId, volumeId } of server.attachments) {
+              const site = this.connections.get(attachmentId ?? "")?.site;
+              if (site === undefined || !this.maps[site].has(volumeId))
+                this.violations.push(`${id} was started, and ${volumeId} leads nowhere`);
+            }
+          }),
         detachVolume: async (id, volumeId) =>
           this.act(id, `detach ${volumeId}`, (server) => {
             const gone = server.attachments.find((attachment) => attachment.volumeId === volumeId);
@@ -609,7 +665,7 @@ export class World {
           if (volume.status !== "available") throw refused(400, `Attach ${volumeId}`, `it is ${volume.status}`);
           this.act(serverId, `attach ${volumeId}`, (server) => {
             const site = this.servingSite(volume);
-            const names = new Set(server.attachments.map((attachment) => attachment.device));
+            const names = new Set<string | undefined>(server.attachments.map((attachment) => attachment.device));
             taken = this.faults.device.get(volumeId) ?? "";
             this.faults.device.delete(volumeId);
             for (let letter = 98; taken === ""; letter++) {
@@ -655,6 +711,7 @@ export class World {
           volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)).length,
         }),
         listVolumesInFlight: async () => [],
+        findConnector: async ({ serverId }) => JSON.stringify({ host: "compute", initiator: serverId }),
         dump: async () => ({ bytes: 1, sha256: "x", tables: 1 }),
         promote: async (change) => this.promote(change),
       },
@@ -736,6 +793,87 @@ export class World {
         },
       },
     };
+  }
+
+  private named(attachmentId: string): boolean {
+    return [...this.servers.values()].some(({ attachments }) =>
+      attachments.some((a) => a.attachmentId === attachmentId),
+    );
+  }
+
+  private complete(id: string, attachment: { volumeId: string; serverId: string; site: Site }): void {
+    this.unfinished.delete(id);
+    this.connections.set(id, attachment);
+    const { volumeId, serverId } = attachment;
+    const volume = this.volumes.get(volumeId);
+    if (volume !== undefined)
+      this.volumes.set(volumeId, {
+        ...volume,
+        status: "in-use",
+        attachments: [{ attachmentId: id, serverId, device: "/dev/vda" }],
+      });
+  }
+
+  /** As Cinder works it out from the attachments that are left. */
+  private settleStatus(volumeId: string): void {
+    const of = (rows: ReadonlyMap<string, { volumeId: string; site?: Site }>) =>
+      [...rows.values()].filter((row) => row.volumeId === volumeId);
+    const begun = of(this.unfinished);
+    const status =
+      of(this.connections).length > 0
+        ? "in-use"
+        : begun.some((row) => row.site !== undefined)
+          ? "attaching"
+          : begun.length > 0
+            ? "reserved"
+            : "available";
+    this.setStatus(volumeId, status);
+  }
+
+  /** nova-manage volume_attachment refresh, call by call: each may be its last. */
+  private refresh({ serverId, volumeId, connector }: { serverId: string; volumeId: string; connector: string }): void {
+    const server = this.servers.get(serverId);
+    const volume = this.volumes.get(volumeId);
+    const row = server?.attachments.find((a) => a.volumeId === volumeId);
+    if (server === undefined || volume === undefined || row === undefined) throw new Error(`${serverId} ${volumeId}`);
+    if (server.running) throw refused(5, `Refresh ${volumeId}`, "the instance isn't stopped");
+    const { initiator } = JSON.parse(connector) as { initiator?: string };
+    if (initiator !== serverId) throw refused(7, `Refresh ${volumeId}`, "another host's connector");
+    const dies = this.faults.refresh.get(volumeId);
+    this.faults.refresh.delete(volumeId);
+    if (dies === "busy")
+      throw new DrError({ code: "remote", attempted: "Refresh", seen: "another one works on it", retryable: true });
+    const cut = (after: typeof dies): void => {
+      if (dies === after) throw new DrError({ code: "remote", attempted: "Refresh", seen: `died when ${after}` });
+    };
+    if (volume.status !== "in-use" && volume.status !== "reserved" && volume.status !== "available")
+      throw refused(1, `Refresh ${volumeId}`, `Invalid volume: it is ${volume.status}`);
+    // Nova's row has no connection then, and the hypervisor can't disconnect that.
+    const named = this.unfinished.get(row.attachmentId ?? "");
+    if (named !== undefined && named.site === undefined) throw refused(1, `Refresh ${volumeId}`, "KeyError");
+    const made = `a${++this.counter}`;
+    const site = this.servingSite(volume);
+    this.unfinished.set(made, { volumeId, serverId });
+    this.settleStatus(volumeId);
+    cut("created");
+    this.connections.delete(row.attachmentId ?? "");
+    this.maps[site].delete(volumeId);
+    this.volumes.set(volumeId, { ...volume, attachments: [] });
+    this.settleStatus(volumeId);
+    cut("removed");
+    if (dies === "refused") {
+      // Cinder couldn't connect it: nova-manage leaves a reserved attachment, and no connection.
+      server.attachments = server.attachments.map((a) => (a === row ? { ...a, attachmentId: made } : a));
+      throw refused(1, `Refresh ${volumeId}`, "Unexpected error");
+    }
+    this.unfinished.set(made, { volumeId, serverId, site });
+    this.maps[site].set(volumeId, "host");
+    this.settleStatus(volumeId);
+    cut("updated");
+    server.attachments = server.attachments.map((a) => (a === row ? { ...a, attachmentId: made } : a));
+    cut("saved");
+    this.complete(made, { volumeId, serverId, site });
+    this.did(`${serverId} refresh ${volumeId}`);
   }
 
   private promote(change: PromotionChange) {
@@ -836,6 +974,7 @@ export class World {
       mirrors: this.mirrors.map((m) => [m.from, m.flexVol, m.state]).sort(),
       types: this.flexVolType,
       maps: Object.fromEntries(Object.entries(this.maps).map(([site, maps]) => [site, [...maps.keys()].sort()])),
+      unfinished: this.unfinished.size,
       open: [...this.journals.values()].filter((journal) => journal.open).length,
     };
   }

@@ -34,6 +34,20 @@ describe("the test runner", function () {
     assert.equal(status, 0);
   });
 
+  it("prints the hazards that a level met, and writes them as JSON where asked to", () => {
+    const row = { id: "D1", behaviour: "b", produced: "p", handled: "h", lost: "0" };
+    spec(
+      "unit/a",
+      `import { appendFileSync } from "node:fs";
+       it("meets one", () => appendFileSync(process.env["CHEESECAKE_TEST_HAZARDS"] ?? "", '${JSON.stringify(row)}\\n'));`,
+    );
+    const file = path.join(root, "hazards.json");
+    const { status, lines } = run("unit", "--json", file);
+    assert.ok(lines.includes("hazards met: 1"), lines.join("\n"));
+    assert.deepEqual(JSON.parse(fs.readFileSync(file, "utf8")), [row]);
+    assert.equal(status, 0);
+  });
+
   it("fails when a test fails", () => {
     spec("unit/a", `it("passes", () => {}); it("fails", () => { throw new Error("on purpose"); });`);
     const { status, lines } = run("unit");

@@ -19,7 +19,7 @@ import * as bytes from "../bytes";
 import { invalidValue, refused } from "../errors";
 import { startJob } from "../jobs";
 import { ownersOf } from "../snapmirror/engine";
-import { newVolume, snapshotFile, volumeByName, type Cluster, type Snapshot, type Volume } from "../state";
+import { lunFile, newVolume, snapshotFile, volumeByName, type Cluster, type Snapshot, type Volume } from "../state";
 import {
   adoptLun,
   metadataOf,
@@ -35,6 +35,7 @@ import {
   FieldSet,
   flagAt,
   isObject,
+  isoDuration,
   isoTime,
   listAt,
   requireText,
@@ -362,7 +363,7 @@ const snapshots: Resource<Snapshot> = {
   keys: ["uuid"],
   defaults: ["name", "volume.name", "volume.uuid"],
   fields: new FieldSet(
-    "uuid,name,version_uuid,create_time,size,owners,snapmirror_label,comment,state,expiry_time,svm.{name,uuid},volume.{name,uuid},provenance_volume.uuid",
+    "uuid,name,version_uuid,create_time,size,owners,snapmirror_label,comment,state,expiry_time,svm.{name,uuid},volume.{name,uuid},provenance_volume.uuid,delta.{size_consumed,time_elapsed}",
   ),
   list: (request) => volumeOf(request).snapshots,
   render: (s, request) => {
@@ -380,9 +381,51 @@ const snapshots: Resource<Snapshot> = {
       state: "valid",
       svm: svmRef(cluster, volume.svmUuid),
       volume: { name: volume.name, uuid: volume.uuid },
+      delta: deltas.get(request),
     };
   },
 };
+
+/** Of the one snapshot that a request for `delta` names. */
+const deltas = new WeakMap<ApiRequest, JsonObject>();
+
+/** Bytes that differ between the snapshot and the active file system, by blocks. */
+async function changedSince(cluster: Cluster, volume: Volume, snapshot: Snapshot): Promise<number> {
+  const sum = (ranges: readonly bytes.Range[]): number => ranges.reduce((all, { length }) => all + length, 0);
+  let changed = 0;
+  for (const lun of volume.luns.values()) {
+    const now = lunFile(cluster, volume, lun.fileId);
+    const old = snapshot.files.find((file) => file.fileId === lun.fileId);
+    const then = old && snapshotFile(cluster, volume, snapshot, old.fileId);
+    if (old && then !== undefined && (await bytes.seemsUnchanged(then, old.copiedAtMs, now))) continue;
+    changed += sum(await bytes.difference(then, now));
+  }
+  for (const { fileId } of snapshot.files)
+    if (!volume.luns.has(fileId))
+      changed += sum(await bytes.difference(undefined, snapshotFile(cluster, volume, snapshot, fileId)));
+  return changed;
+}
+
+/** GET of the collection; `delta`, which is computed on demand, only for a single snapshot against the active file system. */
+const snapshotReads: Route[] = readRoutes(snapshots).map((route, index) =>
+  index > 0
+    ? route
+    : {
+        ...route,
+        handle: async (request) => {
+          const { cluster, query, world } = request;
+          if (query.fields?.some((field) => field === "delta" || field.startsWith("delta."))) {
+            const volume = volumeOf(request);
+            const snapshot = snapshotNamed(volume, query.filters.get("name") ?? "");
+            if (!snapshot) throw invalidValue("fields", "delta");
+            const size = await volume.lock.run(() => changedSince(cluster, volume, snapshot));
+            const elapsed = isoDuration((world.clock.now() - snapshot.createTimeMs) / 1000);
+            deltas.set(request, { size_consumed: size, time_elapsed: elapsed });
+          }
+          return route.handle(request);
+        },
+      },
+);
 
 function requireWritable(volume: Volume, code: number, what: string): void {
   if (volume.type === "dp") throw refused(code, `${what} a snapshot is not possible on a data protection volume.`);
@@ -404,7 +447,7 @@ async function deleteSnapshot(cluster: Cluster, volume: Volume, snapshot: Snapsh
 }
 
 const snapshotRoutes: Route[] = [
-  ...readRoutes(snapshots),
+  ...snapshotReads,
   {
     method: "POST",
     path: snapshots.path,
