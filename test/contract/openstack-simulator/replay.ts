@@ -189,6 +189,8 @@ export class Replay {
       const reason = meant.find(({ where }) => where(call, at))?.reason;
       if (reason === undefined && askedAgain && moving.test(at))
         reasons.add(slow.test(at) ? `a poll saw it on its way: ${at}` : "a poll saw it on its way");
+      else if (reason === undefined && status === "creating" && /\.(replication_status|bootable)$/.test(at))
+        reasons.add("it's made already");
       else if (reason === undefined && status === "extending" && at.endsWith(".size"))
         reasons.add("it has grown already");
       else if (reason === undefined) different.push(`${at}: ${what}`);
