@@ -14,7 +14,7 @@ import { Journal } from "./journal";
 import { Lease } from "./lease";
 import type { Observation } from "./observation";
 import { volumesOf } from "./observation";
-import { observe } from "./observe";
+import { observe, observeSites } from "./observe";
 import type { Onward } from "./open-journal";
 import { onward } from "./open-journal";
 import type { Plan } from "./plan";
@@ -113,7 +113,7 @@ export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journ
 export async function observeState(
   o: Pick<Question, "pair" | "ports">,
 ): Promise<Verdict & { readonly observedSite: string }> {
-  const verdict = verdictOf(await observe(o.pair, o.ports));
+  const verdict = verdictOf(await observeSites(o.pair, o.ports));
   return { ...verdict, observedSite: verdict.site ?? "" };
 }
 

@@ -71,18 +71,22 @@ export interface DatabaseObservation {
   readonly missingRights: readonly string[];
 }
 
-export interface Observation {
+/** What tells where production runs. */
+export interface SitesObservation {
   readonly pair: SitePair;
-  readonly at: string;
   readonly arrays: Readonly<Record<string, Seen<ArrayObservation>>>;
   readonly controllers: readonly ControllerObservation[];
   readonly controllerErrors: readonly string[];
   readonly database: Seen<DatabaseObservation>;
   readonly serviceRows: readonly ServiceRow[];
-  readonly cinderServices: Seen<readonly CinderService[]>;
   /** By site: the volumes whose host is that site's backend. */
   readonly volumes: Readonly<Record<string, readonly CinderVolume[]>>;
   readonly volumesError?: string;
+}
+
+export interface Observation extends SitesObservation {
+  readonly at: string;
+  readonly cinderServices: Seen<readonly CinderService[]>;
   readonly snapshots: readonly CinderSnapshot[];
   readonly attachments: readonly CinderAttachment[];
   /** Servers with at least one of these volumes. */
@@ -98,7 +102,7 @@ export interface Observation {
   readonly lease?: LeaseRow;
 }
 
-export function volumesOf(observation: Observation): readonly CinderVolume[] {
+export function volumesOf(observation: SitesObservation): readonly CinderVolume[] {
   return siteNames(observation.pair).flatMap((site) => observation.volumes[site] ?? []);
 }
 
@@ -119,7 +123,7 @@ export function poolOf(volumeHost: string): string {
   return volumeHost.split("#")[1] ?? "";
 }
 
-export function arrayOf(observation: Observation, site: string): ArrayObservation | undefined {
+export function arrayOf(observation: SitesObservation, site: string): ArrayObservation | undefined {
   const seen = observation.arrays[site];
   return seen?.ok === true ? seen.value : undefined;
 }
@@ -146,7 +150,7 @@ export function isMirrorOf(pair: SitePair, mirror: Mirror, from: string, to: str
   );
 }
 
-export function serviceRowOf(observation: Observation, backendHost: string): ServiceRow | undefined {
+export function serviceRowOf(observation: SitesObservation, backendHost: string): ServiceRow | undefined {
   return observation.serviceRows.find((row) => row.binary === "cinder-volume" && row.host === backendHost);
 }
 

@@ -1,35 +1,41 @@
 import type { SitePair } from "../topology/site-pair";
 import { backendHost, siteNames } from "../topology/site-pair";
 import { messageOf } from "../errors";
-import type { ArrayObservation, ControllerObservation, Observation, Seen } from "./observation";
+import type { ArrayObservation, ControllerObservation, Observation, Seen, SitesObservation } from "./observation";
 import { rootOf } from "./observation";
 import type { ArrayPort, ConfigEditor, ControllerPort, Ports, ServerAttachment } from "./ports";
 import { pooled } from "./pool";
+
+/** What tells where production runs. Never changes anything; what doesn't answer is recorded, not thrown. */
+export async function observeSites(pair: SitePair, ports: Ports): Promise<SitesObservation> {
+  const sites = siteNames(pair);
+  const [arrays, controllers, database, serviceRows, volumes] = await Promise.all([
+    Promise.all(sites.map((site) => seen(() => observeArray(portOf(ports, site), pair.flexVols)))),
+    Promise.all(ports.controllers.map((controller) => seen(() => observeController(controller, ports.config)))),
+    seen(() => ports.database.describe()),
+    seen(() => ports.database.listServiceRows()),
+    Promise.all(sites.map((site) => seen(() => ports.blockStorage.listVolumes(backendHost(pair, site))))),
+  ]);
+  const volumesError = firstError(volumes);
+  return {
+    pair,
+    arrays: Object.fromEntries(sites.map((site, index) => [site, arrays[index] ?? { ok: false, error: "not asked" }])),
+    controllers: controllers.flatMap((controller) => (controller.ok ? [controller.value] : [])),
+    controllerErrors: controllers.flatMap((controller) => (controller.ok ? [] : [controller.error])),
+    database: database.ok && !serviceRows.ok ? serviceRows : database,
+    serviceRows: valueOr(serviceRows, []),
+    volumes: Object.fromEntries(sites.map((site, index) => [site, valueOr(volumes[index], [])])),
+    ...(volumesError === undefined ? {} : { volumesError }),
+  };
+}
 
 /** Reads both sites and the control plane once. Never changes anything; what doesn't answer is recorded, not thrown. */
 export async function observe(pair: SitePair, ports: Ports): Promise<Observation> {
   const sites = siteNames(pair);
   const hosts = sites.map((site) => backendHost(pair, site));
-  const [
-    arrays,
-    controllers,
-    database,
-    serviceRows,
-    cinderServices,
-    volumes,
-    snapshots,
-    attachments,
-    computes,
-    allServers,
-    queues,
-    lease,
-  ] = await Promise.all([
-    Promise.all(sites.map((site) => seen(() => observeArray(portOf(ports, site), pair.flexVols)))),
-    Promise.all(ports.controllers.map((controller) => seen(() => observeController(controller, ports.config)))),
-    seen(() => ports.database.describe()),
-    seen(() => ports.database.listServiceRows()),
+  const [bothSites, cinderServices, snapshots, attachments, computes, allServers, queues, lease] = await Promise.all([
+    observeSites(pair, ports),
     seen(() => ports.blockStorage.listServices()),
-    Promise.all(hosts.map((host) => seen(() => ports.blockStorage.listVolumes(host)))),
     seen(() => ports.blockStorage.listSnapshots()),
     seen(() => ports.blockStorage.listAttachments()),
     seen(() => ports.compute.listComputeServices()),
@@ -38,9 +44,8 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     seen(() => ports.coordination.findLease(pair.name)),
   ]);
 
-  const volumesBySite = Object.fromEntries(sites.map((site, index) => [site, valueOr(volumes[index], [])]));
   const involved = new Set(
-    Object.values(volumesBySite).flatMap((list) => list.flatMap((v) => v.attachments.map((a) => a.serverId))),
+    Object.values(bothSites.volumes).flatMap((list) => list.flatMap((v) => v.attachments.map((a) => a.serverId))),
   );
   const servers = valueOr(allServers, []).filter((server) => involved.has(server.id));
   const serverAttachments = await seen(() =>
@@ -50,12 +55,12 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     ]),
   );
 
-  const volumesError = firstError([...volumes, snapshots, attachments]);
+  const volumesError = bothSites.volumesError ?? firstError([snapshots, attachments]);
   const serversError = firstError([allServers, computes, serverAttachments]);
   const leaseRow = valueOr(lease, undefined);
   const attachmentsByServer = Object.fromEntries(valueOr(serverAttachments, []));
   const booted = servers.find((server) =>
-    rootOf({ pair, volumes: volumesBySite, serverAttachments: attachmentsByServer }, server),
+    rootOf({ pair, volumes: bothSites.volumes, serverAttachments: attachmentsByServer }, server),
   );
   const { novaManage } = ports;
   const novaManageSeen =
@@ -66,15 +71,9 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
           return { controller: novaManage.name };
         });
   return {
-    pair,
+    ...bothSites,
     at: ports.clock.now().toISOString(),
-    arrays: Object.fromEntries(sites.map((site, index) => [site, arrays[index] ?? { ok: false, error: "not asked" }])),
-    controllers: controllers.flatMap((controller) => (controller.ok ? [controller.value] : [])),
-    controllerErrors: controllers.flatMap((controller) => (controller.ok ? [] : [controller.error])),
-    database: database.ok && !serviceRows.ok ? serviceRows : database,
-    serviceRows: valueOr(serviceRows, []),
     cinderServices,
-    volumes: volumesBySite,
     ...(volumesError === undefined ? {} : { volumesError }),
     snapshots: valueOr(snapshots, []),
     attachments: valueOr(attachments, []),

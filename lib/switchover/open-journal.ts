@@ -2,6 +2,7 @@ import type { SitePair } from "../topology/site-pair";
 import { backendHost } from "../topology/site-pair";
 import type { Intent } from "./intent";
 import type { Journal } from "./journal";
+import type { Observation } from "./observation";
 import { serviceRowOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
@@ -95,22 +96,35 @@ async function withoutSource(o: Question, journal: Journal): Promise<Replanned |
     };
   }
   // The final transfer is done. What is left doesn't need the source, but for the replication back to it.
-  const lost = unplannedFrom(intent, plan.from) && observation.arrays[plan.from]?.ok !== true;
-  const needed =
-    plan.steps.some(({ id }) => id === "promote/reverse-mirrors" && !journal.isEnded(id)) || !journal.cutoverBegun;
-  if (!lost || !needed) return undefined;
+  if (!unplannedFrom(intent, plan.from) || observation.arrays[plan.from]?.ok === true) return undefined;
+  const failedOver = plan.kind === "promotion" || isFailedOver(o, journal, observation);
+  const unprotected = ["promote/reverse-mirrors", "reprotect/wait-healthy"].filter((id) => !journal.isEnded(id));
+  if (failedOver && !plan.steps.some(({ id }) => unprotected.includes(id))) return undefined;
+  if (!failedOver && asksForDirect(o, journal)) return pastFailover(o, journal, "unplanned");
   return {
-    plan: planWithoutSource(plan, journal.cutoverBegun || plan.kind === "promotion" ? "planned" : "unplanned"),
+    plan: planWithoutSource(plan, failedOver ? "planned" : "unplanned", unprotected),
     findings: [],
     said: `"${plan.from}" was lost after the final transfer: going on without it, unprotected until it's back`,
   };
 }
 
+/** Proved, not only asked for: from then on no step looks at the source any more to be sure of it. */
+function isFailedOver(o: Question, journal: Journal, observation: Observation): boolean {
+  const { from } = journal.plan;
+  return (
+    journal.isEnded("cutover/failover-host") ||
+    journal.isEnded("cutover/break-mirrors") ||
+    serviceRowOf(observation, backendHost(o.pair, from))?.replicationStatus === "failed-over"
+  );
+}
+
+const asksForDirect = ({ intent }: Question, { plan }: Journal): boolean =>
+  intent.route === "direct" && plan.kind === "switchover" && plan.route === "failover-host";
+
 /** Cinder's own failover failed, or the operator wants to go past it: the direct route on the same journal. */
-async function pastFailover(o: Question, journal: Journal): Promise<Replanned | undefined> {
+async function pastFailover(o: Question, journal: Journal, mode = journal.plan.mode): Promise<Replanned | undefined> {
   const { plan } = journal;
-  const asked = o.intent.route === "direct" && plan.kind === "switchover" && plan.route === "failover-host";
-  if (!asked || journal.isEnded("cutover/failover-host")) return undefined;
+  if (!asksForDirect(o, journal) || journal.isEnded("cutover/failover-host")) return undefined;
   const observation = await observe(o.pair, o.ports);
   const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
   const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
@@ -118,7 +132,7 @@ async function pastFailover(o: Question, journal: Journal): Promise<Replanned | 
   // Under way or done: that is to be waited for. Asked of a process that died it never ends.
   if (row?.replicationStatus === "failed-over" || (row?.replicationStatus === "failing-over" && served))
     return undefined;
-  const { from, mode } = plan;
+  const { from } = plan;
   return {
     plan: planSwitchover({
       intent: o.intent,
@@ -129,9 +143,21 @@ async function pastFailover(o: Question, journal: Journal): Promise<Replanned | 
       begun: plan,
       mode,
     }),
-    findings: unreadable(observation),
+    findings: [...unreadable(observation), ...unknownConsumers(observation)],
     said: "going on past Cinder's failover, by the direct route",
   };
+}
+
+/** A cinder-volume that works on the failover may not be stopped in the middle of it. */
+function unknownConsumers({ queues }: Observation): Finding[] {
+  if (queues.ok) return [];
+  return [
+    {
+      id: "message-queue",
+      message: `whether a cinder-volume works on the failover can't be seen: ${queues.error}`,
+      remedy: "Make the message queue answer, then run up again.",
+    },
+  ];
 }
 
 const unplannedFrom = (intent: Intent, site: string): boolean => intent.unplanned?.from === site;

@@ -168,13 +168,15 @@ export function planSwitchover(o: {
   });
 }
 
-/** The source was lost after its data had arrived: the rest without what needs it. Its protection is asked for later. */
-export function planWithoutSource(plan: Plan, mode: Mode): Plan {
-  return sealed({
-    ...plan,
-    mode,
-    steps: plan.steps.filter(({ id }) => id !== "promote/reverse-mirrors" && id !== "reprotect/wait-healthy"),
-  });
+const untilFinalSync = ["pre-sync/update-mirrors", "detach/unmap-source", "final-sync/update-mirrors"];
+
+/**
+ * The source was lost after its data had arrived: the rest without what needs it, of its protection those steps that
+ * weren't done. They are asked for later.
+ */
+export function planWithoutSource(plan: Plan, mode: Mode, unprotected: readonly string[]): Plan {
+  const without = new Set([...untilFinalSync, ...unprotected]);
+  return sealed({ ...plan, mode, steps: plan.steps.filter(({ id }) => !without.has(id)) });
 }
 
 /** The control plane's part alone, after a switchover whose promotion was deferred. */

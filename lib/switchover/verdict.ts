@@ -1,5 +1,5 @@
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
-import type { Observation } from "./observation";
+import type { SitesObservation } from "./observation";
 import { arrayOf, isMirrorOf, serviceRowOf, volumesOf } from "./observation";
 
 /** Where production runs, from what the systems say themselves: cinder.conf, Cinder's services rows, mirrors. Pure. */
@@ -15,7 +15,7 @@ export interface Verdict {
   readonly mismatches: readonly string[];
 }
 
-export function verdictOf(observation: Observation): Verdict {
+export function verdictOf(observation: SitesObservation): Verdict {
   const { pair } = observation;
   const backends = new Map(siteNames(pair).map((site) => [siteOf(pair, site).backend, site]));
   const mismatches: string[] = [...observation.controllerErrors];

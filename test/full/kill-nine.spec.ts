@@ -63,6 +63,13 @@ describe(`killed ${RUNS} times at random moments (seed ${SEED})`, function () {
     });
   }
 
+  it("were killed under way, most of them, and in most phases", () => {
+    const under = rows.filter(({ resumed }) => resumed);
+    assert.ok(under.length >= 0.6 * RUNS, `${under.length} of ${RUNS}`);
+    const phases = new Set(under.map(({ at }) => at.split("/")[0]));
+    assert.ok(RUNS < 50 || phases.size >= 7, [...phases].join());
+  });
+
   /** One journey, killed once where `run` isn't 0, resumed, and looked at. */
   async function travel(journey: Journey, run: number): Promise<void> {
     const moment = random(`${SEED} ${run} moment`);

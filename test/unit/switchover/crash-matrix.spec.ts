@@ -93,6 +93,8 @@ const start = (): { world: World; dr: Operator } => {
   const world = new World();
   return { world, dr: operator(world, newJournal()) };
 };
+const instances = (world: World): unknown =>
+  [...world.servers].map(([id, { running, locked, attachments }]) => [id, running, locked, attachments.length]);
 const killed = (error: Error): boolean => error.cause instanceof Killed || error instanceof Killed;
 
 describe("a switchover that is cut off", () => {
@@ -130,6 +132,28 @@ describe("a switchover that is cut off", () => {
           .filter((call) => !repeatable(call))
           .sort();
         assert.deepEqual(made, calls.filter((call) => !repeatable(call)).sort(), `cut off ${where}`);
+      }
+    });
+
+  for (const route of ["failover-host", "direct"] as const)
+    it(`goes on without a source that is lost at the same moment: planned, ${route}`, async function () {
+      this.timeout(240_000);
+      const intent = intentTo("idr", { route });
+      const boundaries: ExecutionEvent[] = [];
+      await start().dr.up(intent, at("iprod"), (event) => void boundaries.push(event));
+      assert.ok(boundaries.length > 9, `only ${boundaries.length} boundaries`);
+      for (const boundary of boundaries) {
+        const where = `cut off ${boundary.kind} of ${boundary.step} ${boundary.item}`;
+        const { world, dr } = start();
+        const cut = killAt(boundary.step, boundary.kind, boundary.item);
+        await assert.rejects(dr.up(intent, at("iprod"), cut), killed, where);
+        world.reachable.iprod = false;
+        const state = await dr
+          .up(intentTo("idr", { route, unplanned: lost }), at("iprod"))
+          .catch((error: unknown) => assert.fail(`${where}: ${String(error)}`));
+        assert.deepEqual([state.activeSite, state.promoted], ["idr", true], where);
+        assert.deepEqual(instances(world), instances(new World()), where);
+        assert.deepEqual(world.violations, [], where);
       }
     });
 
