@@ -1,11 +1,11 @@
-import { DrError } from "../errors";
+import { isUnanswered } from "../errors";
 import type { BlockStoragePort } from "../switchover/ports";
 
 type Listing = "listVolumes" | "listSnapshots" | "listAttachments";
 
 /**
- * Lists by Cinder's API, and by its database while the API doesn't answer at all: what a disaster takes first are the
- * controllers. Attachments come without their connection then. Everything that changes something needs the API.
+ * Lists by Cinder's API, and by its database while the API, or what is behind its load balancer, doesn't answer: what a
+ * disaster takes first are the controllers. Attachments come without their connection then. Everything that changes something needs the API.
  */
 export function withRowsWhereUnreachable<T extends BlockStoragePort>(
   api: T,
@@ -15,7 +15,7 @@ export function withRowsWhereUnreachable<T extends BlockStoragePort>(
     try {
       return await ask();
     } catch (error) {
-      if (!DrError.is(error, "unreachable")) throw error;
+      if (!isUnanswered(error)) throw error;
       return read();
     }
   };

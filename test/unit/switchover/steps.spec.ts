@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { withRowsWhereUnreachable } from "../../../lib/connections/rows-where-unreachable";
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
 import type { HookSpec, Intent } from "../../../lib/switchover";
@@ -414,6 +415,24 @@ describe("an unplanned failover", () => {
     assert.deepEqual(calls(/server-0 (detach|attach|start|unlock)/), []);
     assert.match(dr.said.join("\n"), /lost: no LUN for volumes "v01"/);
   });
+
+  for (const gateway of [false, true])
+    it(`reads rows while cinder-api is dead, and starts it${gateway ? "; behind a gateway, too" : ""}`, async () => {
+      world.reachable.iprod = false;
+      world.faults.gateway = gateway;
+      for (const unit of world.controllers["c1"]?.units ?? []) unit.active = false;
+      const ports = world.ports();
+      const rows = {
+        listVolumes: async (host: string) => [...world.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)),
+        listSnapshots: async () => [],
+        listAttachments: async () => [],
+      };
+      const blockStorage = withRowsWhereUnreachable(ports.blockStorage, rows);
+      const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, blockStorage }) });
+      await operator(seen, newJournal()).up(intentTo("idr", { unplanned: lost }), at("iprod"));
+      assert.equal(world.activeData(), "idr");
+      assert.deepEqual(calls(/disable|failover-host/), []);
+    });
 
   it("starts it without them where that is asked for", async () => {
     short();

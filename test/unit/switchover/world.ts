@@ -159,6 +159,8 @@ export class World {
     device: new Map<string, string>(),
     /** By instance: listings for which it stays in a task after a stop or start. */
     task: new Map<string, number>(),
+    /** A load balancer answers for a dead cinder-api. */
+    gateway: false,
     /** By hook. */
     hook: new Map<string, number>(),
     failoverError: 0,
@@ -462,7 +464,15 @@ export class World {
     const rows = () => (["iprod", "idr"] as const).filter((site) => this.rows[site].exists).map(row);
     const apiUp = (): void => {
       if (!this.controllers["c1"]?.units.some((unit) => unit.role === "api" && unit.active))
-        throw new DrError({ code: "unreachable", attempted: "Ask Cinder", seen: "connection refused" });
+        throw this.faults.gateway
+          ? new DrError({
+              code: "remote",
+              attempted: "Ask Cinder",
+              seen: "status 503",
+              retryable: true,
+              context: { status: 503 },
+            })
+          : new DrError({ code: "unreachable", attempted: "Ask Cinder", seen: "connection refused" });
     };
     const volumeUp = (): boolean =>
       Object.values(this.controllers).some((c) => c.units.some((unit) => unit.role === "volume" && unit.active));
