@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import { backendHost, siteOf } from "../../topology/site-pair";
 import { deadlines } from "../deadlines";
-import { isMirrorOf } from "../observation";
+import { isMirrorOf, isServed } from "../observation";
 import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor, whole } from "../context";
 import { Heartbeats } from "./heartbeats";
@@ -72,7 +72,7 @@ async function provenAlive(ctx: StepContext): Promise<void> {
   });
   const queues = await ctx.ports.messageQueue.listBackendQueues(host);
   // A process that lost the message queue still writes its heartbeats to the database.
-  if (!queues.some((queue) => queue.consumers > 0))
+  if (!isServed(queues))
     throw new DrError({
       code: "precondition",
       attempted: `Fail ${host} over`,
@@ -93,7 +93,7 @@ async function provenAlive(ctx: StepContext): Promise<void> {
 /** A process that dies over it leaves the row failing-over for ever; the message may wait for the next one. */
 async function assertAlive(ctx: StepContext, host: string, attempted: string): Promise<void> {
   const queues = await ctx.ports.messageQueue.listBackendQueues(host);
-  if (queues.some((queue) => queue.consumers > 0)) return;
+  if (isServed(queues)) return;
   throw new DrError({
     code: "failure-state",
     attempted,

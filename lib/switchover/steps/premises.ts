@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
 import type { StepContext } from "../context";
 import { arrayAt } from "../context";
+import { isServed } from "../observation";
 
 /** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
 export async function assertStopped(ctx: StepContext): Promise<void> {
@@ -44,7 +45,7 @@ export async function assertServed(ctx: StepContext): Promise<void> {
   const volumes = [...(await ctx.live.volumes()).values()].filter(({ id }) => planned.has(id));
   for (const host of new Set(volumes.map((volume) => volume.host.split("#")[0] ?? ""))) {
     const queues = await ctx.ports.messageQueue.listBackendQueues(host);
-    if (queues.some((queue) => queue.consumers > 0)) continue;
+    if (isServed(queues)) continue;
     throw new DrError({
       code: "precondition",
       attempted: `Detach or attach volumes of ${host}`,
