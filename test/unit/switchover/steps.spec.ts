@@ -232,7 +232,7 @@ describe("final-sync and cutover", () => {
           messageQueue: {
             ...ports.messageQueue,
             listBackendQueues: (host: string) => {
-              if (world.calls.some((call) => /detach/.test(call)) && beats++ === 0) attachElsewhere("00");
+              if (calls(/transfer/).length >= 4 && beats++ === 0) attachElsewhere("00");
               return ports.messageQueue.listBackendQueues(host);
             },
           },
@@ -336,10 +336,31 @@ describe("a cinder-volume that dies on the way", () => {
 
   it("is asked for no detach; with it alive again the run goes on", async () => {
     after(/ stop/, kill);
-    await assert.rejects(dr.up(toIdr, at("iprod")), fails("precondition", /no cinder-volume consumes its queue/));
+    await assert.rejects(
+      dr.up(toIdr, at("iprod")),
+      fails("precondition", /no cinder-volume consumes the queue of cinder@iprod/),
+    );
     assert.deepEqual(calls(/ detach/), []);
     for (const unit of world.controllers["c1"]?.units ?? []) if (unit.role === "volume") unit.active = true;
     await completed();
+  });
+
+  for (const [step, running] of [["hold/lock-instances", true], ["quiesce/stop-instances", false]] as const)
+    it(`isn't needed on the way back after ${step}, as nothing has to be attached`, async () => {
+      const untouched = JSON.stringify(world.endState());
+      await assert.rejects(dr.up(toIdr, at("iprod"), killAt(step, "recorded", "server-0")));
+      assert.equal(world.servers.get("server-0")?.running, running);
+      kill();
+      await dr.up(intentTo("iprod"), at("iprod"));
+      for (const unit of world.controllers["c1"]?.units ?? []) if (unit.role === "volume") unit.active = true;
+      assert.equal(JSON.stringify(world.endState()), untouched);
+    }); // prettier-ignore
+
+  it("is asked for no attach on the way back", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("final-sync/update-mirrors", "before-call")));
+    kill();
+    await assert.rejects(dr.up(intentTo("iprod"), at("iprod")), fails("precondition", /no cinder-volume consumes/));
+    assert.deepEqual(calls(/ attach /), []);
   });
 
   it("over a failover leaves its row failing-over: found out, and passed by the direct route", async () => {
