@@ -5,10 +5,11 @@ type Listing = "listVolumes" | "listSnapshots" | "listAttachments";
 
 /**
  * Lists by Cinder's API, and by its database while the API, or what is behind its load balancer, doesn't answer: what a
- * disaster takes first are the controllers. Attachments come without their connection then. Everything that changes something needs the API.
+ * disaster takes first are the controllers. Attachments come without their connection then: where that counts, they are
+ * listed by the API alone. Everything that changes something needs the API.
  */
-export function withRowsWhereUnreachable<T extends BlockStoragePort>(
-  api: T,
+export function withRowsWhereUnreachable(
+  api: Omit<BlockStoragePort, "listConnections">,
   rows: Pick<BlockStoragePort, Listing>,
 ): BlockStoragePort {
   const either = async <R>(ask: () => Promise<R>, read: () => Promise<R>): Promise<R> => {
@@ -28,6 +29,7 @@ export function withRowsWhereUnreachable<T extends BlockStoragePort>(
     rollDetaching: (id) => api.rollDetaching(id),
     completeAttachment: (id) => api.completeAttachment(id),
     deleteAttachment: (id) => api.deleteAttachment(id),
+    listConnections: () => api.listAttachments(),
     listVolumes: (host) =>
       either(
         () => api.listVolumes(host),

@@ -175,7 +175,7 @@ export class Live {
     this.serverList = new Shared(
       async () => new Map((await ports.compute.listServers()).map((server) => [server.id, server])),
     );
-    this.attachmentList = new Shared(() => ports.blockStorage.listAttachments());
+    this.attachmentList = new Shared(() => ports.blockStorage.listConnections());
   }
 
   volumes(): Promise<ReadonlyMap<string, CinderVolume>> {
@@ -186,6 +186,7 @@ export class Live {
     return this.serverList.fresh();
   }
 
+  /** With their connections. */
   attachments(): Promise<readonly CinderAttachment[]> {
     return this.attachmentList.fresh();
   }

@@ -119,6 +119,7 @@ async function renew(ctx: StepContext, item: StepItem, seen: Look): Promise<void
     for (const { id } of rows) {
       await ctx.guard();
       await blockStorage.deleteAttachment(id).catch((error: unknown) => {
+        if (!DrError.is(error, "remote") || error.context["status"] !== 500) throw error;
         // One with a connection: Cinder asks Nova with our token, which Keystone refuses (500) to application credentials.
         throw new DrError({
           code: "failure-state",

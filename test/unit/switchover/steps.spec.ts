@@ -658,6 +658,41 @@ describe("an instance that boots from the pair", () => {
       assert.equal(refreshed().length, 1 - completed.length);
     }); // prettier-ignore
 
+  for (const [status, says] of [[500, /with an administrator's password/], [404, /Delete attachment \S+: status 404/], [503, /Delete attachment \S+: status 503/]] as const)
+    it(`names the way round a deletion that Cinder answers with ${status}`, async () => {
+      world.faults.refresh.set(root, "created");
+      await assert.rejects(dr.up(toIdr, at("iprod")), fails("remote", /died when created/));
+      world.faults.deleteAttachment = status;
+      await assert.rejects(dr.up(toIdr, at("iprod")), (error: unknown) => {
+        assert.ok(DrError.is(error) && says.test(error.message), String(error));
+        assert.equal(error.message.includes("administrator"), status === 500);
+        return true;
+      });
+      await moved();
+    }); // prettier-ignore
+
+  it("isn't judged by rows that have no connection, while Cinder's API is away", async () => {
+    const ports = world.ports();
+    const rows = {
+      listVolumes: async (host: string) => [...world.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)),
+      listSnapshots: async () => [],
+      listAttachments: async () => (await ports.blockStorage.listAttachments()).map(({ connection: _, ...row }) => row),
+    };
+    let away = false;
+    const listAttachments = async () => {
+      if (away) throw new DrError({ code: "unreachable", attempted: "List the attachments", seen: "no answer" });
+      return ports.blockStorage.listAttachments();
+    };
+    const blockStorage = withRowsWhereUnreachable({ ...ports.blockStorage, listAttachments }, rows);
+    const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, blockStorage }) });
+    const there = operator(seen, newJournal());
+    after(/refresh/, () => void (away = true));
+    await assert.rejects(there.up(toIdr, at("iprod")), fails("unreachable", /List the attachments/));
+    away = false;
+    await there.up(toIdr, at("iprod"));
+    assert.deepEqual(refreshed(), [`server-0 refresh ${root}`]);
+  });
+
   it("waits for another refresh of it", async () => {
     world.faults.refresh.set(root, "busy");
     await moved();
