@@ -78,7 +78,7 @@ async function look(ctx: StepContext, item: StepItem): Promise<Look> {
     throw new DrError({ code: "invariant", attempted: `Look at the root of "${item.label}"`, seen: "it has none" });
   const [target, maps, mappings, attachments, volumes] = await Promise.all([
     arrayAt(ctx, ctx.plan.to).getIscsiTarget(),
-    arrayAt(ctx, ctx.plan.to).listLunMaps(ctx.pair.flexVols),
+    ctx.live.lunMaps(ctx.plan.to),
     ctx.ports.compute.listServerAttachments(item.key),
     ctx.live.attachments(),
     ctx.live.volumes(),

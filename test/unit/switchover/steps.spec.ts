@@ -3,13 +3,15 @@ import { withRowsWhereUnreachable } from "../../../lib/connections/rows-where-un
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
 import type { HookSpec, Intent } from "../../../lib/switchover";
+import { Live } from "../../../lib/switchover/context";
 import type { JournalEntry } from "../../../lib/switchover/journal";
 import { Journal } from "../../../lib/switchover/journal";
+import type { ArrayPort } from "../../../lib/switchover/ports";
 import { buildReport } from "../../../lib/switchover/report";
 import { Heartbeats } from "../../../lib/switchover/steps/heartbeats";
 import { at, journals, killAt, lost, operator } from "./support";
 import type { Operator } from "./support";
-import { intentTo, World } from "./world";
+import { intentTo, pair, World } from "./world";
 
 const newJournal = journals();
 const toIdr = intentTo("idr");
@@ -590,6 +592,22 @@ describe("hooks", () => {
     assert.ok(position("hook during") < position("promote"));
     assert.ok(position("hook after") > position("start cinder-api@c1"));
     assert.ok(position("hook cut") > position("broken_off iprod pool2"));
+  });
+});
+
+describe("the moving parts", () => {
+  it("are listed once for all who ask at the same time, and anew for who asks later", async () => {
+    const ports = world.ports();
+    let listings = 0;
+    const { iprod, idr } = ports.arrays;
+    assert.ok(iprod !== undefined && idr !== undefined);
+    const counted: ArrayPort = { ...iprod, listLunMaps: (flexVols) => ((listings += 1), iprod.listLunMaps(flexVols)) };
+    const live = new Live(pair, { ...ports, arrays: { iprod: counted, idr } });
+    const maps = await Promise.all(Array.from({ length: 100 }, () => live.lunMaps("iprod")));
+    assert.deepEqual([listings, maps[99]?.length], [1, 4]);
+    world.maps.iprod.delete("00");
+    assert.deepEqual([(await live.lunMaps("iprod")).length, listings], [3, 2]);
+    assert.deepEqual(await live.lunMaps("idr"), []);
   });
 });
 
