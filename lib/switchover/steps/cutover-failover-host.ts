@@ -103,11 +103,19 @@ async function assertAlive(ctx: StepContext, host: string, attempted: string): P
   });
 }
 
+/** A node of a replicated database may tell of the former status for a moment. */
+const staleReads = 5;
+
+/**
+ * Cinder's API writes `failing-over` before it answers (cinder/volume/api.py: `failover`), so `enabled` means that the
+ * failover is over: cinder-volume refused its target (cinder/volume/manager.py: `InvalidReplicationTarget`).
+ */
 async function outcome(ctx: StepContext) {
   const host = backendHost(ctx.pair, ctx.plan.from);
   const { backend } = siteOf(ctx.pair, ctx.plan.to);
   const attempted = `Fail ${host} over to "${backend}"`;
   let begun = false;
+  let enabledReads = 0;
   await waitFor(ctx, {
     attempted,
     deadlineSeconds: deadlines.failover,
@@ -125,10 +133,12 @@ async function outcome(ctx: StepContext) {
         begun = true;
         await assertAlive(ctx, host, attempted);
       }
+      if (replicationStatus === "enabled") enabledReads += 1;
       if (
         replicationStatus === "failover-error" ||
         replicationStatus === "error" ||
-        (begun && replicationStatus === "enabled")
+        (begun && replicationStatus === "enabled") ||
+        enabledReads > staleReads
       )
         throw new DrError({
           code: "failure-state",

@@ -277,6 +277,26 @@ describe("final-sync and cutover", () => {
     assert.deepEqual(calls(/failover/), []);
   }); // prettier-ignore
 
+  for (const [name, reads] of [["takes a row that a database's node has late", 1], ["doesn't wait for a failover that was refused at once", 99]] as const)
+    it(name, async () => {
+      const ports = world.ports();
+      let stale = 0;
+      const database = {
+        ...ports.database,
+        listServiceRows: async () => {
+          const rows = await ports.database.listServiceRows();
+          if (calls(/failover-host/).length === 0 || stale >= reads) return rows;
+          stale += 1;
+          return rows.map((row) => ({ ...row, replicationStatus: "enabled", activeBackendId: null }));
+        },
+      };
+      const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, database }) });
+      const run = operator(seen, newJournal()).up(toIdr, at("iprod"));
+      if (reads === 1) await run;
+      else await assert.rejects(run, fails("failure-state", /the services row went to enabled/));
+      assert.equal(stale, Math.min(reads, 6));
+    }); // prettier-ignore
+
   it("goes on by the direct route after a failover-error, on the same journal, and says so in the preview", async () => {
     world.faults.failoverError = 1;
     await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /failover-error.*set route to "direct"/));
