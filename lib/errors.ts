@@ -96,6 +96,12 @@ function sentences(fields: DrErrorFields): string {
     .join(" ");
 }
 
+/** Nobody answered but, at most, a gateway in front of a service that is down (502, 503, 504). */
+export function isUnanswered(error: unknown): boolean {
+  if (DrError.is(error, "unreachable")) return true;
+  return DrError.is(error, "remote") && [502, 503, 504].includes(Number(error.context["status"]));
+}
+
 /** The text of anything thrown, on one line. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

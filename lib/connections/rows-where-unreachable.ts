@@ -1,21 +1,22 @@
-import { DrError } from "../errors";
+import { isUnanswered } from "../errors";
 import type { BlockStoragePort } from "../switchover/ports";
 
 type Listing = "listVolumes" | "listSnapshots" | "listAttachments";
 
 /**
- * Lists by Cinder's API, and by its database while the API doesn't answer at all: what a disaster takes first are the
- * controllers. Attachments come without their connection then. Everything that changes something needs the API.
+ * Lists by Cinder's API, and by its database while the API, or what is behind its load balancer, doesn't answer: what a
+ * disaster takes first are the controllers. Attachments come without their connection then: where that counts, they are
+ * listed by the API alone. Everything that changes something needs the API.
  */
-export function withRowsWhereUnreachable<T extends BlockStoragePort>(
-  api: T,
+export function withRowsWhereUnreachable(
+  api: Omit<BlockStoragePort, "listConnections">,
   rows: Pick<BlockStoragePort, Listing>,
 ): BlockStoragePort {
   const either = async <R>(ask: () => Promise<R>, read: () => Promise<R>): Promise<R> => {
     try {
       return await ask();
     } catch (error) {
-      if (!DrError.is(error, "unreachable")) throw error;
+      if (!isUnanswered(error)) throw error;
       return read();
     }
   };
@@ -28,6 +29,7 @@ export function withRowsWhereUnreachable<T extends BlockStoragePort>(
     rollDetaching: (id) => api.rollDetaching(id),
     completeAttachment: (id) => api.completeAttachment(id),
     deleteAttachment: (id) => api.deleteAttachment(id),
+    listConnections: () => api.listAttachments(),
     listVolumes: (host) =>
       either(
         () => api.listVolumes(host),

@@ -11,6 +11,7 @@ export interface NovaManageOptions {
 /** A dead path costs nova-compute up to 16 minutes; nova-manage itself waits rpc_response_timeout, 60 s by default. */
 const answerSeconds = 1_800;
 const nobody = "00000000-0000-0000-0000-000000000000";
+const mutedCode = 74;
 const busyCode = 75;
 
 /** Exit codes of `volume_attachment refresh` (nova 34, cmd/manage.py); 0 is success. */
@@ -40,15 +41,27 @@ export class NovaManage {
     return this.runner.close();
   }
 
-  /** Asks for a volume that no instance has: 3 says so, after the databases of Nova's API and of the instance's cell were read. */
+  /**
+   * Asks for a volume that no instance has: 3 says so, after the databases of Nova's API and of the instance's cell were
+   * read. By the same script as a refresh, so that shell, lock and standard input are proved, too.
+   */
   async probe(serverId: string): Promise<void> {
-    const { prefix, command } = this.options;
-    const argv = [...prefix, ...command, "volume_attachment", "show", serverId, nobody];
-    const result = await this.runner.run(argv);
+    const argv = this.wrapped("shared", nobody, ["show", serverId, nobody]);
+    const result = await this.runner.run(argv, { stdin: "anything" });
     if (result.code === 3) return;
     // Its own words are printed; the rest are warnings of libraries.
     const said = /^Unexpected error.*$/m.exec(result.stdout.toString("utf8"))?.[0] ?? result.stderr;
-    throw failed(this.name, argv, { ...result, stderr: said });
+    const { prefix, command } = this.options;
+    throw failed(this.name, [...prefix, ...command, "volume_attachment", "show"], { ...result, stderr: said });
+  }
+
+  private wrapped(lock: "shared" | "exclusive", volumeId: string, subcommand: readonly string[]): readonly string[] {
+    const { prefix, command } = this.options;
+    return [
+      ...prefix,
+      ...["sh", "-c", wrapperScript, "sh", String(answerSeconds), volumeId, `--${lock}`],
+      ...[...command, "volume_attachment", ...subcommand],
+    ];
   }
 
   /**
@@ -63,13 +76,8 @@ export class NovaManage {
     readonly volumeId: string;
     readonly connector: string;
   }): Promise<void> {
-    const { prefix, command } = this.options;
     const { serverId, volumeId } = o;
-    const argv = [
-      ...prefix,
-      ...["sh", "-c", refreshScript, "sh", String(answerSeconds), volumeId],
-      ...[...command, "volume_attachment", "refresh", serverId, volumeId, "/dev/stdin"],
-    ];
+    const argv = this.wrapped("exclusive", volumeId, ["refresh", serverId, volumeId, "/dev/stdin"]);
     const result = await this.runner.run(argv, { stdin: o.connector, timeoutMs: (answerSeconds + 60) * 1000 });
     if (result.code === 0) return;
     const attempted = `Refresh the attachment of volume ${volumeId} to instance ${serverId} by nova-manage on ${this.name}`;
@@ -94,19 +102,20 @@ export class NovaManage {
 function reason(stderr: string): string {
   const said = stderr
     .split("\n")
-    .filter((line) => /not found|permission denied|no such container|is not running/i.test(line));
+    .filter((line) => /not found|permission denied|no such container|is not running|no standard input/i.test(line));
   return said.join("; ").slice(0, 300) || "see its log";
 }
 
 /**
- * Seconds to wait for nova-compute, volume, command. The environment comes before nova.conf (oslo.config). By `cat`, as
- * a program can't open standard input anew where that is a socket, or another user's. The lock is held for as long as
- * any process of it lives.
+ * Seconds to wait for nova-compute, volume, kind of lock, command. The environment comes before nova.conf (oslo.config).
+ * By a pipe, as a program can't open standard input anew where that is a socket, or another user's. The lock is held for
+ * as long as any process of it lives; a code of its own tells one that is held from a flock that is missing (127).
  */
-const refreshScript = `OS_DEFAULT__RPC_RESPONSE_TIMEOUT=$1
+const wrapperScript = `OS_DEFAULT__RPC_RESPONSE_TIMEOUT=$1
 export OS_DEFAULT__RPC_RESPONSE_TIMEOUT
 exec 9>>"/tmp/cinder-cheesecake-$2.lock"
-flock -n 9 || exit ${busyCode}
-shift 2
-cat | "$@"
+flock "$3" -n -E ${busyCode} 9 || exit
+shift 3
+input=$(cat) && [ -n "$input" ] || { echo "no standard input comes through" >&2; exit ${mutedCode}; }
+printf %s "$input" | "$@"
 `;

@@ -4,7 +4,7 @@ import { backendHost, siteNames } from "../topology/site-pair";
 import { deadlines } from "./deadlines";
 import type { Facts, Journal } from "./journal";
 import type { Plan, PlannedServer } from "./plan";
-import type { ArrayPort, CinderAttachment, CinderVolume, Clock, Ports, Server } from "./ports";
+import type { ArrayPort, CinderAttachment, CinderVolume, Clock, LunMap, Ports, Server } from "./ports";
 
 /** What a step works with. */
 export interface StepContext {
@@ -82,12 +82,14 @@ export async function waitFor<T>(
   }
 }
 
-export function arrayAt(ctx: StepContext, site: string): ArrayPort {
-  const port = ctx.ports.arrays[site];
-  if (port === undefined)
-    throw new DrError({ code: "invariant", attempted: `Use the array of "${site}"`, seen: "no such site" });
+export function arrayAt({ ports }: Pick<StepContext, "ports">, site: string): ArrayPort {
+  const port = ports.arrays[site];
+  if (port === undefined) throw noSite(site);
   return port;
 }
+
+const noSite = (site: string): DrError =>
+  new DrError({ code: "invariant", attempted: `Use the array of "${site}"`, seen: "no such site" });
 
 export function plannedServer(ctx: StepContext, id: string): PlannedServer {
   const server = ctx.plan.servers.find((candidate) => candidate.id === id);
@@ -165,6 +167,7 @@ export class Live {
   private readonly volumeList: Shared<ReadonlyMap<string, CinderVolume>>;
   private readonly serverList: Shared<ReadonlyMap<string, Server>>;
   private readonly attachmentList: Shared<readonly CinderAttachment[]>;
+  private readonly lunMapLists: ReadonlyMap<string, Shared<readonly LunMap[]>>;
 
   constructor(pair: SitePair, ports: Ports) {
     const hosts = siteNames(pair).map((site) => backendHost(pair, site));
@@ -175,7 +178,10 @@ export class Live {
     this.serverList = new Shared(
       async () => new Map((await ports.compute.listServers()).map((server) => [server.id, server])),
     );
-    this.attachmentList = new Shared(() => ports.blockStorage.listAttachments());
+    this.attachmentList = new Shared(() => ports.blockStorage.listConnections());
+    this.lunMapLists = new Map(
+      siteNames(pair).map((site) => [site, new Shared(() => arrayAt({ ports }, site).listLunMaps(pair.flexVols))]),
+    );
   }
 
   volumes(): Promise<ReadonlyMap<string, CinderVolume>> {
@@ -186,7 +192,14 @@ export class Live {
     return this.serverList.fresh();
   }
 
+  /** With their connections. */
   attachments(): Promise<readonly CinderAttachment[]> {
     return this.attachmentList.fresh();
+  }
+
+  lunMaps(site: string): Promise<readonly LunMap[]> {
+    const list = this.lunMapLists.get(site);
+    if (list === undefined) throw noSite(site);
+    return list.fresh();
   }
 }

@@ -150,6 +150,14 @@ export function isMirrorOf(pair: SitePair, mirror: Mirror, from: string, to: str
   );
 }
 
+/**
+ * Whether a cinder-volume consumes any of its backend's queues: known at once, while the service is called up for a while
+ * after its death. A broker that lost its definitions has no queue at all, and nobody consumes it either.
+ */
+export function isServed(queues: readonly QueueInfo[]): boolean {
+  return queues.some((queue) => queue.consumers > 0);
+}
+
 export function serviceRowOf(observation: SitesObservation, backendHost: string): ServiceRow | undefined {
   return observation.serviceRows.find((row) => row.binary === "cinder-volume" && row.host === backendHost);
 }

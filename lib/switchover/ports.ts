@@ -204,7 +204,10 @@ export interface BlockStoragePort {
   /** All projects' volumes of `<host>@<backend>`, pages followed. */
   listVolumes(backendHost: string): Promise<readonly CinderVolume[]>;
   listSnapshots(): Promise<readonly CinderSnapshot[]>;
+  /** Without their connections where Cinder's API doesn't answer: nothing is decided upon by a missing one. */
   listAttachments(): Promise<readonly CinderAttachment[]>;
+  /** The same, by the API or not at all: one that comes without a connection has none. */
+  listConnections(): Promise<readonly CinderAttachment[]>;
   /** Pools of enabled, reporting backends. */
   listPools(): Promise<readonly { readonly name: string; readonly timestamp?: string }[]>;
   /** No new volumes; with a reason (disable-log-reason). Verified by reading back. */

@@ -1,7 +1,17 @@
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
-import { arrayOf, cinderServiceOf, lunPathOf, mirrorOf, poolOf, rootOf, serviceRowOf, volumesOf } from "./observation";
+import {
+  arrayOf,
+  cinderServiceOf,
+  isServed,
+  lunPathOf,
+  mirrorOf,
+  poolOf,
+  rootOf,
+  serviceRowOf,
+  volumesOf,
+} from "./observation";
 import { compareDevices } from "./plan";
 
 /** Every unmet precondition at once, each with its remedy; nothing has been changed when these are printed. Pure. */
@@ -607,12 +617,6 @@ function checkQueues(o: Observation, from: string, route: Route, fail: Fail, war
     }
 }
 
-/** Its queue exists and nobody consumes it: known at once, while the service is called up for a while after its death. */
-function unserved(o: Observation, site: string): boolean {
-  const queues = o.queues.ok ? (o.queues.value[site] ?? []) : [];
-  return queues.length > 0 && queues.every((queue) => queue.consumers === 0);
-}
-
 /** failover-host where Cinder's own failover can run; else the direct route, with the reason. */
 function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): { route: Route; reason: string } {
   const to = peerOf(o.pair, from);
@@ -637,7 +641,7 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
     if (intent.unplanned === undefined)
       fail("cinder-api-silent", silent, "Start cinder-api; Nova asks it for every detach.");
   }
-  if (unserved(o, from)) dead.push(`no cinder-volume consumes the queue of ${host}`);
+  if (o.queues.ok && !isServed(o.queues.value[from] ?? [])) dead.push(`no cinder-volume consumes the queue of ${host}`);
   against.push(...dead);
   // A failover that was asked of a process which has died ends never: its message waits for the next one.
   if (row?.replicationStatus === "failing-over" && dead.length === 0)

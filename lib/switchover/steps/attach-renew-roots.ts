@@ -78,7 +78,7 @@ async function look(ctx: StepContext, item: StepItem): Promise<Look> {
     throw new DrError({ code: "invariant", attempted: `Look at the root of "${item.label}"`, seen: "it has none" });
   const [target, maps, mappings, attachments, volumes] = await Promise.all([
     arrayAt(ctx, ctx.plan.to).getIscsiTarget(),
-    arrayAt(ctx, ctx.plan.to).listLunMaps(ctx.pair.flexVols),
+    ctx.live.lunMaps(ctx.plan.to),
     ctx.ports.compute.listServerAttachments(item.key),
     ctx.live.attachments(),
     ctx.live.volumes(),
@@ -119,6 +119,7 @@ async function renew(ctx: StepContext, item: StepItem, seen: Look): Promise<void
     for (const { id } of rows) {
       await ctx.guard();
       await blockStorage.deleteAttachment(id).catch((error: unknown) => {
+        if (!DrError.is(error, "remote") || error.context["status"] !== 500) throw error;
         // One with a connection: Cinder asks Nova with our token, which Keystone refuses (500) to application credentials.
         throw new DrError({
           code: "failure-state",

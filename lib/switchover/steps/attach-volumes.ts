@@ -24,7 +24,6 @@ export const attachVolumes: Step = {
   id: "attach/volumes",
   lanes: 8,
   items: (ctx) => serverItems(completeServers(ctx)),
-  premise: assertServed,
   async satisfied(ctx, item) {
     const deleted = await deletedServer(ctx, item);
     if (deleted !== undefined) return deleted;
@@ -36,7 +35,7 @@ export const attachVolumes: Step = {
   },
   async apply(ctx, item) {
     await untilAtRest(ctx, item);
-    for (const attachment of await outstanding(ctx, item)) await attach(ctx, item, attachment);
+    await attachAll(ctx, item, await outstanding(ctx, item));
   },
   async verify(ctx, item) {
     let attempts = 1;
@@ -64,7 +63,7 @@ export const attachVolumes: Step = {
               remedy: "Look at nova-compute's log on its host and at cinder-volume's; then run up again.",
             });
           attempts += 1;
-          for (const attachment of left) await attach(ctx, item, attachment);
+          await attachAll(ctx, item, left);
         }
         return { seen: waiting.map((a) => `${a.device} is ${status(a)}`).join(", ") };
       },
@@ -104,6 +103,12 @@ async function assertNoGhosts(ctx: StepContext, item: StepItem): Promise<void> {
       state: "The instance is stopped; the volume is available.",
       remedy: `Remove it in Nova's database: ${ghosts.map(({ volumeId }) => `UPDATE block_device_mapping SET deleted = id, deleted_at = NOW() WHERE instance_uuid = '${item.key}' AND volume_id = '${volumeId}' AND deleted = 0 AND attachment_id IS NULL`).join("; ")}. Then run up again.`,
     });
+}
+
+/** One after another. An instance that has everything needs no cinder-volume, so the way back goes without it. */
+async function attachAll(ctx: StepContext, item: StepItem, left: readonly PlannedAttachment[]): Promise<void> {
+  if (left.length > 0) await assertServed(ctx, item);
+  for (const attachment of left) await attach(ctx, item, attachment);
 }
 
 async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {

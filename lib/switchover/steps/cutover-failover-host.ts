@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import { backendHost, siteOf } from "../../topology/site-pair";
 import { deadlines } from "../deadlines";
-import { isMirrorOf } from "../observation";
+import { isMirrorOf, isServed } from "../observation";
 import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor, whole } from "../context";
 import { Heartbeats } from "./heartbeats";
@@ -72,7 +72,7 @@ async function provenAlive(ctx: StepContext): Promise<void> {
   });
   const queues = await ctx.ports.messageQueue.listBackendQueues(host);
   // A process that lost the message queue still writes its heartbeats to the database.
-  if (!queues.some((queue) => queue.consumers > 0))
+  if (!isServed(queues))
     throw new DrError({
       code: "precondition",
       attempted: `Fail ${host} over`,
@@ -93,7 +93,7 @@ async function provenAlive(ctx: StepContext): Promise<void> {
 /** A process that dies over it leaves the row failing-over for ever; the message may wait for the next one. */
 async function assertAlive(ctx: StepContext, host: string, attempted: string): Promise<void> {
   const queues = await ctx.ports.messageQueue.listBackendQueues(host);
-  if (queues.some((queue) => queue.consumers > 0)) return;
+  if (isServed(queues)) return;
   throw new DrError({
     code: "failure-state",
     attempted,
@@ -103,11 +103,19 @@ async function assertAlive(ctx: StepContext, host: string, attempted: string): P
   });
 }
 
+/** A node of a replicated database may tell of the former status for a moment. */
+const staleReads = 5;
+
+/**
+ * Cinder's API writes `failing-over` before it answers (cinder/volume/api.py: `failover`), so `enabled` means that the
+ * failover is over: cinder-volume refused its target (cinder/volume/manager.py: `InvalidReplicationTarget`).
+ */
 async function outcome(ctx: StepContext) {
   const host = backendHost(ctx.pair, ctx.plan.from);
   const { backend } = siteOf(ctx.pair, ctx.plan.to);
   const attempted = `Fail ${host} over to "${backend}"`;
   let begun = false;
+  let enabledReads = 0;
   await waitFor(ctx, {
     attempted,
     deadlineSeconds: deadlines.failover,
@@ -125,10 +133,12 @@ async function outcome(ctx: StepContext) {
         begun = true;
         await assertAlive(ctx, host, attempted);
       }
+      if (replicationStatus === "enabled") enabledReads += 1;
       if (
         replicationStatus === "failover-error" ||
         replicationStatus === "error" ||
-        (begun && replicationStatus === "enabled")
+        (begun && replicationStatus === "enabled") ||
+        enabledReads > staleReads
       )
         throw new DrError({
           code: "failure-state",

@@ -15,17 +15,14 @@ export const detachVolumes: Step = {
   id: "detach/volumes",
   lanes: 8,
   items: (ctx) => serverItems(completeServers(ctx)),
-  async premise(ctx) {
-    await assertStopped(ctx);
-    await assertServed(ctx);
-  },
+  premise: assertStopped,
   async satisfied(ctx, item) {
     const deleted = await deletedServer(ctx, item);
     return deleted ?? ((await stillAttached(ctx, item)).length === 0 ? {} : undefined);
   },
   async apply(ctx, item) {
     await untilAtRest(ctx, item);
-    for (const attachment of await stillAttached(ctx, item)) await detach(ctx, item, attachment);
+    await detachAll(ctx, item, await stillAttached(ctx, item));
   },
   async verify(ctx, item) {
     const patience = ctx.plan.mode === "planned" ? deadlines.detachStalled : deadlines.detachStalledOverDeadPaths;
@@ -79,13 +76,18 @@ export const detachVolumes: Step = {
             });
           attempts += 1;
           stalledSince = now;
-          for (const a of [...refused, ...stalled]) await detach(ctx, item, a);
+          await detachAll(ctx, item, [...refused, ...stalled]);
         }
         return { seen: left.map((a) => `${a.device} is ${status(a)}`).join(", ") };
       },
     });
   },
 };
+
+async function detachAll(ctx: StepContext, item: StepItem, left: readonly PlannedAttachment[]): Promise<void> {
+  if (left.length > 0) await assertServed(ctx, item);
+  for (const attachment of left) await detach(ctx, item, attachment);
+}
 
 async function detach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
   const status = (await ctx.live.volumes()).get(attachment.volumeId)?.status;

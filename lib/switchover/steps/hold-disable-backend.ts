@@ -1,4 +1,4 @@
-import { DrError } from "../../errors";
+import { isUnanswered } from "../../errors";
 import { backendHost } from "../../topology/site-pair";
 import type { Step, StepContext } from "../context";
 import { whole } from "../context";
@@ -17,7 +17,7 @@ export const holdDisableBackend: Step = {
   async satisfied(ctx) {
     const row = await serviceRow(ctx).catch((error: unknown) => {
       // The direct route stops the services soon; while the API is down nobody can make a volume.
-      if (ctx.plan.route === "direct" && DrError.is(error, "unreachable")) return undefined;
+      if (ctx.plan.route === "direct" && isUnanswered(error)) return undefined;
       throw error;
     });
     // A backend without a running service has nothing to be disabled for.

@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
-import type { StepContext } from "../context";
+import type { StepContext, StepItem } from "../context";
 import { arrayAt } from "../context";
+import { isServed } from "../observation";
 
 /** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
 export async function assertStopped(ctx: StepContext): Promise<void> {
@@ -38,18 +39,19 @@ export async function assertSourceUnmapped(
 /**
  * A detach or attach over a dead cinder-volume takes Nova five times its RPC time-out, with its locks held, and leaves the
  * volume detaching or reserved. Services are called up for a while after their death; the queue's consumers are gone at once.
+ * Asked right before an instance's calls.
  */
-export async function assertServed(ctx: StepContext): Promise<void> {
+export async function assertServed(ctx: StepContext, item: StepItem): Promise<void> {
   const planned = new Set(ctx.plan.volumes.map(({ id }) => id));
   const volumes = [...(await ctx.live.volumes()).values()].filter(({ id }) => planned.has(id));
   for (const host of new Set(volumes.map((volume) => volume.host.split("#")[0] ?? ""))) {
     const queues = await ctx.ports.messageQueue.listBackendQueues(host);
-    if (queues.some((queue) => queue.consumers > 0)) continue;
+    if (isServed(queues)) continue;
     throw new DrError({
       code: "precondition",
-      attempted: `Detach or attach volumes of ${host}`,
-      seen: "no cinder-volume consumes its queue: each detach or attach would hang for minutes",
-      state: "Nothing of this step was asked of Nova by this run.",
+      attempted: `Detach or attach the volumes of instance "${item.label}"`,
+      seen: `no cinder-volume consumes the queue of ${host}: each detach or attach would hang for minutes`,
+      state: "The instance is stopped.",
       remedy: "Start cinder-volume, then run up again.",
     });
   }

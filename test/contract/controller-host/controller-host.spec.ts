@@ -6,6 +6,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -252,6 +253,36 @@ esac
           "remote",
           /127: .*\/nonexistent\/nova-manage.*not found/,
         );
+      });
+
+      describe("without what its script needs", () => {
+        const incomplete = (): string[] => {
+          const bin = path.join(folder, `without-flock-${kind}`);
+          mkdirSync(bin, { recursive: true });
+          for (const name of ["sh", "cat"])
+            if (!existsSync(path.join(bin, name))) symlinkSync(`/bin/${name}`, path.join(bin, name));
+          return ["env", `PATH=${bin}`];
+        };
+        for (const [name, prefix, says] of [
+          ["flock", incomplete, /127.*flock.*not found/s],
+          ["standard input", () => ["sh", "-c", 'exec "$@" </dev/null', "sh"], /74.*no standard input/s],
+        ] as const)
+          it(`doesn't wait for ${name}, and its probe finds out`, async () => {
+            ends(3);
+            const one = manage(prefix());
+            await rejects(one.probe("s1"), "remote", says);
+            await assert.rejects(refresh(one), (error: Error) => {
+              assert.ok(DrError.is(error, "remote") && !error.retryable && says.test(error.message), String(error));
+              return true;
+            });
+          });
+      });
+
+      it("is probed by many at once", async () => {
+        ends(3);
+        const all = [manage(), manage(), manage()];
+        await Promise.all(all.map((one) => one.probe("s1")));
+        await Promise.all(all.map((one) => one.close()));
       });
 
       it("is proved by asking for a volume that no instance has", async () => {

@@ -6,8 +6,8 @@ import type { BlockStoragePort, CinderSnapshot } from "../../../lib/switchover/p
 const snapshot: CinderSnapshot = { id: "s", volumeId: "v", status: "available" };
 
 describe("listing while Cinder's API is down", () => {
-  const failing = (code: DrErrorCode) => () =>
-    Promise.reject(new DrError({ code, attempted: "List", seen: "nothing" }));
+  const failing = (code: DrErrorCode, status?: number) => () =>
+    Promise.reject(new DrError({ code, attempted: "List", seen: "nothing", context: { status } }));
   const rows = {
     listVolumes: async () => [],
     listAttachments: async () => [],
@@ -24,9 +24,15 @@ describe("listing while Cinder's API is down", () => {
     assert.deepEqual(await api(failing("unreachable")).listSnapshots(), [snapshot]);
   });
 
-  it("takes a refusal for what it is", async () => {
-    await assert.rejects(api(failing("remote")).listSnapshots(), (error) => DrError.is(error, "remote"));
-  });
+  for (const status of [502, 503, 504])
+    it(`reads the database where a gateway answers ${status} for it`, async () => {
+      assert.deepEqual(await api(failing("remote", status)).listSnapshots(), [snapshot]);
+    });
+
+  for (const status of [400, 401, 429, 500, undefined])
+    it(`takes ${status ?? "an answer that makes no sense"} for what it is`, async () => {
+      await assert.rejects(api(failing("remote", status)).listSnapshots(), (error) => DrError.is(error, "remote"));
+    });
 
   it("changes nothing but by the API", async () => {
     const rollDetaching = failing("unreachable");

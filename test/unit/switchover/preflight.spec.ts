@@ -83,6 +83,7 @@ const queue =
 const served = [{ name: "q", messages: 0, consumers: 1 }];
 const deaf: Change = (o) =>
   void (o.queues = { ok: true, value: { iprod: [{ name: "q", messages: 0, consumers: 0 }] } });
+const queueless: Change = (o) => void (o.queues = { ok: true, value: { iprod: [], idr: [] } });
 const down: Change = (o) => {
   assert.ok(o.cinderServices.ok);
   o.cinderServices = { ok: true, value: o.cinderServices.value.map((s) => ({ ...s, up: false })) };
@@ -187,6 +188,7 @@ describe("preflight", () => {
     ["volume-service", planned, down],
     ["volume-service", planned, nowhere],
     ["volume-service", planned, deaf],
+    ["volume-service", planned, queueless],
     ["volume-service", planned, deaf, row({ replicationStatus: "failing-over" })],
     ["mirror-opposite:pool1", planned, (o) => array("iprod", { mirrors: opposite(o) })(o)],
   ]; // prettier-ignore
@@ -252,6 +254,7 @@ describe("preflight", () => {
     ["direct", /cinder-volume of cinder@iprod is down/, unplanned, dead("iprod"), down],
     ["direct", /runs on no controller/, unplanned, dead("iprod"), nowhere],
     ["direct", /no cinder-volume consumes the queue of cinder@iprod/, unplanned, dead("iprod"), deaf],
+    ["direct", /no cinder-volume consumes the queue of cinder@iprod/, unplanned, dead("iprod"), queueless],
     ["direct", /consumes the queue.*replication_status is failing-over/, unplanned, dead("iprod"), deaf, row({ replicationStatus: "failing-over" })],
     ["direct", /a day or more behind/, intentTo("idr", { unplanned: { from: "iprod", acceptLossSeconds: 1e6 } }), dead("iprod"), mirror({ lagSeconds: 86_400 })],
     ["failover-host", /can run/, planned, mirror({ lagSeconds: 86_400 })],

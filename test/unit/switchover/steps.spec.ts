@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
+import { withRowsWhereUnreachable } from "../../../lib/connections/rows-where-unreachable";
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
 import type { HookSpec, Intent } from "../../../lib/switchover";
+import { Live } from "../../../lib/switchover/context";
 import type { JournalEntry } from "../../../lib/switchover/journal";
 import { Journal } from "../../../lib/switchover/journal";
+import type { ArrayPort } from "../../../lib/switchover/ports";
 import { buildReport } from "../../../lib/switchover/report";
 import { Heartbeats } from "../../../lib/switchover/steps/heartbeats";
 import { at, journals, killAt, lost, operator } from "./support";
 import type { Operator } from "./support";
-import { intentTo, World } from "./world";
+import { intentTo, pair, World } from "./world";
 
 const newJournal = journals();
 const toIdr = intentTo("idr");
@@ -231,7 +234,7 @@ describe("final-sync and cutover", () => {
           messageQueue: {
             ...ports.messageQueue,
             listBackendQueues: (host: string) => {
-              if (world.calls.some((call) => /detach/.test(call)) && beats++ === 0) attachElsewhere("00");
+              if (calls(/transfer/).length >= 4 && beats++ === 0) attachElsewhere("00");
               return ports.messageQueue.listBackendQueues(host);
             },
           },
@@ -273,6 +276,26 @@ describe("final-sync and cutover", () => {
     await assert.rejects(operator(seen, newJournal()).up(toIdr, at("iprod")), fails("precondition", /nothing consumes its queue/));
     assert.deepEqual(calls(/failover/), []);
   }); // prettier-ignore
+
+  for (const [name, reads] of [["takes a row that a database's node has late", 1], ["doesn't wait for a failover that was refused at once", 99]] as const)
+    it(name, async () => {
+      const ports = world.ports();
+      let stale = 0;
+      const database = {
+        ...ports.database,
+        listServiceRows: async () => {
+          const rows = await ports.database.listServiceRows();
+          if (calls(/failover-host/).length === 0 || stale >= reads) return rows;
+          stale += 1;
+          return rows.map((row) => ({ ...row, replicationStatus: "enabled", activeBackendId: null }));
+        },
+      };
+      const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, database }) });
+      const run = operator(seen, newJournal()).up(toIdr, at("iprod"));
+      if (reads === 1) await run;
+      else await assert.rejects(run, fails("failure-state", /the services row went to enabled/));
+      assert.equal(stale, Math.min(reads, 6));
+    }); // prettier-ignore
 
   it("goes on by the direct route after a failover-error, on the same journal, and says so in the preview", async () => {
     world.faults.failoverError = 1;
@@ -335,10 +358,31 @@ describe("a cinder-volume that dies on the way", () => {
 
   it("is asked for no detach; with it alive again the run goes on", async () => {
     after(/ stop/, kill);
-    await assert.rejects(dr.up(toIdr, at("iprod")), fails("precondition", /no cinder-volume consumes its queue/));
+    await assert.rejects(
+      dr.up(toIdr, at("iprod")),
+      fails("precondition", /no cinder-volume consumes the queue of cinder@iprod/),
+    );
     assert.deepEqual(calls(/ detach/), []);
     for (const unit of world.controllers["c1"]?.units ?? []) if (unit.role === "volume") unit.active = true;
     await completed();
+  });
+
+  for (const [step, running] of [["hold/lock-instances", true], ["quiesce/stop-instances", false]] as const)
+    it(`isn't needed on the way back after ${step}, as nothing has to be attached`, async () => {
+      const untouched = JSON.stringify(world.endState());
+      await assert.rejects(dr.up(toIdr, at("iprod"), killAt(step, "recorded", "server-0")));
+      assert.equal(world.servers.get("server-0")?.running, running);
+      kill();
+      await dr.up(intentTo("iprod"), at("iprod"));
+      for (const unit of world.controllers["c1"]?.units ?? []) if (unit.role === "volume") unit.active = true;
+      assert.equal(JSON.stringify(world.endState()), untouched);
+    }); // prettier-ignore
+
+  it("is asked for no attach on the way back", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("final-sync/update-mirrors", "before-call")));
+    kill();
+    await assert.rejects(dr.up(intentTo("iprod"), at("iprod")), fails("precondition", /no cinder-volume consumes/));
+    assert.deepEqual(calls(/ attach /), []);
   });
 
   it("over a failover leaves its row failing-over: found out, and passed by the direct route", async () => {
@@ -414,6 +458,24 @@ describe("an unplanned failover", () => {
     assert.deepEqual(calls(/server-0 (detach|attach|start|unlock)/), []);
     assert.match(dr.said.join("\n"), /lost: no LUN for volumes "v01"/);
   });
+
+  for (const gateway of [false, true])
+    it(`reads rows while cinder-api is dead, and starts it${gateway ? "; behind a gateway, too" : ""}`, async () => {
+      world.reachable.iprod = false;
+      world.faults.gateway = gateway;
+      for (const unit of world.controllers["c1"]?.units ?? []) unit.active = false;
+      const ports = world.ports();
+      const rows = {
+        listVolumes: async (host: string) => [...world.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)),
+        listSnapshots: async () => [],
+        listAttachments: async () => [],
+      };
+      const blockStorage = withRowsWhereUnreachable(ports.blockStorage, rows);
+      const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, blockStorage }) });
+      await operator(seen, newJournal()).up(intentTo("idr", { unplanned: lost }), at("iprod"));
+      assert.equal(world.activeData(), "idr");
+      assert.deepEqual(calls(/disable|failover-host/), []);
+    });
 
   it("starts it without them where that is asked for", async () => {
     short();
@@ -553,6 +615,22 @@ describe("hooks", () => {
   });
 });
 
+describe("the moving parts", () => {
+  it("are listed once for all who ask at the same time, and anew for who asks later", async () => {
+    const ports = world.ports();
+    let listings = 0;
+    const { iprod, idr } = ports.arrays;
+    assert.ok(iprod !== undefined && idr !== undefined);
+    const counted: ArrayPort = { ...iprod, listLunMaps: (flexVols) => ((listings += 1), iprod.listLunMaps(flexVols)) };
+    const live = new Live(pair, { ...ports, arrays: { iprod: counted, idr } });
+    const maps = await Promise.all(Array.from({ length: 100 }, () => live.lunMaps("iprod")));
+    assert.deepEqual([listings, maps[99]?.length], [1, 4]);
+    world.maps.iprod.delete("00");
+    assert.deepEqual([(await live.lunMaps("iprod")).length, listings], [3, 2]);
+    assert.deepEqual(await live.lunMaps("idr"), []);
+  });
+});
+
 describe("an instance that boots from the pair", () => {
   let root = "";
   beforeEach(() => void (root = world.bootFromVolume("server-0")));
@@ -617,6 +695,41 @@ describe("an instance that boots from the pair", () => {
       assert.deepEqual(calls(/complete/), completed);
       assert.equal(refreshed().length, 1 - completed.length);
     }); // prettier-ignore
+
+  for (const [status, says] of [[500, /with an administrator's password/], [404, /Delete attachment \S+: status 404/], [503, /Delete attachment \S+: status 503/]] as const)
+    it(`names the way round a deletion that Cinder answers with ${status}`, async () => {
+      world.faults.refresh.set(root, "created");
+      await assert.rejects(dr.up(toIdr, at("iprod")), fails("remote", /died when created/));
+      world.faults.deleteAttachment = status;
+      await assert.rejects(dr.up(toIdr, at("iprod")), (error: unknown) => {
+        assert.ok(DrError.is(error) && says.test(error.message), String(error));
+        assert.equal(error.message.includes("administrator"), status === 500);
+        return true;
+      });
+      await moved();
+    }); // prettier-ignore
+
+  it("isn't judged by rows that have no connection, while Cinder's API is away", async () => {
+    const ports = world.ports();
+    const rows = {
+      listVolumes: async (host: string) => [...world.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)),
+      listSnapshots: async () => [],
+      listAttachments: async () => (await ports.blockStorage.listAttachments()).map(({ connection: _, ...row }) => row),
+    };
+    let away = false;
+    const listAttachments = async () => {
+      if (away) throw new DrError({ code: "unreachable", attempted: "List the attachments", seen: "no answer" });
+      return ports.blockStorage.listAttachments();
+    };
+    const blockStorage = withRowsWhereUnreachable({ ...ports.blockStorage, listAttachments }, rows);
+    const seen = Object.assign(Object.create(world) as World, { ports: () => ({ ...ports, blockStorage }) });
+    const there = operator(seen, newJournal());
+    after(/refresh/, () => void (away = true));
+    await assert.rejects(there.up(toIdr, at("iprod")), fails("unreachable", /List the attachments/));
+    away = false;
+    await there.up(toIdr, at("iprod"));
+    assert.deepEqual(refreshed(), [`server-0 refresh ${root}`]);
+  });
 
   it("waits for another refresh of it", async () => {
     world.faults.refresh.set(root, "busy");

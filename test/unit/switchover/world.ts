@@ -159,11 +159,15 @@ export class World {
     device: new Map<string, string>(),
     /** By instance: listings for which it stays in a task after a stop or start. */
     task: new Map<string, number>(),
+    /** A load balancer answers for a dead cinder-api. */
+    gateway: false,
     /** By hook. */
     hook: new Map<string, number>(),
     failoverError: 0,
     /** By volume: after which of its calls nova-manage dies; "busy": another one is at it. */
     refresh: new Map<string, "busy" | "created" | "removed" | "refused" | "updated" | "saved">(),
+    /** The status by which an attachment's deletion fails. */
+    deleteAttachment: 0,
     /** What nova-manage's probe says. */
     novaManage: "",
     /** cinder-volume consumes its queue and sends no heartbeat: its driver isn't initialised. */
@@ -462,7 +466,15 @@ export class World {
     const rows = () => (["iprod", "idr"] as const).filter((site) => this.rows[site].exists).map(row);
     const apiUp = (): void => {
       if (!this.controllers["c1"]?.units.some((unit) => unit.role === "api" && unit.active))
-        throw new DrError({ code: "unreachable", attempted: "Ask Cinder", seen: "connection refused" });
+        throw this.faults.gateway
+          ? new DrError({
+              code: "remote",
+              attempted: "Ask Cinder",
+              seen: "status 503",
+              retryable: true,
+              context: { status: 503 },
+            })
+          : new DrError({ code: "unreachable", attempted: "Ask Cinder", seen: "connection refused" });
     };
     const volumeUp = (): boolean =>
       Object.values(this.controllers).some((c) => c.units.some((unit) => unit.role === "volume" && unit.active));
@@ -510,6 +522,18 @@ export class World {
         readLogSince: async () => "",
       };
     };
+    const attachments = async () => (
+      apiUp(),
+      [...this.connections, ...this.unfinished].map(([id, { volumeId, serverId, site }]) => ({
+        id,
+        volumeId,
+        serverId,
+        status: this.connections.has(id) ? "attached" : site === undefined ? "reserved" : "attaching",
+        ...(site === undefined
+          ? {}
+          : { connection: { type: "iscsi", iqn: `iqn.${site}`, portal: `${site}:3260`, lun: 1 } }),
+      }))
+    );
     return {
       arrays: { iprod: array("iprod"), idr: array("idr") },
       blockStorage: {
@@ -529,18 +553,8 @@ export class World {
           [...this.volumes.values()].filter((volume) => volume.host.startsWith(`${host}#`))
         ),
         listSnapshots: async () => (apiUp(), this.snapshots),
-        listAttachments: async () => (
-          apiUp(),
-          [...this.connections, ...this.unfinished].map(([id, { volumeId, serverId, site }]) => ({
-            id,
-            volumeId,
-            serverId,
-            status: this.connections.has(id) ? "attached" : site === undefined ? "reserved" : "attaching",
-            ...(site === undefined
-              ? {}
-              : { connection: { type: "iscsi", iqn: `iqn.${site}`, portal: `${site}:3260`, lun: 1 } }),
-          }))
-        ),
+        listAttachments: attachments,
+        listConnections: attachments,
         listPools: async () => (
           apiUp(),
           rows()
@@ -599,6 +613,9 @@ export class World {
         },
         deleteAttachment: async (id) => {
           const left = this.unfinished.get(id);
+          const status = this.faults.deleteAttachment;
+          this.faults.deleteAttachment = 0;
+          if (status !== 0) throw refused(status, `Delete attachment ${id}`, `status ${status}`);
           if (this.named(id)) throw refused(409, `Delete ${id}`, "Nova refers to it");
           if (left === undefined) return;
           this.unfinished.delete(id);
