@@ -221,12 +221,9 @@ export class CinderDatabase {
                 (SELECT id FROM ${this.table("volumes")} WHERE deleted = 0 AND ${names.sql}) ORDER BY id`,
         names.values,
       );
-      return rows.map((row) =>
-        toVolumeRow(
-          row,
-          attached.filter((attachment) => attachment.volume_id === row.id),
-        ),
-      );
+      const byVolume = new Map<string, Row[]>(rows.map((row) => [textOf(row.id), []]));
+      for (const attachment of attached) byVolume.get(textOf(attachment.volume_id))?.push(attachment);
+      return rows.map((row) => toVolumeRow(row, byVolume.get(textOf(row.id)) ?? []));
     });
   }
 

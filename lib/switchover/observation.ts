@@ -111,10 +111,10 @@ export function rootOf(
   observation: Pick<Observation, "pair" | "volumes" | "serverAttachments">,
   server: Server,
 ): ServerAttachment | undefined {
-  const volumes = siteNames(observation.pair).flatMap((site) => observation.volumes[site] ?? []);
+  const ours = (volumeId: string): boolean =>
+    siteNames(observation.pair).some((site) => observation.volumes[site]?.some((volume) => volume.id === volumeId));
   return (observation.serverAttachments[server.id] ?? []).find(
-    ({ volumeId, device }) =>
-      device !== undefined && device === server.rootDevice && volumes.some((volume) => volume.id === volumeId),
+    ({ volumeId, device }) => device !== undefined && device === server.rootDevice && ours(volumeId),
   );
 }
 

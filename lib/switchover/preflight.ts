@@ -395,6 +395,7 @@ function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warn
     return;
   }
   const luns = arrayOf(o, from)?.luns;
+  const lunPaths = luns && new Set(luns.map((lun) => lun.path));
   for (const volume of volumesOf(o)) {
     const name = `volume "${volume.name}" (${volume.id})`;
     if (passingStatuses.has(volume.status)) warnings.push(`${name} is ${volume.status}; the switchover waits for it`);
@@ -430,7 +431,7 @@ function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warn
         `${name} is in use, but by no instance`,
         "Detach it where it's attached (bare metal, container).",
       );
-    if (luns !== undefined && !luns.some((lun) => lun.path === lunPathOf(volume)))
+    if (lunPaths !== undefined && !lunPaths.has(lunPathOf(volume)))
       fail(
         `lun-missing:${volume.id}`,
         `${name} has no LUN ${lunPathOf(volume)} at "${from}"`,

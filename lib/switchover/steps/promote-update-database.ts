@@ -43,8 +43,8 @@ export const promoteUpdateDatabase: Step = {
       acceptSchema: ctx.acceptSchema,
     });
     const { made, gone } = unplanned(ctx, result);
-    if (made.length > 0) ctx.say(`not in the plan, moved all the same: volumes ${made.join(", ")}`);
-    if (gone.length > 0) ctx.say(`in the plan, but not on ${fromHost} any more: volumes ${gone.join(", ")}`);
+    if (made.length > 0) ctx.say(`not in the plan, moved all the same: volumes ${firstOf(made)}`);
+    if (gone.length > 0) ctx.say(`in the plan, but not on ${fromHost} any more: volumes ${firstOf(gone)}`);
     return {
       made,
       gone,
@@ -55,6 +55,12 @@ export const promoteUpdateDatabase: Step = {
     };
   },
 };
+
+/** For a line that is read by people; the journal has them all. */
+function firstOf(ids: readonly string[]): string {
+  const shown = ids.slice(0, 10).join(", ");
+  return ids.length > 10 ? `${shown} and ${ids.length - 10} more` : shown;
+}
 
 /** Users go on making and deleting volumes after a deferred failover, so what differs from the plan is told, not refused. */
 function unplanned(ctx: StepContext, result: PromotionResult): { made: readonly string[]; gone: readonly string[] } {

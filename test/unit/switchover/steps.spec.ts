@@ -562,6 +562,21 @@ describe("promote", () => {
     assert.match(dr.said.join("\n"), /not on cinder@iprod any more: volumes deleted$/m);
   });
 
+  it("names ten of many such volumes; the journal has them all", async () => {
+    await dr.up(intentTo("idr", { promotion: "deferred" }), at("iprod"));
+    const ids = Array.from({ length: 12 }, (_, n) => `new-${n + 10}`);
+    after(/stop cinder-api/, () => {
+      for (const id of ids) {
+        const like = world.volumes.get("00") ?? assert.fail();
+        world.volumes.set(id, { ...like, id, name: id, status: "available", attachments: [] });
+      }
+    });
+    await dr.up(toIdr, at("idr", false, false));
+    assert.match(dr.said.join("\n"), /moved all the same: volumes new-10, .*, new-19 and 2 more$/m);
+    const entries = [...world.journals.values()].flatMap((journal) => journal.entries);
+    assert.ok(entries.some((entry) => ids.every((id) => entry.includes(`"${id}"`)) && entry.includes('"made"')));
+  });
+
   it("has in the journal what waits in a queue before that is removed", async () => {
     let inJournal: readonly string[] = [];
     after(/stop cinder-volume@c2/, () => void world.queues.set("cinder-volume.cinder@idr", ["failover"]));
