@@ -3,7 +3,7 @@ import { backendHost } from "../topology/site-pair";
 import type { Intent } from "./intent";
 import type { Journal } from "./journal";
 import type { Observation } from "./observation";
-import { serviceRowOf } from "./observation";
+import { isServed, serviceRowOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
 import { planAbort, planSwitchover, planWithoutSource } from "./plan";
@@ -128,7 +128,7 @@ async function pastFailover(o: Question, journal: Journal, mode = journal.plan.m
   const observation = await observe(o.pair, o.ports);
   const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
   const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
-  const served = queues.some((queue) => queue.consumers > 0);
+  const served = isServed(queues);
   // Under way or done: that is to be waited for. Asked of a process that died it never ends.
   if (row?.replicationStatus === "failed-over" || (row?.replicationStatus === "failing-over" && served))
     return undefined;
