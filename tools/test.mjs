@@ -15,7 +15,7 @@ import { ensureToolchain, SetupError } from "./setup.mjs";
 export const LEVELS = {
   unit: ["node_modules"],
   contract: ["node_modules", "system", "python", "python-older"],
-  scenario: ["node_modules", "system", "python"],
+  scenario: ["all"],
   pulumi: ["node_modules", "pulumi", "system"],
   openstack: ["all"],
   full: ["all"],
