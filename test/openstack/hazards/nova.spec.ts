@@ -156,7 +156,7 @@ onSharedLab("hazards: attachments", (lab) => {
         ),
     };
     const gate = await lab().failedUp("idr", { hooks }, drained);
-    assert.match(gate, /no cinder-volume consumes its queue/);
+    assert.match(gate, /no cinder-volume consumes the queue of/);
     assert.match(rolled, /it was left detaching/);
     assert.equal(await status(vdb), "in-use");
     assert.deepEqual(await devices(id), before);
