@@ -1,6 +1,6 @@
 "use strict";
 // Mocha's own "spec" output, live, and afterwards the counts as JSON in the file that CHEESECAKE_TEST_RESULT names:
-// { passed, failed, skipped: [{ title, reason }] }. tools/test.mjs adds them up over its processes.
+// { passed, failed: [{ title, reason }], skipped: [{ title, reason }] }. tools/test.mjs adds them up over its processes.
 const fs = require("node:fs");
 const Mocha = require("mocha");
 
@@ -9,9 +9,12 @@ const { EVENT_RUN_END, EVENT_TEST_PASS, EVENT_TEST_FAIL, EVENT_TEST_PENDING } = 
 module.exports = class CountingReporter extends Mocha.reporters.Spec {
   constructor(runner, options) {
     super(runner, options);
-    const result = { passed: 0, failed: 0, skipped: [] };
+    const result = { passed: 0, failed: [], skipped: [] };
     runner.on(EVENT_TEST_PASS, () => result.passed++);
-    runner.on(EVENT_TEST_FAIL, () => result.failed++); // hooks too
+    // Hooks too.
+    runner.on(EVENT_TEST_FAIL, (test, error) =>
+      result.failed.push({ title: test.fullTitle(), reason: String(error?.message ?? error) }),
+    );
     runner.on(EVENT_TEST_PENDING, (test) => result.skipped.push({ title: test.fullTitle(), reason: reasonOf(test) }));
     runner.once(EVENT_RUN_END, () => fs.writeFileSync(process.env.CHEESECAKE_TEST_RESULT, JSON.stringify(result)));
   }

@@ -29,13 +29,14 @@ const projectRoot = path.resolve(import.meta.dirname, "..");
  * @param {string[]} levels keys of LEVELS
  * @param {{root?: string, print?: (line: string) => void, toolchain?: (need: string[]) => Promise<object>}} [options]
  *   root: where test/<level>/ and node_modules are
- * @returns {Promise<{passed: number, failed: number, skipped: number, hazards: object[], ok: boolean}>}
+ * @returns {Promise<{passed: number, failed: number, skipped: number, failures: string[], hazards: object[], ok: boolean}>}
+ *   failures: a line for each, printed again at the end, where the tail of a long output shows them
  *   hazards: rows that the tests recorded (test/openstack/hazards/support.ts), printed as a table after their level
  */
 export async function runLevels(levels, options = {}) {
   const { root = projectRoot, print = console.log } = options;
   const prepare = options.toolchain ?? ((need) => ensureToolchain({ need, root }));
-  const total = { passed: 0, failed: 0, skipped: 0, hazards: [] };
+  const total = { passed: 0, failed: 0, skipped: 0, failures: [], hazards: [] };
   for (const level of levels) {
     const files = specFiles(path.join(root, "test", level)).map((file) => path.relative(root, file));
     if (files.length === 0) {
@@ -47,18 +48,26 @@ export async function runLevels(levels, options = {}) {
     const reasoned = result.skipped.filter(({ reason }) => reason);
     reasoned.forEach(({ title, reason }) => print(`skipped: ${title}: ${reason}`));
     const unexplained = result.skipped.filter(({ reason }) => !reason);
-    unexplained.forEach(({ title }) => print(`failed: ${title}: skipped without a reason (use test/support/skip.ts)`));
-    result.problems.forEach((problem) => print(`failed: ${level}: ${problem}`));
+    const failures = [
+      ...result.failed.map(({ title, reason }) => `${title}: ${beginningOf(reason)}`),
+      ...unexplained.map(({ title }) => `${title}: skipped without a reason (use test/support/skip.ts)`),
+      ...result.problems.map((problem) => `${level}: ${problem}`),
+    ];
     if (result.hazards?.length > 0) tableOf(result.hazards).forEach((line) => print(line));
     total.hazards.push(...(result.hazards ?? []));
+    total.failures.push(...failures);
     total.passed += result.passed;
-    total.failed += result.failed + unexplained.length + result.problems.length;
+    total.failed += failures.length;
     total.skipped += reasoned.length;
-    print(
-      `${level}: ${summary({ ...result, failed: result.failed + unexplained.length + result.problems.length, skipped: reasoned.length })}`,
-    );
+    print(`${level}: ${summary({ passed: result.passed, failed: failures.length, skipped: reasoned.length })}`);
   }
+  total.failures.forEach((failure) => print(`failed: ${failure}`));
   return { ...total, ok: total.failed === 0 && total.passed > 0 };
+}
+
+function beginningOf(text) {
+  const line = text.trim().split("\n")[0];
+  return line.length > 300 ? `${line.slice(0, 300)} …` : line;
 }
 
 /** One hazard a block: its lines are too long for columns. */
@@ -76,7 +85,7 @@ export const summary = ({ passed, failed, skipped }) => `${passed} passed, ${fai
 
 /** Problems are what makes a level fail beside its failed tests: no toolchain, a crash, no result. */
 async function runLevel(level, files, { root, prepare }) {
-  const nothing = { passed: 0, failed: 0, skipped: [] };
+  const nothing = { passed: 0, failed: [], skipped: [] };
   let toolchain;
   try {
     toolchain = await prepare(LEVELS[level]);
@@ -110,11 +119,11 @@ async function runLevel(level, files, { root, prepare }) {
       return { ...nothing, hazards, problems: [`mocha ended with ${ended} before it had a result`] };
     const result = JSON.parse(fs.readFileSync(resultFile, "utf8"));
     // mocha's exit code is the number of failures, so anything else says that it broke afterwards.
-    const expected = Math.min(result.failed, 255);
+    const expected = Math.min(result.failed.length, 255);
     return {
       ...result,
       hazards,
-      problems: ended === expected ? [] : [`mocha ended with ${ended} after ${result.failed} failures`],
+      problems: ended === expected ? [] : [`mocha ended with ${ended} after ${result.failed.length} failures`],
     };
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });
