@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { missingForLab } from "../../lab/openstack/up";
-import { otherSite, say, Scene, type Site, until } from "../openstack/support";
+import { otherSite, say, sayFailures, Scene, type Site, until } from "../openstack/support";
 import { skipBecause } from "../support/skip";
 
 const run = promisify(execFile);
@@ -26,6 +26,7 @@ describe("Cinder restarted at every step boundary, also with the former cinder.c
     await scene.begin();
   });
 
+  sayFailures(() => scene);
   after(async () => {
     for (const row of rows) console.log(`| ${row.join(" | ")} |`);
     await scene?.close();

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { projectRoot } from "../../lab/pulumi";
 import { missingForLab } from "../../lab/openstack/up";
-import { otherSite, Scene, type Site, until } from "../openstack/support";
+import { otherSite, sayFailures, Scene, type Site, until } from "../openstack/support";
 import { skipBecause } from "../support/skip";
 
 /** How many switchovers are killed, and from which seed their moments come; a seed gives the same moments again. */
@@ -46,6 +46,7 @@ describe(`killed ${RUNS} times at random moments (seed ${SEED})`, function () {
     await scene.begin();
   });
 
+  sayFailures(() => scene);
   after(async () => {
     if (rows.length > 0) console.log(table(rows));
     if (WRITE && rows.length === RUNS) writeFileSync(path.join(projectRoot, "docs", "kill-nine.md"), page(rows));

@@ -6,7 +6,7 @@ import { missingForLab } from "../../lab/openstack/up";
 import { pairOfLab } from "../../lab/pair";
 import { skipBecause } from "../support/skip";
 import { changeOntap } from "./site-pair";
-import { say, Scene, type Server, type Site, until } from "./support";
+import { say, sayFailures, Scene, type Server, type Site, until } from "./support";
 
 const FILL_BYTES = 1 << 20;
 /** The second one boots from a volume of the pair. */
@@ -26,9 +26,7 @@ describe("an instance that boots from the pair", function () {
     scene = await Scene.open({ instances: 1 });
     scene.configure({ pair: pairOfLab(scene.lab), promotion: "immediate" });
   });
-  afterEach(function () {
-    if (this.currentTest?.state === "failed") say(String(this.currentTest.err?.stack ?? this.currentTest.err));
-  });
+  sayFailures(() => scene);
   after(() => scene?.close());
 
   // -------------------------------------------------------------------------------------------------------------- bytes

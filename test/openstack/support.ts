@@ -1,6 +1,6 @@
 /** What the tests of the product through its CLI share: a lab with both stacks, what to look at, and what to do to it. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parse, stringify } from "yaml";
@@ -32,6 +32,24 @@ const KEEP_LAB = process.env["CHEESECAKE_KEEP_LAB"];
 
 /** Of labs that a test doesn't choose itself: "embedded" for a quick look at what is proved on the real one. */
 const FLAVOUR: Flavour = process.env["CHEESECAKE_LAB_FLAVOUR"] === "embedded" ? "embedded" : "openstack";
+
+/** In a suite: says at once why a test failed (mocha does so at the end, many minutes later), and what the services say. */
+export function sayFailures(scene: () => Scene | undefined): void {
+  const sayErrors = () =>
+    scene()
+      ?.errorsLogged()
+      .forEach((line) => say(`  ${line}`));
+  afterEach(function () {
+    if (this.currentTest?.state !== "failed") return;
+    say(String(this.currentTest.err?.stack ?? this.currentTest.err));
+    sayErrors();
+  });
+  // After a hook that failed no test has run, nor any afterEach.
+  const ran = (suite: Mocha.Suite): boolean => suite.tests.some(({ state }) => state) || suite.suites.some(ran);
+  after(function () {
+    if (this.test?.parent && !ran(this.test.parent)) sayErrors();
+  });
+}
 
 /** Polls until the predicate holds; the last thing seen is in the error. */
 export async function until<T>(
@@ -159,9 +177,24 @@ export class Scene {
     await this.pulumi.run(["state", "delete", urn, "--stack", this.recovery, ...flags], { quiet: true });
   }
 
-  private command(verb: string, flags: readonly string[], o: Options): Promise<CommandResult> {
+  /** What the lab's services logged as errors, the last ones: a lab is gone when somebody reads of a failure. */
+  errorsLogged(count = 15): string[] {
+    const logs = path.join(this.lab.dir, "logs");
+    if (!existsSync(logs)) return [];
+    const files = readdirSync(logs, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".log"));
+    const lines = files.flatMap((file) =>
+      readFileSync(path.join(logs, file), "utf8")
+        .split("\n")
+        .filter((line) => / ERROR \S+ \[/.test(line)) // not the lines of a traceback
+        .slice(-count)
+        .map((line) => `${line.slice(0, 23)} ${file}: ${line.slice(24, 400)}`),
+    );
+    return lines.sort().slice(-count);
+  }
+
+  private async command(verb: string, flags: readonly string[], o: Options): Promise<CommandResult> {
     const { more = [], stack = this.recovery, onLine, anyCode = false } = o;
-    return this.pulumi.run([verb, "--stack", stack, "--non-interactive", ...flags, ...more], {
+    return await this.pulumi.run([verb, "--stack", stack, "--non-interactive", ...flags, ...more], {
       anyCode,
       onLine: (line, pid) => {
         this.printed += `${line}\n`;

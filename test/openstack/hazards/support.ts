@@ -20,7 +20,7 @@ import type { SitePair } from "../../../lib/topology/site-pair";
 import { backendHost, sitePairSchema } from "../../../lib/topology/site-pair";
 import { skipBecause } from "../../support/skip";
 import { changeOntap } from "../site-pair";
-import { otherSite, say, Scene, type Site, until } from "../support";
+import { otherSite, say, sayFailures, Scene, type Site, until } from "../support";
 
 const run = promisify(execFile);
 
@@ -369,10 +369,7 @@ export function onSharedLab(title: string, define: (lab: () => HazardLab) => voi
       await lab.home();
     });
 
-    // Its details would be seen at the end only, many minutes later.
-    afterEach(function () {
-      if (this.currentTest?.state === "failed") say(String(this.currentTest.err?.stack ?? this.currentTest.err));
-    });
+    sayFailures(() => lab?.scene);
 
     after(async () => {
       suites -= 1;
