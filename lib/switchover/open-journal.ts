@@ -3,7 +3,7 @@ import { backendHost } from "../topology/site-pair";
 import type { Intent } from "./intent";
 import type { Journal } from "./journal";
 import type { Observation } from "./observation";
-import { isServed, serviceRowOf } from "./observation";
+import { arrayOf, isMirrorOf, isServed, serviceRowOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
 import { planAbort, planSwitchover, planWithoutSource } from "./plan";
@@ -114,7 +114,19 @@ function isFailedOver(o: Question, journal: Journal, observation: Observation): 
   return (
     journal.isEnded("cutover/failover-host") ||
     journal.isEnded("cutover/break-mirrors") ||
-    serviceRowOf(observation, backendHost(o.pair, from))?.replicationStatus === "failed-over"
+    (serviceRowOf(observation, backendHost(o.pair, from))?.replicationStatus === "failed-over" &&
+      !leftUnbroken(o, journal, observation))
+  );
+}
+
+/**
+ * NetApp's driver breaks the mirrors before Cinder writes `failed-over`, and takes one that it can't break as a fault of
+ * its volumes alone (`data_motion.break_snapmirrors`): its next start would resync what it broke.
+ */
+function leftUnbroken({ pair }: Question, { plan }: Journal, observation: Observation): boolean {
+  const mirrors = arrayOf(observation, plan.to)?.mirrors ?? [];
+  return pair.flexVols.some((flexVol) =>
+    mirrors.some((mirror) => isMirrorOf(pair, mirror, plan.from, plan.to, flexVol) && mirror.state !== "broken_off"),
   );
 }
 
@@ -130,8 +142,8 @@ async function pastFailover(o: Question, journal: Journal, mode = journal.plan.m
   const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
   const served = isServed(queues);
   // Under way or done: that is to be waited for. Asked of a process that died it never ends.
-  if (row?.replicationStatus === "failed-over" || (row?.replicationStatus === "failing-over" && served))
-    return undefined;
+  const done = row?.replicationStatus === "failed-over" && !leftUnbroken(o, journal, observation);
+  if (done || (row?.replicationStatus === "failing-over" && served)) return undefined;
   const { from } = plan;
   return {
     plan: planSwitchover({

@@ -79,4 +79,44 @@ onSharedLab("hazards that take long", (lab) => {
       lost: "0",
     });
   });
+
+  it("goes on by the direct route where the driver's failover left a FlexVol unbroken", async () => {
+    await lab().scene.write("before-half-failover");
+    const { cluster } = lab().scene.lab.arrays.idr;
+    const [, kept] = await lab().mirrors("idr");
+    assert.ok(kept);
+    const effect = { kind: "status", status: 500, code: "13303825", message: "Operation is busy." };
+    const path = `/snapmirror/relationships/${kept.uuid}`;
+    await lab().control("POST", "/faults", { cluster, method: "PATCH", path, count: 0, effect });
+    const said = await lab().failedUp("idr");
+    const flexVol = kept.destination.flexVol;
+    assert.match(said, new RegExp(`couldn't fail over .*"idr" ${flexVol} is (snapmirrored|paused)`));
+    assert.match(said, /set route to "direct"/);
+    const states = new Map((await lab().mirrors("idr")).map(({ uuid, state }) => [uuid, state]));
+    assert.deepEqual(
+      [...states].filter(([uuid]) => uuid !== kept.uuid).map(([, state]) => state),
+      ["broken_off"],
+    );
+    assert.notEqual(states.get(kept.uuid), "broken_off");
+    assert.equal((await lab().row("iprod"))?.replicationStatus, "failed-over");
+    await lab().control("DELETE", "/faults");
+    await lab().up("idr", { route: "direct" });
+    const report = lab().report();
+    assert.deepEqual(
+      [report.verdict, report.route, report.mode, report.rpoSeconds],
+      ["completed", "direct", "planned", 0],
+    );
+    await lab().normal("idr");
+    await lab().scene.assertBytes();
+    await lab().up("iprod");
+    await lab().normal("iprod");
+    await lab().scene.assertBytes();
+    met({
+      id: "D6b",
+      behaviour: "a mirror that the driver can't break is a fault of its volumes alone: the row says failed-over",
+      produced: `every change of ${flexVol}'s mirror answered with 500 during failover_host`,
+      handled: "stops before anything is attached, names the FlexVol; the direct route goes on on the same journal",
+      lost: "0",
+    });
+  });
 });

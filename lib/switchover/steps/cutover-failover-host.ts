@@ -163,13 +163,21 @@ async function outcome(ctx: StepContext) {
       const failed = waiting.filter(({ id }) =>
         ["error", "not-capable"].includes(volumes.get(id)?.replicationStatus ?? ""),
       );
-      if (failed.length > 0)
+      if (failed.length > 0) {
+        const pools = [...new Set(failed.map(({ flexVol }) => flexVol))].sort();
+        const unbroken = (await arrayAt(ctx, ctx.plan.to).listMirrors(pools)).map(
+          ({ destination, state }) => `${destination.flexVol} is ${state}`,
+        );
         throw new DrError({
           code: "failure-state",
           attempted,
-          seen: `the driver couldn't fail over ${failed.map((volume) => `"${volume.name}"`).join(", ")}`,
-          remedy: "Look at cinder-volume's log for the FlexVol it couldn't break; then run up again.",
+          seen:
+            `the driver couldn't fail over ${failed.map((volume) => `"${volume.name}"`).join(", ")}; at ` +
+            `"${ctx.plan.to}" ${unbroken.join(", ")}`,
+          state: "The other mirrors are broken off; nothing is attached.",
+          remedy: `Look at cinder-volume's log. The way on past Cinder's failover: set route to "direct" and run up.`,
         });
+      }
       return waiting.length === 0 ? { value: undefined } : { seen: `${waiting.length} volumes not failed-over` };
     },
   });

@@ -310,6 +310,20 @@ describe("final-sync and cutover", () => {
     assert.deepEqual(world.rows.iprod.activeBackendId, "idr");
   });
 
+  it("goes on by the direct route where Cinder's failover left a FlexVol unbroken", async () => {
+    world.faults.unbrokenFlexVol = "pool2";
+    const told = fails("failure-state", /couldn't fail over .*pool2.* is snapmirrored.*set route to "direct"/i);
+    await assert.rejects(dr.up(toIdr, at("iprod")), told);
+    await assert.rejects(dr.up(toIdr, at("iprod")), told);
+    assert.equal(calls(/failover-host/).length, 1);
+    await completed(intentTo("idr", { route: "direct" }));
+    assert.equal(world.journals.size, 1);
+    assert.deepEqual(
+      [...world.volumes.values()].filter(({ replicationStatus }) => replicationStatus === "error"),
+      [],
+    );
+  });
+
   it("refuses a changed plan on the way that isn't the approved one", async () => {
     world.faults.failoverError = 1;
     await assert.rejects(dr.up(toIdr, at("iprod")));

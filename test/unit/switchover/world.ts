@@ -164,6 +164,7 @@ export class World {
     /** By hook. */
     hook: new Map<string, number>(),
     failoverError: 0,
+    unbrokenFlexVol: undefined as string | undefined,
     /** By volume: after which of its calls nova-manage dies; "busy": another one is at it. */
     refresh: new Map<string, "busy" | "created" | "removed" | "refused" | "updated" | "saved">(),
     /** The status by which an attachment's deletion fails. */
@@ -588,7 +589,9 @@ export class World {
             target.replicationStatus = "failover-error";
             return this.did(`failover-host ${host} ${backendId}`);
           }
-          for (const mirror of this.mirrors.filter((m) => m.from === from)) this.setMirror(mirror, "broken_off");
+          const unbroken = this.faults.unbrokenFlexVol;
+          for (const mirror of this.mirrors.filter((m) => m.from === from && m.flexVol !== unbroken))
+            this.setMirror(mirror, "broken_off");
           Object.assign(target, {
             replicationStatus: "failed-over",
             activeBackendId: backendId,
@@ -597,7 +600,11 @@ export class World {
           });
           for (const [id, volume] of this.volumes)
             if (volume.host.startsWith(`${host}#`))
-              this.volumes.set(id, { ...volume, replicationStatus: "failed-over" });
+              this.volumes.set(id, {
+                ...volume,
+                // As cinder/volume/manager.py writes what NetApp's driver says of a FlexVol that it couldn't break.
+                replicationStatus: volume.host === `${host}#${unbroken ?? ""}` ? "error" : "failed-over",
+              });
           this.did(`failover-host ${host} ${backendId}`);
         },
         rollDetaching: async (volumeId) => {
