@@ -108,6 +108,26 @@ export interface Delta {
 
 export const noDelta: Delta = { sentences: [], findings: [] };
 
+/** Nothing is copied onto a side without a look at what it would lose. */
+function uncompared(
+  observation: Observation,
+  error: string,
+  { from, onto }: { readonly from: string; readonly onto: string },
+): Delta {
+  // That an array doesn't answer at all is said already, by whoever needs it.
+  if (arrayOf(observation, from) === undefined || arrayOf(observation, onto) === undefined) return noDelta;
+  return {
+    sentences: [],
+    findings: [
+      {
+        id: "difference",
+        message: `what "${from}" and "${onto}" don't have in common can't be read: ${error}`,
+        remedy: "Make both arrays answer, and let the product's users read snapshots and files there; then run again.",
+      },
+    ],
+  };
+}
+
 /** Planned: what the updates will carry, and that a common snapshot is there, which they and a later way back start from. */
 export async function planDelta(
   observation: Observation,
@@ -116,7 +136,7 @@ export async function planDelta(
 ): Promise<Delta> {
   const { from, to } = way;
   const differences = await observeDifferences(observation, ports, { from, onto: to });
-  if ("error" in differences) return noDelta; // preflight says what doesn't answer
+  if ("error" in differences) return uncompared(observation, differences.error, { from, onto: to });
   return {
     sentences: sentencesOfDifferences(differences, { from, onto: to, discards: false }),
     findings: differences
@@ -136,7 +156,7 @@ export async function planDelta(
 export async function divergence(observation: Observation, ports: Ports, active: string): Promise<Delta> {
   const way = { from: active, onto: peerOf(observation.pair, active) };
   const differences = await observeDifferences(observation, ports, way);
-  if ("error" in differences) return noDelta;
+  if ("error" in differences) return uncompared(observation, differences.error, way);
   return {
     sentences: sentencesOfDifferences(differences, { ...way, discards: true }),
     findings: differences
@@ -153,6 +173,9 @@ export async function divergence(observation: Observation, ports: Ports, active:
 export async function unprotected(observation: Observation, ports: Ports, verdict: Verdict): Promise<string[]> {
   if (verdict.site === undefined || !verdict.promoted || verdict.replicating !== false) return [];
   const other = peerOf(observation.pair, verdict.site);
-  const { sentences } = await divergence(observation, ports, verdict.site);
-  return [`"${verdict.site}" isn't protected; "${other}" isn't touched until reprotect is asked for`, ...sentences];
+  const { sentences, findings } = await divergence(observation, ports, verdict.site);
+  return [
+    `"${verdict.site}" isn't protected; "${other}" isn't touched until reprotect is asked for`,
+    ...(sentences.length > 0 ? sentences : findings.map(({ message }) => message)),
+  ];
 }

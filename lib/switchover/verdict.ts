@@ -80,17 +80,24 @@ export function verdictOf(observation: SitesObservation): Verdict {
 
   const other = peerOf(pair, site);
   const mirrors = arrayOf(observation, other)?.mirrors ?? [];
+  // Promoted while the other site was lost, and mirrored since by other hands: Cinder knows nothing of it yet.
+  const declared = observation.controllers.every(
+    ({ stanzas }) => (stanzas[siteOf(pair, site).backend]?.replicationDevices.length ?? 0) > 0,
+  );
   const isProtected =
     promoted &&
+    declared &&
     pair.flexVols.every((flexVol) =>
       mirrors.some((m) => isMirrorOf(pair, m, site, other, flexVol) && m.state === "snapmirrored" && m.healthy),
     );
   const seen = arrayOf(observation, other) !== undefined;
-  const replicating = pair.flexVols.every((flexVol) =>
-    mirrors.some(
-      (m) => isMirrorOf(pair, m, site, other, flexVol) && m.state !== "broken_off" && m.state !== "uninitialized",
-    ),
-  );
+  const replicating =
+    (declared || !promoted) &&
+    pair.flexVols.every((flexVol) =>
+      mirrors.some(
+        (m) => isMirrorOf(pair, m, site, other, flexVol) && m.state !== "broken_off" && m.state !== "uninitialized",
+      ),
+    );
   return { site, promoted, protected: isProtected, ...(seen ? { replicating } : {}), mismatches };
 }
 

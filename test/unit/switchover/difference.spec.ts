@@ -87,6 +87,19 @@ describe("the difference between both sides", () => {
     assert.match(refused.join("\n"), /no snapshot of "pool1" is common to "iprod" and "idr"/);
   }); // prettier-ignore
 
+  it("stops what would copy over a side that couldn't be looked at", async () => {
+    const state = { activeSite: "iprod", promoted: true, protected: true, observedSite: "iprod", status: "", backendRevisions: {} };
+    const blind = () => {
+      const all = ports();
+      const idr = { ...all.arrays["idr"], listSnapshots: () => Promise.reject(new Error("403: not authorized")) };
+      return { ...all, arrays: { ...all.arrays, idr } as Ports["arrays"] };
+    };
+    const seen = Object.assign(Object.create(world) as World, { ports: blind });
+    const { failures } = await operator(seen, newJournal()).preview(intentTo("idr"), state);
+    assert.equal(failures.length, 1);
+    assert.match(failures[0]?.message ?? "", /"iprod" and "idr" don't have in common can't be read: 403: not authorized/);
+  }); // prettier-ignore
+
   it("writes sizes as people read them", () => {
     const sizes = [undefined, 0, 1023, 1024, 12 * 2 ** 20, 1.5 * 2 ** 30, 3 * 2 ** 50].map(sizeOf);
     assert.deepEqual(sizes, ["an unknown number of bytes", "0 bytes", "1023 bytes", "1.0 KiB", "12 MiB", "1.5 GiB", "3072 TiB"]); // prettier-ignore

@@ -532,6 +532,23 @@ describe("an unplanned failover", () => {
     assert.equal(again.protected, true);
   });
 
+  it("declares a replication that other hands began anew, when asked to protect", async () => {
+    world.reachable.iprod = false;
+    const state = await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    world.reachable.iprod = true;
+    world.unfenced = "iprod";
+    world.maps.iprod.clear();
+    world.mirrors = world.mirrors.map((mirror) => ({ ...mirror, uuid: `new-${mirror.flexVol}`, from: "idr", state: "snapmirrored" }));
+    const before = world.calls.length;
+    const seen = await dr.up(toIdr, state);
+    assert.equal(seen.protected, false);
+    assert.deepEqual(world.calls.slice(before), []);
+    const again = await dr.up(intentTo("idr", { reprotect: "discardDiverged" }), seen);
+    assert.equal(again.protected, true);
+    assert.deepEqual(world.calls.slice(before).filter((call) => /reverse|create mirror|snapmirrored/.test(call)), []);
+    assert.match(world.controllers["c1"]?.content ?? "", /replication_device/);
+  }); // prettier-ignore
+
   it("is followed by a promotion that doesn't touch the lost site, also where it began as planned", async () => {
     const deferred = intentTo("idr", { promotion: "deferred" });
     await assert.rejects(dr.up(deferred, at("iprod"), killAt("quiesce/stop-instances", "recorded")));
