@@ -36,7 +36,8 @@ CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
 OPTIONS = [
-    cfg.IntOpt('connect_timeout_seconds', default=5, help='How long an INQUIRY may take before the path counts as dead.'),
+    cfg.IntOpt('connect_timeout_seconds', default=5, help='How long a connection may take before the path counts as dead.'),
+    cfg.IntOpt('inquiry_timeout_seconds', default=30, help='How long login and INQUIRY may take, on a busy machine, too.'),
     cfg.FloatOpt('dead_path_detach_seconds', default=3, help='How long a disconnect takes when the portal is silent.'),
 ]
 CONF.register_opts(OPTIONS, group='lab')
@@ -114,7 +115,7 @@ class LabHypervisor(fake.FakeDriverWithoutFakeNodes):
             url = 'iscsi://%s/%s/%s' % (portal, data['target_iqn'], data['target_lun'])
             try:
                 subprocess.run(['iscsi-inq', '-i', initiator_of(self._host), url], check=True, capture_output=True,
-                               text=True, timeout=CONF.lab.connect_timeout_seconds)
+                               text=True, timeout=CONF.lab.inquiry_timeout_seconds)
                 return
             except (subprocess.SubprocessError, OSError) as error:
                 refusals.append('%s: %s' % (url, (getattr(error, 'stderr', '') or str(error)).strip()))

@@ -27,7 +27,8 @@ import {
 
 const run = promisify(execFile);
 const BINARY = "nova-compute";
-const connectTimeoutMs = 5000;
+const connectTimeoutMs = 5_000;
+const inquiryTimeoutMs = 30_000;
 const RUNNING = 1;
 const SHUTDOWN = 4;
 
@@ -327,7 +328,7 @@ class Compute {
     for (const portal of portalsOf(info)) {
       const url = `iscsi://${portal}/${String(info.data["target_iqn"])}/${String(info.data["target_lun"])}`;
       try {
-        await run("iscsi-inq", ["-i", this.own.initiator, url], { timeout: connectTimeoutMs });
+        await run("iscsi-inq", ["-i", this.own.initiator, url], { timeout: inquiryTimeoutMs });
         return;
       } catch (error) {
         const { stderr = "", message } = error as { stderr?: string; message: string };
