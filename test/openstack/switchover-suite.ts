@@ -352,18 +352,15 @@ export function switchoverSuite(flavour: Flavour): void {
     });
 
     describe("killed", () => {
-      // On the real services at some: test/full/kill-nine.spec.ts kills there at any moment.
-      const moments = (
-        [
-          [/hold\/lock-instances: Lock/, "cli", ["embedded"]],
-          [/quiesce\/stop-instances: Stop/, "tree", ["embedded"]],
-          [/detach\/volumes: Detach/, "cli", ["embedded", "openstack"]],
-          [/cutover\/failover-host: Fail/, "cli", ["embedded", "openstack"]],
-          [/attach\/volumes: Attach/, "tree", ["embedded", "openstack"]],
-          [/promote\/dump-database: Back/, "cli", ["embedded"]],
-          [/promote\/reverse-mirrors: Turn/, "tree", ["embedded", "openstack"]],
-        ] satisfies [moment: RegExp, whom: "cli" | "tree", labs: Flavour[]][]
-      ).filter(([, , labs]) => (labs as Flavour[]).includes(flavour));
+      const moments: [moment: RegExp, whom: "cli" | "tree"][] = [
+        [/hold\/lock-instances: Lock/, "cli"],
+        [/quiesce\/stop-instances: Stop/, "tree"],
+        [/detach\/volumes: Detach/, "cli"],
+        [/cutover\/failover-host: Fail/, "cli"],
+        [/attach\/volumes: Attach/, "tree"],
+        [/promote\/dump-database: Back/, "cli"],
+        [/promote\/reverse-mirrors: Turn/, "tree"],
+      ];
 
       it("in every phase, goes on where it was, and does nothing twice", async () => {
         await scene.at("idr");
@@ -454,9 +451,7 @@ export function switchoverSuite(flavour: Flavour): void {
           driverUpdates: false,
         },
       ];
-      // Its LUNs are as far away as with iSCSI off: on the embedded lab is enough.
-      const ofLab = losses.filter(({ what }) => flavour === "embedded" || what !== "the SVM stopped");
-      for (const { what, from, lose, give, driverUpdates } of ofLab)
+      for (const { what, from, lose, give, driverUpdates } of losses)
         it(`with ${what}: says what is lost, and protects anew when asked to`, async () => {
           const to = otherSite(from);
           await scene.at(from);
