@@ -63,6 +63,7 @@ export class Keystone {
         run: () => ({ status: 200, body: { version: this.version() }, headers: { vary: "X-Auth-Token" } }),
       },
       { method: "POST", path: "/v3/auth/tokens", open: true, run: (q) => this.issue(q) },
+      { method: "DELETE", path: "/v3/auth/tokens", run: (q) => this.revoke(q) },
       {
         method: "GET",
         path: "/v3/auth/catalog",
@@ -141,6 +142,14 @@ export class Keystone {
       body: { token },
       headers: { "x-subject-token": this.tokens.issue(user.id, project.id, expiresAt), vary: "X-Auth-Token" },
     };
+  }
+
+  private revoke({ headers }: ApiRequest): Answer {
+    const subject = headers["x-subject-token"];
+    if (typeof subject !== "string" || this.tokens.check(subject) === undefined)
+      throw new Refusal(404, "Could not find token.");
+    this.tokens.revoke(subject);
+    return { status: 204 };
   }
 
   private byPassword(identity: Json, auth: Json): { userId: string; projectId: string } {

@@ -1,0 +1,3 @@
+import { clientsSuite } from "../openstack/clients-suite";
+
+clientsSuite("embedded");
