@@ -142,8 +142,7 @@ async function pastFailover(o: Question, journal: Journal, mode = journal.plan.m
   const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
   const served = isServed(queues);
   // Under way or done: that is to be waited for. Asked of a process that died it never ends.
-  const done = row?.replicationStatus === "failed-over" && !leftUnbroken(o, journal, observation);
-  if (done || (row?.replicationStatus === "failing-over" && served)) return undefined;
+  if (isFailedOver(o, journal, observation) || (row?.replicationStatus === "failing-over" && served)) return undefined;
   const { from } = plan;
   return {
     plan: planSwitchover({

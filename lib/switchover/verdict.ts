@@ -8,9 +8,12 @@ export interface Verdict {
   readonly site?: string;
   /** False after a failover whose promotion is outstanding. */
   readonly promoted: boolean;
-  /** Replication runs from the active site to the other. */
+  /** Replication runs from the active site to the other, and the active stanza declares it to Cinder. */
   readonly protected: boolean;
-  /** Every mirror from the active site to the other is there and not broken off, healthy or not; absent where the other can't be asked. */
+  /**
+   * Every mirror from the active site to the other is there and not broken off, healthy or not, and once promoted the
+   * active stanza declares it; absent where the other can't be asked.
+   */
   readonly replicating?: boolean;
   readonly mismatches: readonly string[];
 }
@@ -81,8 +84,9 @@ export function verdictOf(observation: SitesObservation): Verdict {
   const other = peerOf(pair, site);
   const mirrors = arrayOf(observation, other)?.mirrors ?? [];
   // Promoted while the other site was lost, and mirrored since by other hands: Cinder knows nothing of it yet.
+  const { backend } = siteOf(pair, site);
   const declared = observation.controllers.every(
-    ({ stanzas }) => (stanzas[siteOf(pair, site).backend]?.replicationDevices.length ?? 0) > 0,
+    ({ stanzas }) => (stanzas[backend]?.replicationDevices.length ?? 0) > 0,
   );
   const isProtected =
     promoted &&

@@ -178,7 +178,8 @@ export class Scene {
   }
 
   /** What the lab's services logged as errors, the last ones: a lab is gone when somebody reads of a failure. */
-  errorsLogged(count = 15): string[] {
+  errorsLogged(): string[] {
+    const count = 15;
     const logs = path.join(this.lab.dir, "logs");
     if (!existsSync(logs)) return [];
     const files = readdirSync(logs, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".log"));
@@ -192,9 +193,9 @@ export class Scene {
     return lines.sort().slice(-count);
   }
 
-  private async command(verb: string, flags: readonly string[], o: Options): Promise<CommandResult> {
+  private command(verb: string, flags: readonly string[], o: Options): Promise<CommandResult> {
     const { more = [], stack = this.recovery, onLine, anyCode = false } = o;
-    return await this.pulumi.run([verb, "--stack", stack, "--non-interactive", ...flags, ...more], {
+    return this.pulumi.run([verb, "--stack", stack, "--non-interactive", ...flags, ...more], {
       anyCode,
       onLine: (line, pid) => {
         this.printed += `${line}\n`;
@@ -412,6 +413,11 @@ export class Scene {
     const outputs = await this.pulumi.outputs(this.recovery);
     const normal = `active at ${site} (${this.lab.volumeHost}@${site}), protected`;
     if (outputs["status"] !== normal) await this.flip(site);
+    for (const { id, name } of await this.volumes())
+      if (!name.startsWith(prefix)) {
+        say(`left by a scenario that failed: ${name}`);
+        await this.deleteVolume(id);
+      }
     await this.assertNormal(site);
   }
 

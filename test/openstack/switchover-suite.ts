@@ -486,8 +486,8 @@ export function switchoverSuite(flavour: Flavour): void {
             assert.equal(outputs["status"], `active at ${to} (${scene.lab.volumeHost}@${to}), unprotected`);
           } finally {
             await give();
-            await scene.deleteVolume(late); // it would be in every later scenario's way
           }
+          await scene.deleteVolume(late);
           await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
           await scene.assertSettled(to);
           scene.configure({ reprotect: undefined });

@@ -144,10 +144,12 @@ export class Keystone {
     };
   }
 
-  private revoke({ headers }: ApiRequest): Answer {
-    const subject = headers["x-subject-token"];
-    if (typeof subject !== "string" || this.tokens.check(subject) === undefined)
-      throw new Refusal(404, "Could not find token.");
+  private revoke(q: ApiRequest): Answer {
+    const subject = q.headers["x-subject-token"];
+    const token = this.tokens.check(subject);
+    if (typeof subject !== "string" || token === undefined) throw new Refusal(404, "Could not find token.");
+    if (!isAdmin(q.token) && token.userId !== q.token.userId)
+      throw new Refusal(403, "You are not authorized to perform the requested action: identity:revoke_token.");
     this.tokens.revoke(subject);
     return { status: 204 };
   }

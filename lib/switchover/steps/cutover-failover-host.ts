@@ -103,6 +103,8 @@ async function assertAlive(ctx: StepContext, host: string, attempted: string): P
   });
 }
 
+const pastCindersFailover = `Look at cinder-volume's log. The way on past Cinder's failover: set route to "direct" and run up.`;
+
 /** A node of a replicated database may tell of the former status for a moment. */
 const staleReads = 5;
 
@@ -145,7 +147,7 @@ async function outcome(ctx: StepContext) {
           attempted,
           seen: `the services row went to ${replicationStatus}`,
           state: "Some mirrors may be broken off or paused; nothing is attached.",
-          remedy: `Look at cinder-volume's log. The way on past Cinder's failover: set route to "direct" and run up.`,
+          remedy: pastCindersFailover,
         });
       return { seen: replicationStatus ?? "unset" };
     },
@@ -164,8 +166,8 @@ async function outcome(ctx: StepContext) {
         ["error", "not-capable"].includes(volumes.get(id)?.replicationStatus ?? ""),
       );
       if (failed.length > 0) {
-        const pools = [...new Set(failed.map(({ flexVol }) => flexVol))].sort();
-        const unbroken = (await arrayAt(ctx, ctx.plan.to).listMirrors(pools)).map(
+        const flexVols = [...new Set(failed.map(({ flexVol }) => flexVol))].sort();
+        const states = (await arrayAt(ctx, ctx.plan.to).listMirrors(flexVols)).map(
           ({ destination, state }) => `${destination.flexVol} is ${state}`,
         );
         throw new DrError({
@@ -173,9 +175,9 @@ async function outcome(ctx: StepContext) {
           attempted,
           seen:
             `the driver couldn't fail over ${failed.map((volume) => `"${volume.name}"`).join(", ")}; at ` +
-            `"${ctx.plan.to}" ${unbroken.join(", ")}`,
+            `"${ctx.plan.to}" ${states.join(", ")}`,
           state: "The other mirrors are broken off; nothing is attached.",
-          remedy: `Look at cinder-volume's log. The way on past Cinder's failover: set route to "direct" and run up.`,
+          remedy: pastCindersFailover,
         });
       }
       return waiting.length === 0 ? { value: undefined } : { seen: `${waiting.length} volumes not failed-over` };
