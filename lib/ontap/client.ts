@@ -85,8 +85,11 @@ export class OntapClient {
   getIscsiTarget(): Promise<IscsiTargetInfo> {
     return san.getIscsiTarget(this.api, this.svm);
   }
-  listLuns(flexVols: readonly string[]): Promise<readonly Lun[]> {
+  listLuns(flexVols?: readonly string[]): Promise<readonly Lun[]> {
     return san.listLuns(this.api, this.svm, flexVols);
+  }
+  renameLun(lun: Lun, name: string): Promise<void> {
+    return san.renameLun(this.api, lun, name);
   }
   listLunMaps(flexVols: readonly string[]): Promise<readonly LunMap[]> {
     return san.listLunMaps(this.api, this.svm, flexVols);
@@ -111,6 +114,12 @@ export class OntapClient {
     readonly aggregate?: string;
   }): Promise<FlexVol> {
     return storage.createDestinationVolume(this.api, this.svm, o);
+  }
+  renameFlexVol(o: { readonly from: string; readonly to: string }): Promise<void> {
+    return storage.renameFlexVol(this.api, this.svm, o);
+  }
+  deleteFlexVol(name: string): Promise<void> {
+    return storage.deleteFlexVol(this.api, this.svm, name);
   }
   cloneFlexVol(o: { readonly parent: string; readonly name: string }): Promise<void> {
     return storage.cloneFlexVol(this.api, this.svm, o);

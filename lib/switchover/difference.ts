@@ -2,9 +2,11 @@ import { messageOf } from "../errors";
 import { peerOf } from "../topology/site-pair";
 import type { Observation } from "./observation";
 import { arrayOf, volumesOf } from "./observation";
+import type { PlannedBaseline } from "./plan";
 import { pooled } from "./pool";
-import type { Ports, Snapshot } from "./ports";
+import type { FlexVol, Ports, Snapshot } from "./ports";
 import type { Finding } from "./preflight";
+import { sizeOf } from "./size";
 import type { Verdict } from "./verdict";
 
 /** What one FlexVol of each side has that the other hasn't: looked at before anything is copied over anything. */
@@ -16,8 +18,12 @@ export interface Difference {
   readonly toCopyBytes?: number;
   /** Changed since then at the side that is copied onto: what a resync discards. */
   readonly toDiscardBytes?: number;
-  /** Without a common snapshot: what a new baseline carries. */
+  /** Without a common snapshot: what a new baseline carries at most. */
   readonly baselineBytes: number;
+  /** Of the FlexVol at the side that is copied from. */
+  readonly sizeBytes: number;
+  /** Of the FlexVol of this name at the side that is copied onto; absent where there is none. */
+  readonly typeThere?: FlexVol["type"];
   /** LUNs that only the side that is copied onto has, or has in another size; by volume where Cinder knows it. */
   readonly onlyThere: readonly string[];
 }
@@ -35,7 +41,11 @@ export async function observeDifferences(
   const names = new Map(volumesOf(observation).map(({ id, nameId, name }) => [`volume-${nameId ?? id}`, name]));
   try {
     return await pooled(4, observation.pair.flexVols, async (flexVol): Promise<Difference> => {
-      const [ours, theirs] = await Promise.all([from.listSnapshots(flexVol), onto.listSnapshots(flexVol)]);
+      const there = destination.flexVols.find(({ name }) => name === flexVol);
+      const [ours, theirs] = await Promise.all([
+        from.listSnapshots(flexVol),
+        there === undefined ? [] : onto.listSnapshots(flexVol),
+      ]);
       const common = newestCommon(ours, theirs);
       const changed = async (port: typeof from, versionUuid: string, list: readonly Snapshot[]) => {
         const snapshot = list.find((candidate) => candidate.versionUuid === versionUuid)?.name ?? "";
@@ -52,6 +62,8 @@ export async function observeDifferences(
         ...(toCopyBytes === undefined ? {} : { toCopyBytes }),
         ...(toDiscardBytes === undefined ? {} : { toDiscardBytes }),
         baselineBytes: [...here.values()].reduce((sum, lun) => sum + lun.sizeBytes, 0),
+        sizeBytes: source.flexVols.find(({ name }) => name === flexVol)?.sizeBytes ?? 0,
+        ...(there === undefined ? {} : { typeThere: there.type }),
         onlyThere: destination.luns
           .filter((lun) => lun.flexVol === flexVol && here.get(lun.name)?.sizeBytes !== lun.sizeBytes)
           .map((lun) => {
@@ -77,14 +89,6 @@ function newestCommon(ours: readonly Snapshot[], theirs: readonly Snapshot[]): S
     );
 }
 
-export function sizeOf(bytes: number | undefined): string {
-  if (bytes === undefined) return "an unknown number of bytes";
-  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-  const power = Math.min(units.length - 1, bytes < 1024 ? 0 : Math.floor(Math.log2(bytes) / 10));
-  const value = bytes / 2 ** (10 * power);
-  return `${power === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${units[power] ?? ""}`;
-}
-
 /** As the preview of a failback or reprotect tells it, one line for each FlexVol. */
 export function sentencesOfDifferences(
   differences: readonly Difference[],
@@ -104,9 +108,11 @@ export function sentencesOfDifferences(
 export interface Delta {
   readonly sentences: readonly string[];
   readonly findings: readonly Finding[];
+  /** FlexVols without a common snapshot, where these can be begun anew. */
+  readonly baselines: readonly PlannedBaseline[];
 }
 
-export const noDelta: Delta = { sentences: [], findings: [] };
+export const noDelta: Delta = { sentences: [], findings: [], baselines: [] };
 
 /** Nothing is copied onto a side without a look at what it would lose. */
 function uncompared(
@@ -117,7 +123,7 @@ function uncompared(
   // That an array doesn't answer at all is said already, by whoever needs it.
   if (arrayOf(observation, from) === undefined || arrayOf(observation, onto) === undefined) return noDelta;
   return {
-    sentences: [],
+    ...noDelta,
     findings: [
       {
         id: "difference",
@@ -138,6 +144,7 @@ export async function planDelta(
   const differences = await observeDifferences(observation, ports, { from, onto: to });
   if ("error" in differences) return uncompared(observation, differences.error, { from, onto: to });
   return {
+    ...noDelta,
     sentences: sentencesOfDifferences(differences, { from, onto: to, discards: false }),
     findings: differences
       .filter(({ common }) => common === undefined)
@@ -151,21 +158,29 @@ export async function planDelta(
 
 /**
  * What a reprotect of the active site discards at the other, and what it carries there, by FlexVol and volume. Without a
- * common snapshot a resync can't begin, and nothing is touched: a new baseline needs an empty FlexVol there.
+ * common snapshot a resync can't begin: a new baseline does, onto an empty FlexVol.
  */
 export async function divergence(observation: Observation, ports: Ports, active: string): Promise<Delta> {
   const way = { from: active, onto: peerOf(observation.pair, active) };
   const differences = await observeDifferences(observation, ports, way);
   if ("error" in differences) return uncompared(observation, differences.error, way);
+  const anew = differences.filter(({ common }) => common === undefined);
   return {
     sentences: sentencesOfDifferences(differences, { ...way, discards: true }),
-    findings: differences
-      .filter(({ common }) => common === undefined)
-      .map(({ flexVol, baselineBytes }) => ({
+    // LUNs of one that can't be written to can't be hidden from the driver.
+    findings: anew
+      .filter(({ typeThere }) => typeThere !== undefined && typeThere !== "rw")
+      .map(({ flexVol, typeThere }) => ({
         id: `common-snapshot:${flexVol}`,
-        message: `no snapshot of "${flexVol}" is common to "${way.from}" and "${way.onto}": it takes a new baseline of up to ${sizeOf(baselineBytes)} onto an empty FlexVol`,
-        remedy: `Keep what you need of "${way.onto}", delete its FlexVol there, create it anew as a destination (type DP), then create and initialise the mirror "${way.from}" → "${way.onto}".`,
+        message: `"${flexVol}" of "${way.onto}" is of type ${typeThere ?? ""} and has no snapshot in common with that of "${way.from}": nothing can be resynced onto it`,
+        remedy: `Nobody could write there: delete it at "${way.onto}" with its LUNs, then run up again; it's made anew.`,
       })),
+    baselines: anew.map(({ flexVol, sizeBytes, baselineBytes, typeThere }) => ({
+      flexVol,
+      sizeBytes,
+      baselineBytes,
+      setAside: typeThere !== undefined,
+    })),
   };
 }
 
@@ -176,6 +191,7 @@ export async function unprotected(observation: Observation, ports: Ports, verdic
   const { sentences, findings } = await divergence(observation, ports, verdict.site);
   return [
     `"${verdict.site}" isn't protected; "${other}" isn't touched until reprotect is asked for`,
-    ...(sentences.length > 0 ? sentences : findings.map(({ message }) => message)),
+    ...sentences,
+    ...findings.map(({ message }) => message),
   ];
 }

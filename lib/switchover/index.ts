@@ -29,7 +29,7 @@ import {
   volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { checkDatabase, preflight, restartFindings, unreadable } from "./preflight";
+import { checkDatabase, preflight, restartFindings, shadowFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
 import { buildReport, writeReport } from "./report";
 import type { Decision, Verdict } from "./verdict";
@@ -275,19 +275,19 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       if (mode !== "planned") warnings.push("the other site isn't touched until reprotect is asked for");
       return {
         ...base,
-        findings: failures,
+        findings: [...failures, ...shadowFindings(observation, decision.to)],
         warnings,
         plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
       };
     }
     case "reprotect": {
       const { site } = decision;
-      const { sentences: warnings, findings } = await divergence(observation, o.ports, site);
+      const { sentences: warnings, findings, baselines } = await divergence(observation, o.ports, site);
       return {
         ...base,
         findings: [...reprotectFindings(observation, site), ...findings],
         warnings,
-        plan: planReprotect({ intent: o.intent, observation, activeSite: site, warnings }),
+        plan: planReprotect({ intent: o.intent, observation, activeSite: site, baselines, warnings }),
       };
     }
     case "switchover": {
@@ -334,8 +334,10 @@ function activationFindings(observation: Observation, site: string): Finding[] {
 function reprotectFindings(observation: Observation, activeSite: string): Finding[] {
   const other = peerOf(observation.pair, activeSite);
   const seen = observation.arrays[other];
-  if (seen?.ok === true) return [];
+  const shadows = shadowFindings(observation, activeSite);
+  if (seen?.ok === true) return shadows;
   return [
+    ...shadows,
     {
       id: `array:${other}`,
       message: `"${other}" doesn't answer yet: ${seen?.ok === false ? seen.error : ""}`,

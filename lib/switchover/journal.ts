@@ -184,6 +184,10 @@ export class Journal {
     return this.current.some((entry) => entry.type === "step" && entry.event === "end" && entry.step === step);
   }
 
+  isBegun(step: string): boolean {
+    return this.current.some((entry) => entry.type === "step" && entry.step === step);
+  }
+
   /** From the moment the cutover may have begun, or Cinder's services stop: then there is no way back, only forward. */
   get pastCutover(): boolean {
     return this.cutoverBegun || this.touched("promote/");

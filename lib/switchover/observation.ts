@@ -28,7 +28,10 @@ export interface ArrayObservation {
   readonly svmState: string;
   readonly iscsi: IscsiTargetInfo;
   readonly flexVols: readonly FlexVol[];
+  /** Of the pair's FlexVols. */
   readonly luns: readonly Lun[];
+  /** Of the SVM's others. */
+  readonly otherLuns: readonly Lun[];
   readonly lunMaps: readonly LunMap[];
   /** Their destination is this site. */
   readonly mirrors: readonly Mirror[];
@@ -134,6 +137,33 @@ export function arrayOf(observation: SitesObservation, site: string): ArrayObser
  */
 export function lunPathOf(volume: Pick<CinderVolume, "id" | "nameId" | "host">): string {
   return `/vol/${poolOf(volume.host)}/volume-${volume.nameId ?? volume.id}`;
+}
+
+export function snapshotLunPath(volume: Pick<CinderVolume, "host">, snapshotId: string): string {
+  return `/vol/${poolOf(volume.host)}/snapshot-${snapshotId}`;
+}
+
+/**
+ * LUNs that have the name of one of the pair's volumes or snapshots, and lie elsewhere. NetApp's driver finds a LUN by its
+ * name alone, in the whole SVM (`lun_table`, block_base.py of Cinder 29), so that it serves either.
+ */
+export function shadowsOf(observation: Observation, site: string): readonly Lun[] {
+  const array = arrayOf(observation, site);
+  if (array === undefined) return [];
+  const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
+  const volumes = new Map(volumesOf(observation).map((volume) => [volume.id, volume]));
+  const paths = [
+    ...[...volumes.values()].map(lunPathOf),
+    ...observation.snapshots.flatMap(({ id, volumeId }) => {
+      const volume = volumes.get(volumeId);
+      return volume === undefined ? [] : [snapshotLunPath(volume, id)];
+    }),
+  ];
+  const wanted = new Map(paths.map((path) => [nameOf(path), path]));
+  return [...array.luns, ...array.otherLuns].filter((lun) => {
+    const path = wanted.get(lun.name);
+    return path !== undefined && path !== lun.path;
+  });
 }
 
 /** The relationship `from` → `to` of a FlexVol, as its destination tells it. */

@@ -96,7 +96,7 @@ async function observeArray(port: ArrayPort, flexVols: readonly string[]): Promi
   const [iscsi, volumes, luns, lunMaps, mirrors] = await Promise.all([
     port.getIscsiTarget(),
     port.listFlexVols(),
-    port.listLuns(flexVols),
+    port.listLuns(),
     port.listLunMaps(flexVols),
     port.listMirrors(flexVols),
   ]);
@@ -106,7 +106,8 @@ async function observeArray(port: ArrayPort, flexVols: readonly string[]): Promi
     svmState: svm.state,
     iscsi,
     flexVols: volumes,
-    luns,
+    luns: luns.filter(({ flexVol }) => flexVols.includes(flexVol)),
+    otherLuns: luns.filter(({ flexVol }) => !flexVols.includes(flexVol)),
     lunMaps,
     mirrors,
   };

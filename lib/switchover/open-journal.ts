@@ -3,7 +3,7 @@ import { backendHost } from "../topology/site-pair";
 import type { Intent } from "./intent";
 import type { Journal } from "./journal";
 import type { Observation } from "./observation";
-import { arrayOf, isMirrorOf, isServed, serviceRowOf } from "./observation";
+import { arrayOf, cinderServiceOf, isMirrorOf, isServed, serviceRowOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
 import { planAbort, planSwitchover, planWithoutSource } from "./plan";
@@ -100,7 +100,7 @@ async function withoutSource(o: Question, journal: Journal): Promise<Replanned |
   const failedOver = plan.kind === "promotion" || isFailedOver(o, journal, observation);
   const unprotected = ["promote/reverse-mirrors", "reprotect/wait-healthy"].filter((id) => !journal.isEnded(id));
   if (failedOver && !plan.steps.some(({ id }) => unprotected.includes(id))) return undefined;
-  if (!failedOver && asksForDirect(o, journal)) return pastFailover(o, journal, "unplanned");
+  if (asksForDirect(o, journal) && (!failedOver || isStuck(o, journal, observation))) return pastFailover(o, journal);
   return {
     plan: planWithoutSource(plan, failedOver ? "planned" : "unplanned", unprotected),
     findings: [],
@@ -130,20 +130,34 @@ function leftUnbroken({ pair }: Question, { plan }: Journal, observation: Observ
   );
 }
 
+/**
+ * Failed over, but its cinder-volume doesn't serve: restarted while the lost site is away, NetApp's driver of Cinder 29
+ * doesn't start (`check_for_setup_error` asks the lost array). Promoted it does, which the direct route puts first.
+ */
+function isStuck({ pair }: Question, journal: Journal, observation: Observation): boolean {
+  const { from } = journal.plan;
+  if (!journal.isEnded("cutover/failover-host") || journal.isBegun("promote/stop-services")) return false;
+  const queues = observation.queues.ok ? (observation.queues.value[from] ?? []) : [];
+  return !isServed(queues) || cinderServiceOf(observation, backendHost(pair, from))?.up === false;
+}
+
 const asksForDirect = ({ intent }: Question, { plan }: Journal): boolean =>
   intent.route === "direct" && plan.kind === "switchover" && plan.route === "failover-host";
 
 /** Cinder's own failover failed, or the operator wants to go past it: the direct route on the same journal. */
-async function pastFailover(o: Question, journal: Journal, mode = journal.plan.mode): Promise<Replanned | undefined> {
+async function pastFailover(o: Question, journal: Journal): Promise<Replanned | undefined> {
   const { plan } = journal;
-  if (!asksForDirect(o, journal) || journal.isEnded("cutover/failover-host")) return undefined;
+  if (!asksForDirect(o, journal)) return undefined;
   const observation = await observe(o.pair, o.ports);
   const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
   const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
   const served = isServed(queues);
-  // Under way or done: that is to be waited for. Asked of a process that died it never ends.
-  if (isFailedOver(o, journal, observation) || (row?.replicationStatus === "failing-over" && served)) return undefined;
+  // Under way: that is to be waited for. Asked of a process that died it never ends.
+  if (row?.replicationStatus === "failing-over" && served) return undefined;
+  // Done: the ordinary way goes on, unless nobody can attach anything.
+  if (isFailedOver(o, journal, observation) && !isStuck(o, journal, observation)) return undefined;
   const { from } = plan;
+  const lost = unplannedFrom(o.intent, from) && observation.arrays[from]?.ok !== true;
   return {
     plan: planSwitchover({
       intent: o.intent,
@@ -152,7 +166,7 @@ async function pastFailover(o: Question, journal: Journal, mode = journal.plan.m
       route: "direct",
       warnings: plan.warnings,
       begun: plan,
-      mode,
+      mode: lost ? "unplanned" : plan.mode,
     }),
     findings: [...unreadable(observation), ...unknownConsumers(observation)],
     said: "going on past Cinder's failover, by the direct route",

@@ -3,6 +3,7 @@ import type { ConnectionInfo } from "./ports";
 import type { HookSpec, Intent, Mode, Phase, Promotion, Route } from "./intent";
 import type { Observation } from "./observation";
 import { volumesOf, mirrorOf, poolOf, rootOf } from "./observation";
+import { sizeOf } from "./size";
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 
 /** A plan is data: printable, comparable, and complete. The executor decides nothing that isn't written here. */
@@ -52,6 +53,17 @@ export interface PlannedMirror {
   readonly newestSnapshot?: string;
 }
 
+/** A FlexVol of the lost site that is replicated to from nothing, as no snapshot is common. */
+export interface PlannedBaseline {
+  readonly flexVol: string;
+  /** In which it's created anew. */
+  readonly sizeBytes: number;
+  /** What the baseline carries at most. */
+  readonly baselineBytes: number;
+  /** The lost site has one of this name, which gets another one first. */
+  readonly setAside: boolean;
+}
+
 export interface PlannedStep {
   readonly id: string;
   readonly phase: Phase;
@@ -73,6 +85,8 @@ export interface Plan {
   readonly route: Route;
   readonly promotion: Promotion;
   readonly diverged?: "discardDiverged" | "keepDiverged";
+  /** Of a reprotect. */
+  readonly baselines?: readonly PlannedBaseline[];
   readonly startIncomplete: boolean;
   readonly servers: readonly PlannedServer[];
   readonly volumes: readonly PlannedVolume[];
@@ -99,6 +113,7 @@ export function digestOf(plan: Omit<Plan, "digest">): string {
     promotion: plan.promotion,
     startIncomplete: plan.startIncomplete,
     mirrors: plan.mirrors.map((mirror) => mirror.flexVol).sort(),
+    baselines: plan.baselines?.map(({ flexVol }) => flexVol).sort(),
     servers: [...plan.servers]
       .sort((a, b) => a.id.localeCompare(b.id))
       .map((server) => [server.id, volumesOfServer(server).map((a) => [a.volumeId, a.device])]),
@@ -212,6 +227,7 @@ export function planReprotect(o: {
   readonly intent: Intent;
   readonly observation: Observation;
   readonly activeSite: string;
+  readonly baselines: readonly PlannedBaseline[];
   readonly warnings: readonly string[];
 }): Plan {
   const to = o.activeSite;
@@ -219,7 +235,17 @@ export function planReprotect(o: {
   const inventory = inventoryOf(o.observation, from, to);
   const diverged = o.intent.reprotect ?? "keepDiverged";
   const words = { ...inventory, observation: o.observation, from, to };
-  const mirrors = count(o.observation.pair.flexVols.length, "FlexVol");
+  const { baselines } = o;
+  const resyncs = o.observation.pair.flexVols.length - baselines.length;
+  const setAside = baselines.filter((baseline) => baseline.setAside);
+  const replicate = [
+    ...(resyncs > 0 ? [`${count(resyncs, "FlexVol")} by resync: what diverged on "${from}" is discarded`] : []),
+    ...(baselines.length > 0
+      ? [
+          `${count(baselines.length, "FlexVol")} by a new baseline of up to ${sizeOf(baselines.reduce((sum, { baselineBytes }) => sum + baselineBytes, 0))}`,
+        ]
+      : []),
+  ];
   return sealed({
     version: 1,
     kind: "reprotect",
@@ -230,6 +256,7 @@ export function planReprotect(o: {
     route: "failover-host",
     promotion: "immediate",
     diverged,
+    ...(baselines.length > 0 ? { baselines } : {}),
     startIncomplete: false,
     ...inventory,
     hooks: o.intent.hooks,
@@ -239,11 +266,11 @@ export function planReprotect(o: {
         `Remove every LUN map that "${from}" still holds, so that nobody can write there`,
         5,
       ),
-      ...(diverged === "keepDiverged"
+      ...(diverged === "keepDiverged" && resyncs > 0
         ? [
             step(
               "reprotect/keep-diverged",
-              `Keep what "${from}" holds beyond the last transfer as clones of ${mirrors}`,
+              `Keep what "${from}" holds beyond the last transfer as clones of ${count(resyncs, "FlexVol")}`,
               10,
             ),
           ]
@@ -254,9 +281,18 @@ export function planReprotect(o: {
         forecast.stopServices,
       ),
       step("promote/edit-configuration", `Put replication_device back into cinder.conf on every controller`, 2),
+      ...(baselines.length > 0
+        ? [
+            step(
+              "reprotect/make-destinations",
+              `Make ${count(baselines.length, "empty FlexVol")} at "${from}" to replicate to (${baselines.map(({ flexVol }) => flexVol).join(", ")})${setAside.length > 0 ? `; those that are there are renamed, and stay whole` : ""}`,
+              10,
+            ),
+          ]
+        : []),
       step(
         "promote/reverse-mirrors",
-        `Replicate ${mirrors} from "${to}" to "${from}": what diverged on "${from}" is discarded`,
+        `Replicate from "${to}" to "${from}": ${replicate.join("; ")}`,
         forecast.transfer,
       ),
       step("promote/drain-queues", `Drain messages that wait for backends without a consumer`, 2),
@@ -266,6 +302,15 @@ export function planReprotect(o: {
         forecast.startServices,
       ),
       ...reprotectWait(words),
+      ...(diverged === "discardDiverged" && setAside.length > 0
+        ? [
+            step(
+              "reprotect/delete-set-aside",
+              `Delete what was renamed at "${from}" (once ${setAside.map(({ flexVol }) => flexVol).join(", ")})`,
+              5,
+            ),
+          ]
+        : []),
     ],
     warnings: o.warnings,
   });

@@ -97,7 +97,10 @@ export interface ArrayPort {
   getSvm(): Promise<{ readonly uuid: string; readonly state: string }>;
   getIscsiTarget(): Promise<IscsiTargetInfo>;
   listFlexVols(): Promise<readonly FlexVol[]>;
-  listLuns(flexVols: readonly string[]): Promise<readonly Lun[]>;
+  /** Of these FlexVols, or of the whole SVM. */
+  listLuns(flexVols?: readonly string[]): Promise<readonly Lun[]>;
+  /** Within its FlexVol, which has to be writable. Renamed already = success. */
+  renameLun(lun: Lun, name: string): Promise<void>;
   listLunMaps(flexVols: readonly string[]): Promise<readonly LunMap[]>;
   /** Absent already = success. */
   deleteLunMap(map: LunMap): Promise<void>;
@@ -130,6 +133,15 @@ export interface ArrayPort {
   deleteMirror(mirrorUuid: string): Promise<void>;
   /** On the source's cluster: forgets a destination, keeping its snapshots. Absent already = success. */
   releaseMirror(o: { readonly sourceFlexVol: string; readonly destinationSvm: string }): Promise<void>;
+  /**
+   * A FlexVol of type dp, to be a mirror's destination. One that exists under this name is left as it is, whatever its
+   * type. Waits until it's online.
+   */
+  createDestinationVolume(o: { readonly name: string; readonly sizeBytes: number }): Promise<FlexVol>;
+  /** It leaves the SVM's namespace with its old name. Renamed already = success. */
+  renameFlexVol(o: { readonly from: string; readonly to: string }): Promise<void>;
+  /** Absent already = success. */
+  deleteFlexVol(name: string): Promise<void>;
   /** A read-write FlexClone, to keep what a resync would discard. */
   cloneFlexVol(o: { readonly parent: string; readonly name: string }): Promise<void>;
   /** Starts splitting a FlexClone from its parent, or sees how far it is. True = done: until then no resync of the parent. */

@@ -2,6 +2,7 @@ import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
 import {
+  shadowsOf,
   arrayOf,
   cinderServiceOf,
   isServed,
@@ -167,6 +168,7 @@ function checkArrays(o: Observation, mode: Mode, from: string, to: string, fail:
       if (needed) fail(`iscsi:${site}`, message, `Enable the iSCSI service and its interfaces on ${svm}.`);
       else warnings.push(message);
     }
+    if (needed) for (const { id, message, remedy } of shadowFindings(o, site)) fail(id, message, remedy);
     const online = new Set(seen.value.flexVols.filter((v) => v.state === "online").map((v) => v.name));
     for (const flexVol of o.pair.flexVols)
       if (!online.has(flexVol) && needed)
@@ -557,7 +559,7 @@ function firstGap(names: readonly string[], localDisks: number): string | undefi
  * that are missing, whoever's bytes that costs. A message that waits for the backend runs, too.
  */
 export function restartFindings(o: Observation, site: string): Finding[] {
-  const findings: Finding[] = [];
+  const findings: Finding[] = shadowFindings(o, site);
   const other = peerOf(o.pair, site);
   const own = o.arrays[site];
   if (own?.ok !== true)
@@ -590,6 +592,21 @@ export function restartFindings(o: Observation, site: string): Finding[] {
           remedy: "Find out what they are and purge the queue.",
         });
   return findings;
+}
+
+/** Whoever attaches a volume, or starts the driver, where another LUN has its name may serve the wrong data. */
+export function shadowFindings(o: Observation, site: string): Finding[] {
+  const shadows = shadowsOf(o, site);
+  if (shadows.length === 0) return [];
+  const named = shadows.slice(0, 5).map(({ path }) => path);
+  const { svm } = siteOf(o.pair, site);
+  return [
+    {
+      id: `lun-shadowed:${site}`,
+      message: `SVM "${svm}" of "${site}" has ${shadows.length} LUNs with the names of the pair's volumes elsewhere than these are: ${named.join(", ")}${shadows.length > named.length ? ", …" : ""}. NetApp's driver finds a LUN by its name in the whole SVM, and may serve these`,
+      remedy: `Rename them, move them to another SVM, or delete them with their FlexVol (a clone for a test?); see whether cinder-volume was restarted since they are there, and what the volumes attached since then lead to.`,
+    },
+  ];
 }
 
 function checkHooks(intent: Intent, fail: Fail): void {

@@ -185,14 +185,20 @@ onSharedLab("hazards: a site lost for long", (lab) => {
     });
   });
 
-  it("fences it first, lists what diverged by volume, keeps it, and copies the difference only", async () => {
+  it("fences it first, lists what diverged by volume, keeps it; copies the difference, or begins anew", async () => {
+    await lab().forgetCommon("pool2", "iprod");
     const preview = await lab().preview("idr", { reprotect: "keepDiverged" });
     assert.deepEqual(preview.failures, []);
     const said = preview.warnings.join("\n");
     assert.match(said, /only at "iprod": .*"never-transferred" \(volume-/);
     assert.match(said, /"grown-later" \(volume-.*\) in another size/);
     assert.match(said, new RegExp(`volume-${ids["gone-later"] ?? ""}`)); // deleted meanwhile: without a name
-    assert.match(said, /"pool\d": [\d.]+ [KM]iB changed at "idr" since the common snapshot snapmirror\./);
+    assert.match(said, /"pool1": [\d.]+ [KM]iB changed at "idr" since the common snapshot snapmirror\./);
+    assert.match(said, /"pool2": no snapshot is common to "idr" and "iprod": a new baseline of up to [\d.]+ GiB/);
+    assert.match(
+      preview.sentences.join("\n"),
+      /1 FlexVol by resync: .*; 1 FlexVol by a new baseline of up to [\d.]+ GiB/,
+    );
 
     const since = await lab().scene.lastMutation();
     await lab().up("idr", { reprotect: "keepDiverged" });
@@ -208,7 +214,9 @@ onSharedLab("hazards: a site lost for long", (lab) => {
     );
     assert.equal(clones.length, lab().pair.flexVols.length);
     const kept = (await lunsAt("iprod")).filter(({ path }) => path.includes("_diverged_"));
-    assert.ok(kept.some(({ path }) => path.endsWith(`/volume-${ids["never-transferred"] ?? ""}`)));
+    // Under another name: NetApp's driver goes by a LUN's name alone.
+    assert.ok(kept.some(({ path }) => path.endsWith(`/diverged-volume-${ids["never-transferred"] ?? ""}`)));
+    assert.ok(kept.every(({ path }) => /\/diverged-[^/]+$/.test(path)));
     await lab().normal("idr");
     await lab().scene.assertBytes();
     met({
@@ -217,6 +225,13 @@ onSharedLab("hazards: a site lost for long", (lab) => {
       produced: "a volume never transferred, one deleted and one extended at idr meanwhile, writes on both sides",
       handled:
         "listed by volume in the preview; kept as split clones; the difference since the common snapshot was copied",
+      lost: "0",
+    });
+    met({
+      id: "L3",
+      behaviour: "without a common snapshot nothing can be resynced",
+      produced: "the mirrors' records and iprod's snapshots of pool2 were removed while it was away",
+      handled: "preview tells the baseline's size; pool2 of iprod renamed, kept whole; a new one made and initialised",
       lost: "0",
     });
     met({
@@ -240,6 +255,7 @@ onSharedLab("hazards: a site lost for long", (lab) => {
       /"pool1": [1-9][\d.]* [KM]iB changed at "idr" since the common snapshot snapmirror\./,
     );
     await gate();
+    await shadowed();
 
     const logged = lab().log("controller-1", "cinder-api").length;
     const since = await lab().scene.lastMutation();
@@ -283,6 +299,26 @@ onSharedLab("hazards: a site lost for long", (lab) => {
     );
     for (const name of ["new-at-idr", "grown-later"]) await lab().scene.deleteVolume(ids[name] ?? "");
   });
+
+  /** A clone for a test has the volumes' LUN names, and NetApp's driver serves a volume by the first LUN of its name. */
+  async function shadowed(): Promise<void> {
+    await lab().scene.onArray("iprod", async (client) => {
+      await client.cloneFlexVol({ parent: "pool1", name: "drill" });
+      assert.match(
+        await lab().refusals("iprod"),
+        /LUNs with the names of the pair's volumes elsewhere .*\/vol\/drill\/volume-/,
+      );
+      await client.deleteFlexVol("drill");
+    });
+    met({
+      id: "D19",
+      behaviour: "the driver finds a volume's LUN by its name in the whole SVM: a clone's LUN is served for it",
+      produced: "a FlexClone of pool1 at iprod; what a reprotect keeps",
+      handled:
+        "refused with the paths; what is kept gets names of its own; each attachment is proven to lead to its LUN",
+      lost: "0",
+    });
+  }
 
   /** Not before the reverse mirror is whole: quiesced, or broken off, the way home is closed. */
   async function gate(): Promise<void> {

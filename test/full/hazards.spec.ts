@@ -35,6 +35,35 @@ onSharedLab("hazards that take long", (lab) => {
     });
   });
 
+  it("promotes first where the driver died between failover and attaching", async () => {
+    await lab().scene.write("before-driver-died");
+    await lab().scene.transferAll("idr");
+    await lab().scene.setReachable("iprod", false);
+    const unplanned = { from: "iprod", acceptLossSeconds: 7200 } as const;
+    lab().meanwhile = {
+      "after:cutover": async () => {
+        await lab().service("controller-1", "cinder-volume", "restart");
+        await lab().serviceIs("iprod", "down");
+      },
+    };
+    const said = await lab().failedUp("idr", { unplanned, hooks: [hook("after:cutover")] });
+    assert.match(said, /cinder-volume of cinder-dr@iprod is down, though .* set route to direct/);
+    await lab().up("idr", { unplanned, route: "direct" });
+    const report = lab().report();
+    assert.deepEqual([report.verdict, report.route, report.mode], ["completed", "direct", "unplanned"]);
+    await lab().scene.assertBytes();
+    await lab().scene.setReachable("iprod", true);
+    await lab().home();
+    await lab().scene.assertBytes();
+    met({
+      id: "D2b",
+      behaviour: "while failed over, a restart with the lost site away leaves the driver dead (29.0.0)",
+      produced: "iprod unreachable, cinder-volume restarted right after the failover: down, nothing can be attached",
+      handled: "refuses to attach over it, names the direct route, which promotes first, on the same journal",
+      lost: "0",
+    });
+  });
+
   it("names the mapping that an attach to a dead nova-compute leaves, and goes on once it's removed", async () => {
     const [server] = await lab().scene.servers();
     assert.ok(server);

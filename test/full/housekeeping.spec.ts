@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { missingForLab } from "../../lab/openstack/up";
+import { changeOntap } from "../openstack/site-pair";
 import { otherSite, say, sayFailures, Scene, type Site, until } from "../openstack/support";
 import { skipBecause } from "../support/skip";
 
@@ -162,18 +163,26 @@ describe("Cinder restarted at every step boundary, also with the former cinder.c
     await scene.assertSettled("iprod");
   });
 
-  for (const route of ["failover-host", "direct"])
+  const setIscsi = async (site: Site, enabled: boolean): Promise<void> => {
+    const { uuid } = await scene.onArray(site, (client) => client.getSvm());
+    await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
+  };
+  // By failover-host its cluster answers, so that a restarted driver comes up, and could do harm.
+  for (const { route, give } of [
+    { route: "failover-host", give: setIscsi },
+    { route: "direct", give: (site: Site, present: boolean) => scene.setReachable(site, present) },
+  ])
     it(`unplanned by ${route}, and the former site's return: nothing of the new site is overwritten`, async () => {
       const from = (await scene.pulumi.outputs(scene.recovery))["activeSite"] as Site;
       const to = otherSite(from);
       await scene.at(from);
       await scene.write(`before-unplanned-${route}`);
       await scene.transferAll(to);
-      await scene.setReachable(from, false);
+      await give(from, false);
       try {
         await travel(`unplanned ${route}`, to, { unplanned: { from, acceptLossSeconds: 7200 }, route });
       } finally {
-        await scene.setReachable(from, true);
+        await give(from, true);
       }
       await scene.assertBytes();
       await travel("reprotect", to, { unplanned: undefined, route: undefined, reprotect: "discardDiverged" });

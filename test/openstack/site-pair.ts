@@ -23,11 +23,16 @@ export async function changeOntap(
   site: Site,
   path: string,
   body: Record<string, unknown>,
-  method: "PATCH" | "POST" = "PATCH",
+  method: "PATCH" | "POST" | "DELETE" = "PATCH",
 ): Promise<void> {
   const api = new OntapApi(access(lab, site));
   try {
-    await api.change({ method, path, body, attempted: `Change ${path} of ${site}` });
+    await api.change({
+      method,
+      path,
+      ...(method === "DELETE" ? {} : { body }),
+      attempted: `Change ${path} of ${site}`,
+    });
   } finally {
     await api.close();
   }

@@ -4,7 +4,7 @@ import { errorCodes, isNotFound, vendorCodeOf } from "../error-codes";
 import { anyOf } from "../wire";
 import { interfaceBody, iscsiServiceBody, lunBody, lunMapBody } from "./results";
 import type { IscsiTargetInfo, Lun, LunMap } from "./results";
-import { interfacesUrl, iscsiServicesUrl, lunMapsUrl, lunMapUrl, lunsUrl } from "./urls";
+import { interfacesUrl, iscsiServicesUrl, lunMapsUrl, lunMapUrl, lunsUrl, lunUrl } from "./urls";
 
 /** The port is not in ONTAP's answers; Cinder's driver takes the same one as given. */
 const iscsiPort = 3260;
@@ -36,14 +36,40 @@ export async function getIscsiTarget(api: OntapApi, svm: string): Promise<IscsiT
   };
 }
 
-/** LUNs of these FlexVols, those of mirrors too. */
-export async function listLuns(api: OntapApi, svm: string, flexVols: readonly string[]): Promise<readonly Lun[]> {
-  if (flexVols.length === 0) return [];
-  return api.list(`List the LUNs of ${svm}:${flexVols.join(", ")}`, lunsUrl, lunBody, {
-    "svm.name": svm,
-    "location.volume.name": anyOf(flexVols),
-    fields: "uuid,name,serial_number,space.size,location.volume.name",
-  });
+/** LUNs of these FlexVols, or of the whole SVM; those of mirrors too. */
+export async function listLuns(api: OntapApi, svm: string, flexVols?: readonly string[]): Promise<readonly Lun[]> {
+  if (flexVols?.length === 0) return [];
+  return api.list(
+    `List the LUNs of ${svm}${flexVols === undefined ? "" : `:${flexVols.join(", ")}`}`,
+    lunsUrl,
+    lunBody,
+    {
+      "svm.name": svm,
+      ...(flexVols === undefined ? {} : { "location.volume.name": anyOf(flexVols) }),
+      fields: "uuid,name,serial_number,space.size,location.volume.name",
+    },
+  );
+}
+
+/** Gives the LUN another name within its FlexVol, which has to be writable; its maps stay. Renamed already = success. */
+export async function renameLun(
+  api: OntapApi,
+  lun: Pick<Lun, "uuid" | "path" | "flexVol">,
+  name: string,
+): Promise<void> {
+  const path = `/vol/${lun.flexVol}/${name}`;
+  const attempted = `Rename LUN ${lun.path} to ${path}`;
+  const isRenamed = async () => {
+    const [found] = await api.list(attempted, lunsUrl, lunBody, {
+      uuid: lun.uuid,
+      fields: "uuid,name,serial_number,space.size,location.volume.name",
+    });
+    return found?.path === path || undefined;
+  };
+  await api.converge(
+    () => api.change({ method: "PATCH", path: lunUrl(lun.uuid), body: { name: path }, attempted }),
+    isRenamed,
+  );
 }
 
 export async function listLunMaps(api: OntapApi, svm: string, flexVols: readonly string[]): Promise<readonly LunMap[]> {

@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import type { OntapApi } from "../api";
 import { getSvm } from "../svm/requests";
-import { aggregateBody, cloneBody, deltaBody, flexVolBody, flexVolFields, snapshotBody } from "./results";
+import { aggregateBody, cloneBody, deltaBody, flexVolBody, flexVolFields, junctionBody, snapshotBody } from "./results";
 import type { FlexVol, Snapshot } from "./results";
 import { aggregatesUrl, snapshotsUrl, volumesUrl, volumeUrl } from "./urls";
 
@@ -93,6 +93,54 @@ export async function createDestinationVolume(
       return volume?.state === "online" ? { done: volume } : { seen: `its state is ${volume?.state ?? "absent"}` };
     },
   });
+}
+
+/**
+ * Gives the FlexVol another name, and takes it out of the SVM's namespace first: its junction would be in the way of a
+ * successor's. What refers to it by uuid stays, paths of its LUNs change. Renamed already = success.
+ */
+export async function renameFlexVol(
+  api: OntapApi,
+  svm: string,
+  o: { readonly from: string; readonly to: string },
+): Promise<void> {
+  const attempted = `Rename the FlexVol ${svm}:${o.from} to ${o.to}`;
+  const [volume, renamed] = await Promise.all([findFlexVol(api, svm, o.from), findFlexVol(api, svm, o.to)]);
+  if (volume === undefined && renamed !== undefined) return;
+  if (volume === undefined)
+    throw new DrError({
+      code: "config",
+      attempted,
+      seen: "the SVM has no FlexVol of either name",
+      remedy: "See what became of it",
+    });
+  await unmount(api, svm, volume, attempted);
+  await api.converge(
+    () => api.change({ method: "PATCH", path: volumeUrl(volume.uuid), body: { name: o.to }, attempted }),
+    async () => (await findFlexVol(api, svm, o.to))?.uuid === volume.uuid || undefined,
+  );
+}
+
+/** Unmounts and deletes; ONTAP keeps it in its recovery queue for a while (12 hours by default). Absent already = success. */
+export async function deleteFlexVol(api: OntapApi, svm: string, name: string): Promise<void> {
+  const attempted = `Delete the FlexVol ${svm}:${name}`;
+  const volume = await findFlexVol(api, svm, name);
+  if (volume === undefined) return;
+  await unmount(api, svm, volume, attempted);
+  await api.converge(
+    () => api.change({ method: "DELETE", path: volumeUrl(volume.uuid), attempted }),
+    async () => (await findFlexVol(api, svm, name))?.uuid !== volume.uuid || undefined,
+  );
+}
+
+async function unmount(api: OntapApi, svm: string, { uuid, name }: FlexVol, attempted: string): Promise<void> {
+  const [found] = await api.list(attempted, volumesUrl, junctionBody, {
+    "svm.name": svm,
+    name,
+    fields: "uuid,nas.path",
+  });
+  if (found?.nas?.path === undefined || found.nas.path === "") return;
+  await api.change({ method: "PATCH", path: volumeUrl(uuid), body: { nas: { path: "" } }, attempted });
 }
 
 async function emptiestAggregate(api: OntapApi, svm: string, attempted: string, sizeBytes: number): Promise<string> {

@@ -26,6 +26,12 @@ export const flexVolBody = identified
   .extend({ type: z.string(), state: z.string(), size: z.number().optional() })
   .transform(({ uuid, name, type, state, size }): FlexVol => ({ uuid, name, type, state, sizeBytes: size ?? 0 }));
 
+export const junctionBody = z.object({
+  uuid: z.string(),
+  /** Absent while it isn't mounted. */
+  nas: z.object({ path: z.string().optional() }).optional(),
+});
+
 export const cloneBody = z.object({
   uuid: z.string(),
   clone: z

@@ -1,12 +1,11 @@
 import { DrError, messageOf } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Facts } from "../journal";
-import { lunPathOf } from "../observation";
 import type { PlannedAttachment } from "../plan";
 import type { CinderAttachment, NovaManagePort } from "../ports";
 import type { Step, StepContext, StepItem } from "../context";
 import { arrayAt, completeServers, deletedServer, plannedServer, serverItems, untilAtRest, waitFor } from "../context";
-import { assertComputeUp, leadsTo } from "./attach-volumes";
+import { assertComputeUp, leadsTo, leadsToLun } from "./attach-volumes";
 
 /**
  * Needs: the instance stopped, Cinder serving the site. Does: has nova-manage replace the root's attachment by one at
@@ -83,7 +82,6 @@ async function look(ctx: StepContext, item: StepItem): Promise<Look> {
     ctx.live.attachments(),
     ctx.live.volumes(),
   ]);
-  const volume = volumes.get(root.volumeId);
   const mapping = mappings.find(({ volumeId }) => volumeId === root.volumeId);
   if (mapping?.device !== root.device)
     throw new DrError({
@@ -101,9 +99,7 @@ async function look(ctx: StepContext, item: StepItem): Promise<Look> {
     own,
     others: rows.filter((row) => row !== own),
     leads: connection !== undefined && leadsTo(connection, target),
-    mapped: maps.some(
-      (map) => volume !== undefined && map.lunPath === lunPathOf(volume) && map.logicalUnitNumber === connection?.lun,
-    ),
+    mapped: leadsToLun(connection, maps, volumes.get(root.volumeId)),
   };
 }
 

@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
-import type { ConnectionInfo, IscsiTargetInfo } from "../ports";
+import { lunPathOf } from "../observation";
+import type { CinderVolume, ConnectionInfo, IscsiTargetInfo, LunMap } from "../ports";
 import type { Step, StepContext, StepItem } from "../context";
 import {
   arrayAt,
@@ -17,8 +18,8 @@ import { assertServed } from "./premises";
 
 /**
  * Needs: all of the instance's volumes detached. Does: attaches them one after another in device order: the hypervisor
- * takes the lowest free name, whatever is asked for. Proof: the old device names, and connection_info that names the
- * new site's IQN and portals. Safe to repeat because what is attached already is left, and the order of the rest kept.
+ * takes the lowest free name, whatever is asked for. Proof: the old device names, connection_info that names the new
+ * site's IQN and portals, and under its number the volume's own LUN. Safe to repeat because what is attached already is left, and the order of the rest kept.
  */
 export const attachVolumes: Step = {
   id: "attach/volumes",
@@ -150,7 +151,11 @@ async function proof(ctx: StepContext, item: StepItem) {
   const target = await arrayAt(ctx, ctx.plan.to).getIscsiTarget();
   const wanted = wantedAttachments(ctx, item);
   const nova = new Map((await ctx.ports.compute.listServerAttachments(item.key)).map((a) => [a.volumeId, a]));
-  const cinder = await ctx.live.attachments();
+  const [cinder, volumes, maps] = await Promise.all([
+    ctx.live.attachments(),
+    ctx.live.volumes(),
+    ctx.live.lunMaps(ctx.plan.to),
+  ]);
   const connections: Record<string, ConnectionInfo> = {};
   const wrong: string[] = [];
   for (const attachment of wanted) {
@@ -161,6 +166,10 @@ async function proof(ctx: StepContext, item: StepItem) {
     if (connection === undefined || !leadsTo(connection, target))
       wrong.push(
         `"${attachment.volumeName}" leads to ${connection?.iqn ?? "nowhere"} at ${connection?.portal ?? "no portal"}`,
+      );
+    else if (!leadsToLun(connection, maps, volumes.get(attachment.volumeId)))
+      wrong.push(
+        `"${attachment.volumeName}" leads to LUN ${connection.lun ?? "without a number"}, under which its own LUN isn't mapped: another one of its name may be`,
       );
     else connections[attachment.volumeId] = connection;
   }
@@ -173,6 +182,18 @@ async function proof(ctx: StepContext, item: StepItem) {
       remedy: "Detach what is wrong by hand, then run up again.",
     });
   return { connections };
+}
+
+/** Initiators have LUN numbers of their own: which igroup is the host's isn't known, but that the number is the LUN's in one. */
+export function leadsToLun(
+  connection: ConnectionInfo | undefined,
+  maps: readonly LunMap[],
+  volume: CinderVolume | undefined,
+): boolean {
+  return (
+    volume !== undefined &&
+    maps.some((map) => map.lunPath === lunPathOf(volume) && map.logicalUnitNumber === connection?.lun)
+  );
 }
 
 export function leadsTo(connection: ConnectionInfo, target: IscsiTargetInfo): boolean {

@@ -1,5 +1,5 @@
 import { DrError } from "../../errors";
-import { lunPathOf, poolOf } from "../observation";
+import { lunPathOf, snapshotLunPath } from "../observation";
 import type { Step } from "../context";
 import { arrayAt, whole } from "../context";
 
@@ -41,7 +41,7 @@ export const cutoverVerifyDestination: Step = {
       const volume = volumes.get(snapshot.volumeId);
       // One that failed to be made has none either.
       if (volume === undefined || gone.has(snapshot.status) || snapshot.status === "error") return [];
-      return byPath.has(`/vol/${poolOf(volume.host)}/snapshot-${snapshot.id}`) ? [] : [snapshot.id];
+      return byPath.has(snapshotLunPath(volume, snapshot.id)) ? [] : [snapshot.id];
     });
     const named = (ids: readonly string[]): string => ids.map((id) => `"${volumes.get(id)?.name ?? id}"`).join(", ");
     const faults = [

@@ -20,8 +20,10 @@ import { promoteStartServices } from "./promote-start-services";
 import { promoteStopServices } from "./promote-stop-services";
 import { promoteUpdateDatabase } from "./promote-update-database";
 import { quiesceStopInstances } from "./quiesce-stop-instances";
+import { reprotectDeleteSetAside } from "./reprotect-delete-set-aside";
 import { reprotectFenceSource } from "./reprotect-fence-source";
 import { reprotectKeepDiverged } from "./reprotect-keep-diverged";
+import { reprotectMakeDestinations } from "./reprotect-make-destinations";
 import { reprotectWaitHealthy } from "./reprotect-wait-healthy";
 import { startEnableBackend } from "./start-enable-backend";
 import { startInstances } from "./start-instances";
@@ -57,7 +59,9 @@ export const allSteps: readonly Step[] = [
   promoteStartServices,
   reprotectFenceSource,
   reprotectKeepDiverged,
+  reprotectMakeDestinations,
   reprotectWaitHealthy,
+  reprotectDeleteSetAside,
 ];
 
 export function stepById(id: string): Step {

@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
 import type { StepContext, StepItem } from "../context";
 import { arrayAt } from "../context";
+import { backendHost } from "../../topology/site-pair";
 import { isServed } from "../observation";
 
 /** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
@@ -36,23 +37,48 @@ export async function assertSourceUnmapped(
     });
 }
 
+/** The side that is to be the source holds production's data, read-write: anything else must not be copied from. */
+export async function assertProductionWritable(ctx: StepContext, flexVol: string): Promise<void> {
+  const volume = (await arrayAt(ctx, ctx.plan.to).listFlexVols()).find((candidate) => candidate.name === flexVol);
+  if (volume?.type !== "rw")
+    throw new DrError({
+      code: "invariant",
+      attempted: `Replicate "${flexVol}" from "${ctx.plan.to}"`,
+      seen: `it is of type ${volume?.type ?? "unknown"} there, not rw`,
+      remedy: "Find out what turned it back; nothing was overwritten by this step.",
+    });
+}
+
 /**
  * A detach or attach over a dead cinder-volume takes Nova five times its RPC time-out, with its locks held, and leaves the
  * volume detaching or reserved. Services are called up for a while after their death; the queue's consumers are gone at once.
+ * One whose driver doesn't come up consumes its queue, refuses everything, and is called down once its last heartbeat is old.
  * Asked right before an instance's calls.
  */
 export async function assertServed(ctx: StepContext, item: StepItem): Promise<void> {
   const planned = new Set(ctx.plan.volumes.map(({ id }) => id));
   const volumes = [...(await ctx.live.volumes()).values()].filter(({ id }) => planned.has(id));
   for (const host of new Set(volumes.map((volume) => volume.host.split("#")[0] ?? ""))) {
-    const queues = await ctx.ports.messageQueue.listBackendQueues(host);
-    if (isServed(queues)) continue;
+    const [queues, services] = await Promise.all([
+      ctx.ports.messageQueue.listBackendQueues(host),
+      ctx.ports.blockStorage.listServices(),
+    ]);
+    const service = services.find((each) => each.binary === "cinder-volume" && each.host === host);
+    if (isServed(queues) && service?.up !== false) continue;
+    // NetApp's driver of Cinder 29 doesn't start while failed over and the lost array is away; promoted it does.
+    const pastIt =
+      ctx.plan.route === "failover-host" &&
+      volumes.some((volume) => volume.host.startsWith(`${backendHost(ctx.pair, ctx.plan.from)}#`))
+        ? `; if its driver doesn't come up because "${ctx.plan.from}" is away, set route to direct`
+        : "";
     throw new DrError({
       code: "precondition",
       attempted: `Detach or attach the volumes of instance "${item.label}"`,
-      seen: `no cinder-volume consumes the queue of ${host}: each detach or attach would hang for minutes`,
+      seen: isServed(queues)
+        ? `cinder-volume of ${host} is down, though it consumes its queue: its driver isn't initialised`
+        : `no cinder-volume consumes the queue of ${host}: each detach or attach would hang for minutes`,
       state: "The instance is stopped.",
-      remedy: "Start cinder-volume, then run up again.",
+      remedy: `Start cinder-volume, then run up again${pastIt}.`,
     });
   }
 }

@@ -5,7 +5,7 @@ import { isMirrorOf } from "../observation";
 import type { Mirror } from "../ports";
 import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor } from "../context";
-import { assertSourceUnmapped } from "./premises";
+import { assertProductionWritable, assertSourceUnmapped } from "./premises";
 import { assertServicesStopped } from "./promote-stop-services";
 
 /**
@@ -33,7 +33,7 @@ export const promoteReverseMirrors: Step = {
     return reverse !== undefined && runs(reverse) && forward === undefined ? { uuid: reverse.uuid } : undefined;
   },
   async apply(ctx, item) {
-    await assertDestinationWritable(ctx, item.key);
+    await assertProductionWritable(ctx, item.key);
     if ((await reverseOf(ctx, item.key)) === undefined) await reverse(ctx, item.key);
     const forward = await forwardOf(ctx, item.key);
     if (forward !== undefined) {
@@ -92,18 +92,6 @@ async function reverse(ctx: StepContext, flexVol: string): Promise<void> {
     policy: ctx.pair.replication.policy,
     schedule: ctx.pair.replication.schedule,
   });
-}
-
-/** The side that is to be the source holds production's data, read-write: anything else must not be copied from. */
-async function assertDestinationWritable(ctx: StepContext, flexVol: string): Promise<void> {
-  const volume = (await arrayAt(ctx, ctx.plan.to).listFlexVols()).find((candidate) => candidate.name === flexVol);
-  if (volume?.type !== "rw")
-    throw new DrError({
-      code: "invariant",
-      attempted: `Replicate "${flexVol}" from "${ctx.plan.to}"`,
-      seen: `it is of type ${volume?.type ?? "unknown"} there, not rw`,
-      remedy: "Find out what turned it back; nothing was overwritten by this step.",
-    });
 }
 
 async function reverseOf(ctx: StepContext, flexVol: string): Promise<Mirror | undefined> {

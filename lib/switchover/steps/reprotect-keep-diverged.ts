@@ -2,37 +2,35 @@ import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor } from "../context";
+import { divergedName, hideLuns, visibleLuns } from "./diverged";
 
 /**
  * Needs: the source fenced. Does: clones each FlexVol of the lost site, so that what was written there after the last
- * transfer outlives the resync, and splits each clone, since ONTAP refuses to resync a parent before. Proof: the clone is
- * listed and shares nothing with its parent. Safe to repeat because the clone's name is the switchover's, and a split
- * that runs goes on.
+ * transfer outlives the resync, and splits each clone, since ONTAP refuses to resync a parent before; gives the clone's LUNs
+ * names of their own, or Cinder would serve them for the volumes. Proof: the clone is listed, shares nothing with its
+ * parent, and none of its LUNs has a volume's name. Safe to repeat because the clone's name is the switchover's, a split
+ * that runs goes on, and what is renamed stays so.
  */
 export const reprotectKeepDiverged: Step = {
   id: "reprotect/keep-diverged",
   lanes: 4,
-  items: (ctx) => ctx.pair.flexVols.map((flexVol) => ({ key: flexVol, label: flexVol })),
+  items: (ctx) => {
+    // What is set aside is kept as a whole.
+    const anew = new Set(ctx.plan.baselines?.map(({ flexVol }) => flexVol));
+    return ctx.pair.flexVols
+      .filter((flexVol) => !anew.has(flexVol))
+      .map((flexVol) => ({ key: flexVol, label: flexVol }));
+  },
   // Whether it's split can't be asked without asking for it.
   satisfied: () => Promise.resolve(undefined),
   async apply(ctx, item) {
-    if (await exists(ctx, item.key)) return;
-    await ctx.guard();
-    await arrayAt(ctx, ctx.plan.from).cloneFlexVol({ parent: item.key, name: cloneName(ctx, item.key) });
-  },
-  async verify(ctx, item) {
-    const clone = cloneName(ctx, item.key);
-    const attempted = `Keep what "${item.label}" holds beyond the last transfer as "${clone}"`;
-    if (!(await exists(ctx, item.key)))
-      throw new DrError({
-        code: "failure-state",
-        attempted,
-        seen: "the clone isn't there",
-        state: "Nothing was discarded.",
-        remedy: "See whether its aggregate has room, then run up again.",
-      });
+    const clone = divergedName(ctx, item.key);
+    if (!(await exists(ctx, clone))) {
+      await ctx.guard();
+      await arrayAt(ctx, ctx.plan.from).cloneFlexVol({ parent: item.key, name: clone });
+    }
     await waitFor(ctx, {
-      attempted,
+      attempted: `Keep what "${item.label}" holds beyond the last transfer as "${clone}"`,
       deadlineSeconds: deadlines.splitClone,
       everyMs: 10_000,
       state: "Nothing was discarded.",
@@ -43,14 +41,25 @@ export const reprotectKeepDiverged: Step = {
           : { seen: "being split from its parent" };
       },
     });
-    return { clone };
+    await hideLuns(ctx, item.key);
+  },
+  async verify(ctx, item) {
+    const clone = divergedName(ctx, item.key);
+    const there = await exists(ctx, clone);
+    const visible = await visibleLuns(ctx, item.key);
+    if (there && visible.length === 0) return { clone };
+    throw new DrError({
+      code: "failure-state",
+      attempted: `Keep what "${item.label}" holds beyond the last transfer as "${clone}"`,
+      seen: there
+        ? `${visible.length} LUNs in it have names of volumes still: ${visible[0]?.path ?? ""}, …`
+        : "the clone isn't there",
+      state: "Nothing was discarded.",
+      remedy: "See whether its aggregate has room, and who else changes it; then run up again.",
+    });
   },
 };
 
-function cloneName(ctx: StepContext, flexVol: string): string {
-  return `${flexVol}_diverged_${ctx.journal.switchoverId.slice(0, 16).replace(/[^A-Za-z0-9]/g, "")}`;
-}
-
 async function exists(ctx: StepContext, flexVol: string): Promise<boolean> {
-  return (await arrayAt(ctx, ctx.plan.from).listFlexVols()).some((volume) => volume.name === cloneName(ctx, flexVol));
+  return (await arrayAt(ctx, ctx.plan.from).listFlexVols()).some(({ name }) => name === flexVol);
 }

@@ -37,6 +37,8 @@ export const reprotectWaitHealthy: Step = {
           ? { value: { uuid: mirror.uuid, lagSeconds: lag } }
           : {
               seen: `${mirror.state}, ${mirror.healthy ? "healthy" : "unhealthy"}, ${mirror.transfer?.state ?? "no transfer"}`,
+              // A baseline may take days.
+              ...(mirror.state === "uninitialized" ? { progress: mirror.transfer?.bytesTransferred ?? 0 } : {}),
             };
       },
     });

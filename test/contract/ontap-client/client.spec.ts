@@ -454,4 +454,53 @@ describe("OntapClient against the ONTAP simulator", () => {
       assert.equal((await idr.listFlexVols()).find((each) => each.name === "kept_1")?.type, "rw");
     });
   });
+
+  describe("FlexVols that make room for another one", () => {
+    it("are renamed once they have no mirror, leave the namespace, and go with their LUNs", async () => {
+      const { iprod, idr, mirror, createLun, raw } = await start();
+      await createLun("/vol/pool1/volume-1");
+      const { uuid } = await mirror();
+      await idr.setMirrorState(uuid, "paused");
+      await idr.setMirrorState(uuid, "broken_off");
+      const [{ uuid: flexVol } = assert.fail()] = (await idr.listFlexVols()).filter(({ name }) => name === "pool1");
+      await raw(1, "PATCH", `/storage/volumes/${flexVol}`, { nas: { path: "/pool1" } });
+
+      const away = { from: "pool1", to: "pool1_before" };
+      assert.equal((await failureOf(idr.renameFlexVol(away))).context["vendorCode"], "917608");
+      await idr.deleteMirror(uuid);
+      await iprod.releaseMirror({ sourceFlexVol: "pool1", destinationSvm: "svm-idr" });
+      await idr.renameFlexVol(away);
+      changes("idr");
+      await idr.renameFlexVol(away);
+      assert.deepEqual(changes("idr"), []);
+      const made = await idr.createDestinationVolume({ name: "pool1", sizeBytes: 2 ** 30 });
+      assert.equal(made.type, "dp");
+      assert.equal((await failureOf(idr.renameFlexVol(away))).context["vendorCode"], "917526");
+
+      const paths = async () => (await idr.listLuns()).map((lun) => lun.path);
+      const [lun = assert.fail()] = await idr.listLuns(["pool1_before"]);
+      await idr.renameLun(lun, "diverged-volume-1");
+      assert.deepEqual(await paths(), ["/vol/pool1_before/diverged-volume-1"]);
+      changes("idr");
+      await idr.renameLun({ ...lun, path: "/vol/pool1_before/diverged-volume-1" }, "diverged-volume-1");
+
+      const again = await idr.createMirror({
+        sourceSvm: "svm-iprod",
+        destinationSvm: "svm-idr",
+        flexVol: "pool1",
+        policy: "MirrorAllSnapshots",
+      });
+      assert.notEqual(again, uuid);
+      await idr.setMirrorState(again, "snapmirrored");
+      await mirrorOf(idr, (each) => each.state === "snapmirrored");
+      assert.deepEqual((await paths()).sort(), ["/vol/pool1/volume-1", "/vol/pool1_before/diverged-volume-1"]);
+      await idr.setMirrorState(again, "paused");
+      await idr.setMirrorState(again, "broken_off");
+      // As NetApp's driver mounts what it failed over to.
+      await raw(1, "PATCH", `/storage/volumes/${made.uuid}`, { nas: { path: "/pool1" } });
+      await idr.deleteFlexVol("pool1_before");
+      await idr.deleteFlexVol("pool1_before");
+      assert.deepEqual(await paths(), ["/vol/pool1/volume-1"]);
+    });
+  });
 });

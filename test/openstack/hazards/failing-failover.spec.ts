@@ -173,8 +173,14 @@ onSharedLab("hazards: where Cinder's own failover fails", (lab) => {
   it("protects anew when the site is back, and goes home by the direct route with the same end", async () => {
     await lab().scene.setReachable("iprod", true);
     await lab().setOnline("iprod", true);
+    await lab().forgetCommon("pool2", "iprod");
     await lab().up("idr", { reprotect: "discardDiverged" });
     await lab().normal("idr");
+    const left = await lab().scene.onArray("iprod", (client) => client.listFlexVols());
+    assert.deepEqual(left.map(({ name, type }) => [name, type]).sort(), [
+      ["pool1", "dp"],
+      ["pool2", "dp"],
+    ]);
     await lab().scene.write("direct-home");
     const before = await attachedNow();
     await lab().up("iprod", { route: "direct" });
@@ -186,6 +192,13 @@ onSharedLab("hazards: where Cinder's own failover fails", (lab) => {
     assert.deepEqual(await attachedNow(), before);
     await lab().normal("iprod");
     await lab().scene.assertBytes();
+    met({
+      id: "L3b",
+      behaviour: "without a common snapshot nothing can be resynced",
+      produced: "the mirrors' records and iprod's snapshots of pool2 were removed while it was away",
+      handled: "a new baseline; what pool2 was before is deleted once that is healthy, as discarding was asked for",
+      lost: "0",
+    });
     met({
       id: "R1",
       behaviour: "Cinder's own failover isn't needed",

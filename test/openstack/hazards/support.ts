@@ -263,6 +263,30 @@ export class HazardLab {
     return existsSync(file) ? readFileSync(file, "utf8") : ""; // one that never ran there has none
   }
 
+  /**
+   * As somebody does who tidies up while a site is away from production: the mirrors' records go on both clusters, and then
+   * the FlexVol's snapshots at that site, which nothing holds any more.
+   */
+  async forgetCommon(flexVol: string, site: Site): Promise<void> {
+    const other = otherSite(site);
+    await this.scene.onArray(other, async (client) => {
+      for (const { uuid } of await client.listMirrors([flexVol])) await client.deleteMirror(uuid);
+    });
+    await this.scene.onArray(site, async (client) => {
+      await client.releaseMirror({ sourceFlexVol: flexVol, destinationSvm: this.scene.lab.arrays[other].svm });
+      const volume = (await client.listFlexVols()).find(({ name }) => name === flexVol);
+      for (const { uuid } of await client.listSnapshots(flexVol))
+        await changeOntap(
+          this.scene.lab,
+          site,
+          `/api/storage/volumes/${volume?.uuid ?? ""}/snapshots/${uuid}`,
+          {},
+          "DELETE",
+        );
+      assert.deepEqual(await client.listSnapshots(flexVol), []);
+    });
+  }
+
   /** Mirrors into the site. */
   mirrors(into: Site) {
     return this.scene.onArray(into, (client) => client.listMirrors(this.pair.flexVols));

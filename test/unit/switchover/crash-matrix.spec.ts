@@ -86,6 +86,18 @@ const journeys: readonly Journey[] = [
     intent: intentTo("idr", { reprotect: "discardDiverged" }),
     state: at("idr", true, false),
   },
+  {
+    name: "reprotect where one FlexVol has no snapshot in common any more",
+    prepare: async (world, dr) => {
+      world.reachable.iprod = false;
+      await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+      world.reachable.iprod = true;
+      world.unfenced = "iprod";
+      world.uncommon.add("pool2");
+    },
+    intent: intentTo("idr", { reprotect: "discardDiverged" }),
+    state: at("idr", true, false),
+  },
 ];
 
 const newJournal = journals();

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { observeDifferences, sentencesOfDifferences, sizeOf } from "../../../lib/switchover/difference";
+import { observeDifferences, sentencesOfDifferences } from "../../../lib/switchover/difference";
 import type { Ports, Snapshot } from "../../../lib/switchover/ports";
+import { sizeOf } from "../../../lib/switchover/size";
 import { journals, look, operator } from "./support";
 import { intentTo, World } from "./world";
 

@@ -43,6 +43,11 @@ const mirror =
     const mirrors = seen.value.mirrors.map((m, index) => (index === 0 ? ({ ...m, ...more } as Mirror) : m));
     array("idr", { mirrors })(o);
   };
+const lunsAt = (o: Observation, site: string) => {
+  const seen = o.arrays[site];
+  assert.ok(seen?.ok === true);
+  return seen.value.luns;
+};
 const volume =
   (more: Partial<CinderVolume>): Change =>
   (o) =>
@@ -145,7 +150,10 @@ describe("preflight", () => {
     ["mirror-state:pool1", unplanned, dead("iprod"), mirror({ state: "uninitialized" })],
     ["mirror-unhealthy:pool1", planned, sick],
     ["lag-day:pool1", intentTo("idr", { route: "failover-host" }), mirror({ lagSeconds: 86_400 })],
-    ["mirror-coverage:other", planned, volume({ host: "cinder@iprod#other" }), (o) => array("iprod", { luns: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.luns.map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/other/volume-00", flexVol: "other" } : l)) : [] })(o)],
+    ["mirror-coverage:other", planned, volume({ host: "cinder@iprod#other" }), ...(["iprod", "idr"] as const).map((site): Change => (o) => array(site, { luns: lunsAt(o, site).map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/other/volume-00", flexVol: "other" } : l)) })(o))],
+    ["lun-shadowed:idr", planned, (o) => array("idr", { otherLuns: lunsAt(o, "idr").slice(0, 1).map((l) => ({ ...l, path: "/vol/clone/volume-00", flexVol: "clone" })) })(o)],
+    ["lun-shadowed:iprod", planned, (o) => array("iprod", { luns: [...lunsAt(o, "iprod"), ...lunsAt(o, "iprod").slice(0, 1).map((l) => ({ ...l, path: "/vol/pool2/volume-00", flexVol: "pool2" }))] })(o)],
+    ["lun-shadowed:idr", unplanned, dead("iprod"), (o) => array("idr", { otherLuns: lunsAt(o, "idr").slice(0, 1).map((l) => ({ ...l, path: "/vol/clone/volume-00", flexVol: "clone" })) })(o)],
     ["controller", planned, (o) => void (o.controllerErrors = ["no route to c2"])],
     ["stanza:c1:iprod", planned, (o) => void (o.controllers = o.controllers.map((c, i) => (i === 0 ? { ...c, stanzas: { idr: c.stanzas["idr"] ?? assert.fail() } } : c)))],
     ["replication-targets:c1:iprod", planned, stanza({ replicationDevices: ["backend_id:idr", "backend_id:third"] })],

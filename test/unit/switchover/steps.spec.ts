@@ -519,6 +519,42 @@ describe("an unplanned failover", () => {
     assert.equal(world.journals.size, 1);
   });
 
+  for (const mode of ["unplanned", "planned"] as const)
+    it(`promotes first, by the direct route, where the driver died after the failover: ${mode}`, async () => {
+      const unplanned = intentTo("idr", { unplanned: lost });
+      if (mode === "unplanned") world.reachable.iprod = false;
+      const cut = killAt("cutover/verify-destination", "recorded");
+      await assert.rejects(dr.up(mode === "unplanned" ? unplanned : toIdr, at("iprod"), cut));
+      world.reachable.iprod = false;
+      world.faults.driverDead = true;
+      after(/start cinder-volume/, () => (world.faults.driverDead = false));
+      await assert.rejects(
+        dr.up(unplanned, at("iprod")),
+        fails(
+          "precondition",
+          /cinder-volume of cinder@iprod is down, .*its driver isn't initialised.* set route to direct/,
+        ),
+      );
+      const direct = { ...unplanned, route: "direct" } as const;
+      const preview = await dr.preview(direct, at("iprod"));
+      assert.deepEqual([preview.route, preview.failures], ["direct", []]);
+      const state = await dr.up(direct, at("iprod"));
+      assert.deepEqual([state.activeSite, state.promoted, state.protected], ["idr", true, false]);
+      assert.equal(world.servers.get("server-0")?.running, true);
+      assert.equal(calls(/failover/).length, 1);
+      assert.deepEqual(world.violations, []);
+      assert.equal(world.journals.size, 1);
+      world.reachable.iprod = true;
+      world.unfenced = world.maps.iprod.size > 0 ? "iprod" : undefined;
+      assert.equal((await dr.up(intentTo("idr", { reprotect: "discardDiverged" }), state)).protected, true);
+    });
+
+  it("stays on the ordinary route past the failover while its cinder-volume serves", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("cutover/verify-destination", "recorded")));
+    const preview = await dr.preview(intentTo("idr", { route: "direct" }), at("iprod"));
+    assert.equal(preview.route, "failover-host");
+  });
+
   it("goes on without the source where it died after the cutover; the protection is asked for later", async () => {
     await assert.rejects(dr.up(toIdr, at("iprod"), killAt("attach/volumes", "recorded")));
     world.reachable.iprod = false;
@@ -572,6 +608,113 @@ describe("an unplanned failover", () => {
     assert.deepEqual([...world.clones.values()], [0, 0]);
     const firstReversal = world.calls.findIndex((call) => call.startsWith("reverse"));
     assert.ok(world.calls.findLastIndex((call) => call.startsWith("clone")) < firstReversal);
+    // NetApp's driver goes by a LUN's name alone.
+    const kept = [...world.luns.iprod.values()].filter(({ flexVol }) => flexVol.includes("_diverged_"));
+    assert.deepEqual(
+      kept.map(({ name }) => name).sort(),
+      ["00", "01", "10", "11"].map((id) => `diverged-volume-${id}`),
+    );
+  });
+
+  it("is refused where another LUN has a volume's name, and proves that none was served for it", async () => {
+    world.luns.idr.set("clone", { flexVol: "clone_for_a_test", sizeBytes: 2 ** 30, name: "volume-00" });
+    const shadowed = /SVM "svm-idr" of "idr" has 1 LUNs with the names .*: \/vol\/clone_for_a_test\/volume-00\./;
+    const refused = (await dr.preview(toIdr, at("iprod"))).failures.map(({ message }) => message);
+    assert.match(refused.join("\n"), shadowed);
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("precondition", shadowed));
+    assert.deepEqual(world.calls, []);
+
+    world.luns.idr.delete("clone");
+    world.faults.otherLun.add("00");
+    await assert.rejects(
+      dr.up(toIdr, at("iprod")),
+      fails("failure-state", /"v00" leads to LUN 1, under which its own LUN isn't mapped/),
+    );
+    assert.equal(world.servers.get("server-0")?.running, false);
+  });
+
+  it("begins anew where no snapshot is common: what was there is renamed, and deleted last if at all", async () => {
+    const ends: Record<string, string[]> = {};
+    for (const reprotect of ["keepDiverged", "discardDiverged"] as const) {
+      const world = new World();
+      const dr = operator(world, newJournal());
+      world.reachable.iprod = false;
+      const state = await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+      world.reachable.iprod = true;
+      world.unfenced = "iprod";
+      world.uncommon.add("pool2");
+      world.luns.iprod.set("only-there", { flexVol: "pool2", sizeBytes: 2 ** 30 });
+      const preview = await dr.preview(intentTo("idr", { reprotect }), state);
+      assert.deepEqual(preview.failures, []);
+      assert.match(preview.warnings.join("\n"), /"pool2": no snapshot is common .*: a new baseline of up to 2.0 GiB/);
+      assert.match(
+        preview.sentences.join("\n"),
+        /1 FlexVol by resync: .*; 1 FlexVol by a new baseline of up to 2.0 GiB/,
+      );
+      const before = world.calls.length;
+      const again = await dr.up(intentTo("idr", { reprotect }), state);
+      assert.equal(again.protected, true);
+      assert.deepEqual(world.violations, []);
+      assert.equal(world.flexVolType.iprod["pool2"], "dp");
+      assert.deepEqual(world.luns.iprod.get("01"), { flexVol: "pool2", sizeBytes: 2 ** 30 });
+      const asides = Object.keys(world.flexVolType.iprod).filter((name) => /^pool2_diverged_\w+$/.test(name));
+      ends[reprotect] = asides.map(() => "set aside");
+      assert.equal(
+        [...world.luns.iprod.keys()].some((id) => id.endsWith("/only-there")),
+        asides.length > 0,
+      );
+      // A clone of what is resynced, none of what is whole.
+      assert.equal(world.clones.size, reprotect === "keepDiverged" ? 1 : 0);
+      const calls = world.calls.slice(before);
+      const firstUnmap = calls.findIndex((call) => call.startsWith("unmap"));
+      assert.ok(firstUnmap >= 0 && firstUnmap < calls.indexOf("rename iprod pool2"), calls.join("\n"));
+      assert.ok(calls.indexOf("rename iprod pool2") < calls.indexOf("create iprod pool2"), calls.join("\n"));
+    }
+    assert.deepEqual(ends, { keepDiverged: ["set aside"], discardDiverged: [] });
+  });
+
+  it("replicates to a site that was built anew, without its FlexVols", async () => {
+    world.reachable.iprod = false;
+    const state = await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    Object.assign(world.reachable, { iprod: true });
+    world.mirrors = [];
+    for (const flexVol of pair.flexVols) {
+      world.uncommon.add(flexVol);
+      delete world.flexVolType.iprod[flexVol];
+    }
+    world.luns.iprod.clear();
+    world.maps.iprod.clear();
+    const again = await dr.up(intentTo("idr", { reprotect: "keepDiverged" }), state);
+    assert.equal(again.protected, true);
+    assert.deepEqual(Object.keys(world.flexVolType.iprod), pair.flexVols);
+    assert.equal(world.clones.size, 0);
+  });
+
+  it("deletes nothing while the new baseline isn't whole, and waits for as long as it advances", async () => {
+    world.reachable.iprod = false;
+    const state = await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    world.reachable.iprod = true;
+    world.unfenced = "iprod";
+    world.uncommon.add("pool2");
+    world.baselineSeconds = 20_000;
+    const begun = world.nowMs;
+    const again = await dr.up(intentTo("idr", { reprotect: "discardDiverged" }), state);
+    assert.equal(again.protected, true);
+    assert.ok(world.nowMs - begun >= 20_000_000);
+    assert.deepEqual(world.violations, []);
+
+    const stuck = new World();
+    const other = operator(stuck, newJournal());
+    stuck.reachable.iprod = false;
+    const lostState = await other.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    stuck.reachable.iprod = true;
+    stuck.uncommon.add("pool2");
+    stuck.baselineSeconds = Number.POSITIVE_INFINITY;
+    await assert.rejects(
+      other.up(intentTo("idr", { reprotect: "discardDiverged" }), lostState),
+      fails("wait-timeout", /after 7200 s without progress still uninitialized/),
+    );
+    assert.ok(!stuck.calls.includes("delete iprod FlexVol"));
   });
 });
 

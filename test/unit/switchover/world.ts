@@ -62,6 +62,8 @@ interface WorldMirror {
   flexVol: string;
   state: string;
   transfers: { uuid: string; state: string }[];
+  /** A baseline on its way. */
+  baseline?: { sinceMs: number; seconds: number };
 }
 
 interface WorldUnit {
@@ -104,11 +106,11 @@ export class World {
   readonly calls: string[] = [];
   /** Where a rule was broken that must always hold. */
   readonly violations: string[] = [];
-  readonly flexVolType: Record<Site, Record<string, "rw" | "dp">> = {
+  flexVolType: Record<Site, Record<string, "rw" | "dp">> = {
     iprod: { pool1: "rw", pool2: "rw" },
     idr: { pool1: "dp", pool2: "dp" },
   };
-  readonly luns: Record<Site, Map<string, { flexVol: string; sizeBytes: number }>> = {
+  readonly luns: Record<Site, Map<string, { flexVol: string; sizeBytes: number; name?: string }>> = {
     iprod: new Map(),
     idr: new Map(),
   };
@@ -143,6 +145,9 @@ export class World {
   readonly journals = new Map<string, { pair: string; open: boolean; entries: string[] }>();
   /** A site that came back with the maps it had: nobody could take them away while it was gone. */
   unfenced: Site | undefined;
+  baselineSeconds = 0;
+  /** FlexVols whose two sides have no snapshot in common. */
+  readonly uncommon = new Set<string>();
   /** FlexClones at the lost site, with how often one has to be asked until its split is done. */
   readonly clones = new Map<string, number>();
   /** What goes wrong, and how often; each is used up by happening. */
@@ -157,6 +162,8 @@ export class World {
     attachFallsBack: new Map<string, number>(),
     /** By volume: the device that it gets. */
     device: new Map<string, string>(),
+    /** Volumes for which the driver finds another LUN of the same name. */
+    otherLun: new Set<string>(),
     /** By instance: listings for which it stays in a task after a stop or start. */
     task: new Map<string, number>(),
     /** A load balancer answers for a dead cinder-api. */
@@ -173,6 +180,8 @@ export class World {
     novaManage: "",
     /** cinder-volume consumes its queue and sends no heartbeat: its driver isn't initialised. */
     silent: false,
+    /** The same, a while later: it's called down. */
+    driverDead: false,
     /** The cluster takes no lock for it: `renewLease` says that somebody else has it. */
     leaseTaken: false,
     /** Writes to the journal's table that fail, before (or after) they're done. */
@@ -265,6 +274,11 @@ export class World {
       this.violations.push(`after ${call}: both sides are writable and mapped`);
   }
 
+  private lunPath(site: Site, volumeId: string): string {
+    const id = this.volumes.get(volumeId)?.nameId ?? volumeId;
+    return `/vol/${this.luns[site].get(id)?.flexVol ?? ""}/${lunName(id)}`;
+  }
+
   private clonesAt(site: Site): string[] {
     return [...this.clones.keys()].filter((key) => key.startsWith(`${site}:`)).map((key) => key.slice(site.length + 1));
   }
@@ -277,7 +291,15 @@ export class World {
 
   private setMirror(mirror: WorldMirror, state: string): void {
     const to = peer(mirror.from);
+    if (state === "snapmirrored" && mirror.state === "uninitialized") {
+      if (this.flexVolType[to][mirror.flexVol] !== "dp")
+        throw refused(409, "Initialize", "Destination must be a dp volume");
+      mirror.baseline ??= { sinceMs: this.nowMs, seconds: this.baselineSeconds };
+      this.advance(mirror);
+      return;
+    }
     if (state === "snapmirrored" && mirror.state === "broken_off") {
+      if (this.uncommon.has(mirror.flexVol)) throw refused(409, "Resync", "no common snapshot");
       // A resync overwrites the destination with the source's data.
       if (this.activeData() === to) this.violations.push(`resync of ${mirror.flexVol} overwrote the active site ${to}`);
       this.flexVolType[to][mirror.flexVol] = "dp";
@@ -285,6 +307,14 @@ export class World {
     }
     if (state === "broken_off") this.flexVolType[to][mirror.flexVol] = "rw";
     mirror.state = state;
+  }
+
+  private advance(mirror: WorldMirror): void {
+    if (mirror.baseline === undefined || this.nowMs < mirror.baseline.sinceMs + mirror.baseline.seconds * 1000) return;
+    delete mirror.baseline;
+    this.copyLuns(mirror);
+    this.uncommon.delete(mirror.flexVol);
+    mirror.state = "snapmirrored";
   }
 
   private copyLuns(mirror: WorldMirror): void {
@@ -312,7 +342,8 @@ export class World {
       if (row.replicationStatus === "failed-over") continue;
       if (osloConfig.get(content, site, "replication_device") === undefined) continue;
       for (const mirror of this.mirrors.filter(
-        (candidate) => candidate.from === site && candidate.state !== "snapmirrored",
+        (candidate) =>
+          candidate.from === site && candidate.state !== "snapmirrored" && candidate.baseline === undefined,
       ))
         this.setMirror(mirror, "snapmirrored");
       for (const queue of [...this.queues.keys()].filter((name) => name.includes(`@${site}`)))
@@ -335,7 +366,13 @@ export class World {
         unhealthyReasons: [],
         lagSeconds: 60,
         exportedSnapshot: "snap",
-        transfer: { state: "success" },
+        transfer:
+          mirror.baseline === undefined
+            ? { state: "success" }
+            : {
+                state: "transferring",
+                bytesTransferred: Number.isFinite(mirror.baseline.seconds) ? this.nowMs - mirror.baseline.sinceMs : 1,
+              },
       });
       return {
         site,
@@ -344,7 +381,7 @@ export class World {
         getIscsiTarget: async () => (up(), { iqn: `iqn.${site}`, enabled: true, portals: [`${site}:3260`] }),
         listFlexVols: async () => (
           up(),
-          [...pair.flexVols, ...this.clonesAt(site)].map((name) => ({
+          [...Object.keys(this.flexVolType[site]), ...this.clonesAt(site)].map((name) => ({
             uuid: name,
             name,
             type: this.flexVolType[site][name] ?? "rw",
@@ -352,22 +389,31 @@ export class World {
             sizeBytes: 1,
           }))
         ),
-        listLuns: async () => (
+        listLuns: async (flexVols) => (
           up(),
-          [...this.luns[site]].map(([id, lun]) => ({
-            uuid: `${site}-${id}`,
-            path: `/vol/${lun.flexVol}/${lunName(id)}`,
-            flexVol: lun.flexVol,
-            name: lunName(id),
-            serial: `${site}${id}`,
-            sizeBytes: lun.sizeBytes,
-          }))
+          [...this.luns[site]]
+            .filter(([, lun]) => flexVols?.includes(lun.flexVol) ?? true)
+            .map(([id, lun]) => ({
+              uuid: `${site}-${id}`,
+              path: `/vol/${lun.flexVol}/${lun.name ?? lunName(id)}`,
+              flexVol: lun.flexVol,
+              name: lun.name ?? lunName(id),
+              serial: `${site}${id}`,
+              sizeBytes: lun.sizeBytes,
+            }))
         ),
+        renameLun: async (lun, name) => {
+          up();
+          const found = this.luns[site].get(lun.uuid.slice(site.length + 1));
+          if (found === undefined) throw refused(404, "Rename", "no such LUN");
+          found.name = name;
+          this.did(`rename LUN ${site} ${name}`);
+        },
         listLunMaps: async () => (
           up(),
           [...this.maps[site]].map(([id, igroup]) => ({
             lunUuid: id,
-            lunPath: `/vol/${this.luns[site].get(id)?.flexVol ?? ""}/${lunName(id)}`,
+            lunPath: this.lunPath(site, id),
             igroupUuid: igroup,
             igroup,
             logicalUnitNumber: 1,
@@ -378,12 +424,17 @@ export class World {
           this.maps[site].delete(map.lunUuid);
           this.did(`unmap ${site} ${map.lunUuid}`);
         },
-        listSnapshots: async () => (
-          up(),
-          [{ uuid: "s", name: "snap", versionUuid: "s", createTime: new Date(this.nowMs).toISOString() }]
-        ),
+        listSnapshots: async (flexVol) => {
+          up();
+          const versionUuid = this.uncommon.has(flexVol) ? `of ${site}` : "s";
+          return [{ uuid: "s", name: "snap", versionUuid, createTime: new Date(this.nowMs).toISOString() }];
+        },
         findChangedBytes: async () => (up(), 4096),
-        listMirrors: async () => (up(), this.mirrors.filter((mirror) => peer(mirror.from) === site).map(view)),
+        listMirrors: async () => {
+          up();
+          this.mirrors.forEach((mirror) => this.advance(mirror));
+          return this.mirrors.filter((mirror) => peer(mirror.from) === site).map(view);
+        },
         startTransfer: async (uuid) => {
           up();
           const mirror = this.findMirror(uuid);
@@ -415,7 +466,8 @@ export class World {
             uuid: `m${++this.counter}`,
             from: peer(site),
             flexVol: o.flexVol,
-            state: "broken_off",
+            // Onto a FlexVol that can be written to it's one to be resynced.
+            state: this.flexVolType[site][o.flexVol] === "dp" ? "uninitialized" : "broken_off",
             transfers: [],
           };
           this.mirrors.push(mirror);
@@ -427,6 +479,7 @@ export class World {
           if (this.reversal === "refused")
             throw new DrError({ code: "remote", attempted: "Reverse", seen: "not supported" });
           const found = this.findMirror(mirror.uuid);
+          if (this.uncommon.has(found.flexVol)) throw refused(409, "Reverse", "no common snapshot");
           found.from = peer(found.from);
           this.setMirror(found, "snapmirrored");
           this.did(`reverse ${found.from} ${found.flexVol}`);
@@ -437,9 +490,42 @@ export class World {
           this.did(`delete mirror ${uuid}`);
         },
         releaseMirror: async () => this.did(`release ${site}`),
-        cloneFlexVol: async ({ name }) => {
+        createDestinationVolume: async ({ name, sizeBytes }) => {
+          up();
+          const type = (this.flexVolType[site][name] ??= (this.did(`create ${site} ${name}`), "dp"));
+          return { uuid: name, name, type, state: "online", sizeBytes };
+        },
+        renameFlexVol: async ({ from, to }) => {
+          up();
+          const { [from]: type, ...others } = this.flexVolType[site];
+          if (type === undefined && others[to] !== undefined) return;
+          if (type === undefined || others[to] !== undefined) throw refused(409, "Rename", "no such FlexVol");
+          if (this.mirrors.some(({ flexVol }) => flexVol === from)) throw refused(409, "Rename", "it has mirrors");
+          this.flexVolType[site] = { ...others, [to]: type };
+          for (const [id, lun] of this.luns[site]) {
+            if (lun.flexVol !== from) continue;
+            // Cinder's names may come again under the old path.
+            this.luns[site].delete(id);
+            this.luns[site].set(`${to}/${id}`, { ...lun, flexVol: to, name: lun.name ?? lunName(id) });
+          }
+          this.did(`rename ${site} ${from}`);
+        },
+        deleteFlexVol: async (name) => {
+          up();
+          if (this.flexVolType[site][name] === undefined) return;
+          const mirror = this.mirrors.find(({ flexVol }) => name.startsWith(flexVol));
+          if (mirror?.state !== "snapmirrored")
+            this.violations.push(`${name} was deleted before its successor was whole`);
+          delete this.flexVolType[site][name];
+          for (const [id, lun] of this.luns[site]) if (lun.flexVol === name) this.luns[site].delete(id);
+          this.did(`delete ${site} FlexVol`);
+        },
+        cloneFlexVol: async ({ parent, name }) => {
           up();
           this.clones.set(`${site}:${name}`, 2);
+          for (const [id, lun] of [...this.luns[site]])
+            if (lun.flexVol === parent)
+              this.luns[site].set(`${name}/${id}`, { ...lun, flexVol: name, name: lunName(id) });
           this.did(`clone ${site}`);
         },
         splitFlexClone: async (name) => {
@@ -544,7 +630,7 @@ export class World {
             ...r,
             enabled: !disabled,
             ...(disabledReason === null ? {} : { disabledReason }),
-            up: volumeUp(),
+            up: volumeUp() && !this.faults.driverDead,
             replicationStatus,
             ...(activeBackendId === null ? {} : { activeBackendId }),
           }))
@@ -710,7 +796,7 @@ export class World {
               },
             ];
             this.connections.set(attachmentId, { volumeId, serverId, site });
-            this.maps[site].set(volumeId, "host");
+            this.maps[site].set(this.faults.otherLun.has(volumeId) ? `another-${volumeId}` : volumeId, "host");
             this.volumes.set(volumeId, {
               ...volume,
               status: "in-use",

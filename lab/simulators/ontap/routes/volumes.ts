@@ -302,6 +302,12 @@ async function changeVolume(world: World, cluster: Cluster, volume: Volume, body
   if (path === "") volume.junctionPath = undefined;
   else if (path !== undefined) {
     if (!path.startsWith("/")) throw invalidValue("nas.path", path);
+    const mounted = [...cluster.volumes.values()].find(
+      (other) => other !== volume && other.svmUuid === volume.svmUuid && other.junctionPath === path,
+    );
+    // ONTAP's documentation says that it must be unique, not with which code it's refused.
+    if (mounted)
+      throw refused(917504, `Junction path "${path}" is in use already by volume "${mounted.name}".`, "nas.path");
     volume.junctionPath = path;
   }
   volume.comment = textAt(body, "comment") ?? volume.comment;

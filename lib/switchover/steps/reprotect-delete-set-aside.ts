@@ -1,0 +1,55 @@
+import { DrError } from "../../errors";
+import type { Step, StepContext } from "../context";
+import { arrayAt } from "../context";
+import { isMirrorOf } from "../observation";
+import { divergedName } from "./diverged";
+
+/**
+ * Needs: the new baselines done and healthy, so that the second copy is there again. Does: deletes what was renamed for
+ * them, as discarding was asked for. Proof: it's no longer listed. Safe to repeat because the name is the switchover's, and
+ * one that is gone is success.
+ */
+export const reprotectDeleteSetAside: Step = {
+  id: "reprotect/delete-set-aside",
+  lanes: 4,
+  items: (ctx) =>
+    (ctx.plan.baselines ?? [])
+      .filter(({ setAside }) => setAside)
+      .map(({ flexVol }) => ({ key: flexVol, label: divergedName(ctx, flexVol) })),
+  async premise(ctx) {
+    const { from, to } = ctx.plan;
+    const mirrors = await arrayAt(ctx, from).listMirrors(ctx.pair.flexVols);
+    for (const { flexVol } of ctx.plan.baselines ?? []) {
+      const mirror = mirrors.find((candidate) => isMirrorOf(ctx.pair, candidate, to, from, flexVol));
+      if (mirror?.state === "snapmirrored") continue;
+      throw new DrError({
+        code: "invariant",
+        attempted: `Delete what "${flexVol}" of "${from}" was before`,
+        seen: `its mirror is ${mirror?.state ?? "not there"}, needed snapmirrored`,
+        state: "Nothing was deleted.",
+        remedy: "Find out what became of the mirror, then run up again.",
+      });
+    }
+  },
+  async satisfied(ctx, item) {
+    return (await isThere(ctx, item.key)) ? undefined : { deleted: true };
+  },
+  async apply(ctx, item) {
+    await ctx.guard();
+    await arrayAt(ctx, ctx.plan.from).deleteFlexVol(divergedName(ctx, item.key));
+  },
+  async verify(ctx, item) {
+    if (!(await isThere(ctx, item.key))) return { deleted: true };
+    throw new DrError({
+      code: "failure-state",
+      attempted: `Delete "${item.label}" at "${ctx.plan.from}"`,
+      seen: "it's listed still",
+      state: "Production runs, and is protected.",
+      remedy: "See what holds it (a clone of it, a mirror), then run up again.",
+    });
+  },
+};
+
+async function isThere(ctx: StepContext, flexVol: string): Promise<boolean> {
+  return (await arrayAt(ctx, ctx.plan.from).listFlexVols()).some(({ name }) => name === divergedName(ctx, flexVol));
+}
