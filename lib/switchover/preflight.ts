@@ -168,7 +168,8 @@ function checkArrays(o: Observation, mode: Mode, from: string, to: string, fail:
       if (needed) fail(`iscsi:${site}`, message, `Enable the iSCSI service and its interfaces on ${svm}.`);
       else warnings.push(message);
     }
-    if (needed) for (const { id, message, remedy } of shadowFindings(o, site)) fail(id, message, remedy);
+    const [shadowed] = shadowFindings(o, site);
+    if (needed && shadowed !== undefined) fail(`lun-shadowed:${site}`, shadowed.message, shadowed.remedy);
     const online = new Set(seen.value.flexVols.filter((v) => v.state === "online").map((v) => v.name));
     for (const flexVol of o.pair.flexVols)
       if (!online.has(flexVol) && needed)

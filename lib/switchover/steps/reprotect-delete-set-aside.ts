@@ -45,7 +45,8 @@ export const reprotectDeleteSetAside: Step = {
       attempted: `Delete "${item.label}" at "${ctx.plan.from}"`,
       seen: "it's listed still",
       state: "Production runs, and is protected.",
-      remedy: "See what holds it (a clone of it, a mirror), then run up again.",
+      remedy:
+        "See what holds it (a clone of it, a mirror), and whether the account may delete FlexVols; then run up again.",
     });
   },
 };
