@@ -47,7 +47,7 @@ onSharedLab("hazards that take long", (lab) => {
       },
     };
     const said = await lab().failedUp("idr", { unplanned, hooks: [hook("after:cutover")] });
-    assert.match(said, /cinder-volume of cinder-dr@iprod is down, though .* set route to direct/);
+    assert.match(said, /no cinder-volume consumes the queue of cinder-dr@iprod: .* set route to direct/);
     await lab().up("idr", { unplanned, route: "direct" });
     const report = lab().report();
     assert.deepEqual([report.verdict, report.route, report.mode], ["completed", "direct", "unplanned"]);
@@ -58,7 +58,7 @@ onSharedLab("hazards that take long", (lab) => {
     met({
       id: "D2b",
       behaviour: "while failed over, a restart with the lost site away leaves the driver dead (29.0.0)",
-      produced: "iprod unreachable, cinder-volume restarted right after the failover: down, nothing can be attached",
+      produced: "iprod unreachable, cinder-volume restarted right after the failover: nothing can be attached",
       handled: "refuses to attach over it, names the direct route, which promotes first, on the same journal",
       lost: "0",
     });

@@ -662,7 +662,7 @@ export class Scene {
   async killedUp(moment: RegExp, whom: "cli" | "tree", onKill?: (line: string) => void): Promise<boolean> {
     let killed = false;
     say(`── up, ${whom} to be killed at ${moment.source}`);
-    await this.up({
+    const { code, output } = await this.up({
       anyCode: true,
       onLine: (line, pid) => {
         if (killed || !moment.test(line)) return;
@@ -673,6 +673,7 @@ export class Scene {
         else kill(pid);
       },
     });
+    if (!killed && code !== 0) say(`it failed by itself:\n${output.trimEnd().split("\n").slice(-40).join("\n")}`);
     return killed;
   }
 
