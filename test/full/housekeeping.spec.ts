@@ -135,10 +135,8 @@ describe("Cinder restarted at every step boundary, also with the former cinder.c
     }
     say(`${what}: killed at ${seen.length} boundaries`);
     const report = scene.lastReport();
-    assert.deepEqual(
-      [report.verdict, report.to, report.steps.flatMap(({ failures }) => failures)],
-      ["completed", to, []],
-    );
+    const failures = report.steps.flatMap((step) => step.failures).join("\n");
+    assert.deepEqual([report.verdict, report.to], ["completed", to], failures);
     assert.deepEqual(
       report.steps.map(({ id }) => id).filter((id) => id !== "hold/disable-backend" && !seen.includes(id)),
       [],

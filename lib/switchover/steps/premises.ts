@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
 import type { StepContext, StepItem } from "../context";
-import { arrayAt } from "../context";
+import { arrayAt, waitFor } from "../context";
+import { deadlines } from "../deadlines";
 import { backendHost } from "../../topology/site-pair";
 import { isServed } from "../observation";
 
@@ -52,19 +53,27 @@ export async function assertProductionWritable(ctx: StepContext, flexVol: string
 /**
  * A detach or attach over a dead cinder-volume takes Nova five times its RPC time-out, with its locks held, and leaves the
  * volume detaching or reserved. Services are called up for a while after their death; the queue's consumers are gone at once.
- * One whose driver doesn't come up consumes its queue, refuses everything, and is called down once its last heartbeat is old.
- * Asked right before an instance's calls.
+ * One whose driver doesn't come up consumes its queue in the end, refuses everything, and sends no heartbeat; one that has
+ * just been started may have sent none yet. Asked right before an instance's calls.
  */
 export async function assertServed(ctx: StepContext, item: StepItem): Promise<void> {
   const planned = new Set(ctx.plan.volumes.map(({ id }) => id));
   const volumes = [...(await ctx.live.volumes()).values()].filter(({ id }) => planned.has(id));
   for (const host of new Set(volumes.map((volume) => volume.host.split("#")[0] ?? ""))) {
-    const [queues, services] = await Promise.all([
-      ctx.ports.messageQueue.listBackendQueues(host),
-      ctx.ports.blockStorage.listServices(),
-    ]);
-    const service = services.find((each) => each.binary === "cinder-volume" && each.host === host);
-    if (isServed(queues) && service?.up !== false) continue;
+    const seen = await waitFor(ctx, {
+      attempted: `Wait for a heartbeat of cinder-volume of ${host}`,
+      deadlineSeconds: deadlines.firstHeartbeat,
+      check: async () => {
+        if (!isServed(await ctx.ports.messageQueue.listBackendQueues(host))) return { value: "unserved" as const };
+        const services = await ctx.ports.blockStorage.listServices();
+        const own = services.find((each) => each.binary === "cinder-volume" && each.host === host);
+        return own?.up === false ? { seen: "down" } : { value: "served" as const };
+      },
+    }).catch((error: unknown) => {
+      if (DrError.is(error, "wait-timeout")) return "silent" as const;
+      throw error;
+    });
+    if (seen === "served") continue;
     // NetApp's driver of Cinder 29 doesn't start while failed over and the lost array is away; promoted it does.
     const pastIt =
       ctx.plan.route === "failover-host" &&
@@ -74,9 +83,10 @@ export async function assertServed(ctx: StepContext, item: StepItem): Promise<vo
     throw new DrError({
       code: "precondition",
       attempted: `Detach or attach the volumes of instance "${item.label}"`,
-      seen: isServed(queues)
-        ? `cinder-volume of ${host} is down, though it consumes its queue: its driver isn't initialised`
-        : `no cinder-volume consumes the queue of ${host}: each detach or attach would hang for minutes`,
+      seen:
+        seen === "silent"
+          ? `cinder-volume of ${host} is down, though it consumes its queue: its driver isn't initialised`
+          : `no cinder-volume consumes the queue of ${host}: each detach or attach would hang for minutes`,
       state: "The instance is stopped.",
       remedy: `Start cinder-volume, then run up again${pastIt}.`,
     });
