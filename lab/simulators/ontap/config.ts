@@ -10,8 +10,11 @@ export interface SimulatorConfig {
   /** Plain HTTP on loopback: recorder, faults, clock. */
   control: { address: string; port: number };
   clusters: [ClusterConfig, ClusterConfig];
-  /** "none" keeps LUN maps but serves nothing. Default "none". */
-  iscsi?: "tgtd" | "none";
+  /**
+   * How hosts reach LUNs at the SVMs' portals. "tgtd": real iSCSI. "files": the portals say which file a LUN is, by the same rules, for
+   * machines without iSCSI programs. "none" (default): LUN maps are kept, but nothing is served.
+   */
+  iscsi?: (typeof iscsiKinds)[number];
   timing?: {
     /** how long an asynchronous job runs before its work begins; default 0. */
     jobMs?: number;
@@ -27,6 +30,8 @@ export interface SimulatorConfig {
     unflaggedDelete?: "removes-both" | "destination-only";
   };
 }
+
+export const iscsiKinds = ["tgtd", "files", "none"] as const;
 
 export interface SvmConfig {
   name: string;
@@ -62,6 +67,9 @@ export function checkConfig(value: unknown): SimulatorConfig {
   text(config["tls"], "certFile", "tls");
   text(config["tls"], "keyFile", "tls");
   text(config["control"], "address", "control");
+  const iscsi = config["iscsi"];
+  if (iscsi !== undefined && !iscsiKinds.some((kind) => kind === iscsi))
+    problems.push(`iscsi must be one of ${iscsiKinds.join(", ")}`);
   const clusters = Array.isArray(config["clusters"]) ? (config["clusters"] as unknown[]) : [];
   if (clusters.length !== 2) problems.push("clusters must be a list of two");
   clusters.forEach((cluster, i) => {

@@ -5,6 +5,8 @@ import { ClusterServer } from "./cluster-server";
 import type { SimulatorConfig } from "./config";
 import { startControl } from "./control";
 import { Faults } from "./faults";
+import { FileTarget } from "./iscsi/file-target";
+import { IscsiTarget } from "./iscsi/iscsi-target";
 import { keepSaved, load, restore } from "./persistence";
 import { Recorder } from "./recorder";
 import { clusterRoutes } from "./routes/cluster";
@@ -18,7 +20,7 @@ import { runSchedules } from "./schedule";
 import type { OntapSimulator } from "./simulator";
 import { cutTransfers } from "./snapmirror/engine";
 import { lunFile, lunPath, newCluster, type Cluster } from "./state";
-import { World, type LunServer } from "./world";
+import { World } from "./world";
 
 export type { ClusterConfig, SimulatorConfig, SvmConfig } from "./config";
 export type { FaultRule } from "./faults";
@@ -47,15 +49,12 @@ async function freshFolder(dir: string): Promise<void> {
   await fs.writeFile(path.join(dir, marker), "LUN files and snapshots of a simulated cluster\n");
 }
 
-async function addLunServers(world: World, stateDir: string, log: (line: string) => void): Promise<void> {
-  const { IscsiTarget } = (await import("./iscsi/iscsi-target")) as {
-    IscsiTarget: new (o: {
-      iqn: string;
-      portals: { address: string; port: number }[];
-      stateDir: string;
-      log: (line: string) => void;
-    }) => LunServer;
-  };
+async function addLunServers(
+  world: World,
+  kind: "tgtd" | "files",
+  stateDir: string,
+  log: (line: string) => void,
+): Promise<void> {
   for (const cluster of world.clusters) {
     for (const svm of cluster.svms.values()) {
       const addresses = cluster.config.svms.find((s) => s.name === svm.name)?.iscsiAddresses ?? [];
@@ -63,7 +62,9 @@ async function addLunServers(world: World, stateDir: string, log: (line: string)
       const dir = path.join(stateDir, "iscsi", cluster.name, svm.name);
       await fs.mkdir(dir, { recursive: true, mode: 0o700 });
       const portals = addresses.map((address) => ({ address, port: 3260 }));
-      world.lunServers.set(svm.uuid, new IscsiTarget({ iqn: svm.iscsi.iqn, portals, stateDir: dir, log }));
+      const options = { iqn: svm.iscsi.iqn, portals, log };
+      const server = kind === "files" ? new FileTarget(options) : new IscsiTarget({ ...options, stateDir: dir });
+      world.lunServers.set(svm.uuid, server);
     }
   }
 }
@@ -138,8 +139,8 @@ export async function startOntapSimulator(
   };
 
   try {
-    if (config.iscsi === "tgtd") {
-      await addLunServers(world, stateDir, log);
+    if (config.iscsi === "tgtd" || config.iscsi === "files") {
+      await addLunServers(world, config.iscsi, stateDir, log);
       closers.push(() => world.close());
       for (const cluster of clusters) await world.publishAll(cluster);
     }

@@ -1,24 +1,14 @@
 /** Both clusters, the clock, and what serves their LUNs. */
 import type { SimulatorConfig } from "./config";
 import { Clock, pause } from "./clock";
+import type { LunMap } from "./iscsi/lun-tables";
 import { lunFile, naaOf, type Cluster, type Svm } from "./state";
 
-/** One SVM's iSCSI target (iscsi/). Every call settles when it has taken effect. */
+/** What serves one SVM's LUNs to hosts (iscsi/). Every call settles when it has taken effect. */
 export interface LunServer {
   start(): Promise<void>;
   stop(): Promise<void>;
-  setMaps(
-    maps: readonly {
-      igroup: string;
-      initiators: readonly string[];
-      lun: number;
-      file: string;
-      serial: string;
-      naa: string;
-      sizeBytes: number;
-      readOnly: boolean;
-    }[],
-  ): Promise<void>;
+  setMaps(maps: readonly LunMap[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -97,7 +87,7 @@ export class World {
     }
   }
 
-  private mapsOf(cluster: Cluster, svmUuid: string): Parameters<LunServer["setMaps"]>[0] {
+  private mapsOf(cluster: Cluster, svmUuid: string): LunMap[] {
     return cluster.lunMaps.flatMap((map) => {
       const volume = cluster.volumes.get(map.volumeUuid);
       const lun = volume?.luns.get(map.fileId);

@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createConnection, type Connection } from "mysql2/promise";
 import { runGuest } from "../../../lab/guest/main";
-import { IscsiTarget, type LunMap } from "../../../lab/simulators/ontap/iscsi/iscsi-target";
+import { IscsiTarget } from "../../../lab/simulators/ontap/iscsi/iscsi-target";
+import type { LunMap } from "../../../lab/simulators/ontap/iscsi/lun-tables";
 import { run, type Outcome } from "./initiator";
 
 const IQN = "iqn.1992-08.com.netapp:sn.39d04b8e94d711e88370005056b48fd2:vs.6";

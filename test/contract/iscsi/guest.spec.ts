@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { checkBreadcrumbs } from "../../../lab/guest/breadcrumbs";
 import { findDisk, type Disk, type InstanceRow } from "../../../lab/guest/disk";
 import { FILESYSTEM_BYTES, Guest } from "../../../lab/guest/guest";
-import { IscsiTarget, type LunMap } from "../../../lab/simulators/ontap/iscsi/iscsi-target";
+import { IscsiTarget } from "../../../lab/simulators/ontap/iscsi/iscsi-target";
+import type { LunMap } from "../../../lab/simulators/ontap/iscsi/lun-tables";
 import { DrError } from "../../../lib/errors";
 
 const LUN_BYTES = 64 << 20;

@@ -5,7 +5,8 @@ import { mkdtemp, readFile, readdir, rm, stat, truncate, writeFile } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { IscsiTarget, type LunMap } from "../../../lab/simulators/ontap/iscsi/iscsi-target";
+import { IscsiTarget } from "../../../lab/simulators/ontap/iscsi/iscsi-target";
+import type { LunMap } from "../../../lab/simulators/ontap/iscsi/lun-tables";
 import { qemuIo, run } from "./initiator";
 
 const MIB = 1 << 20;

@@ -10,101 +10,42 @@
  * initiator has SCSI reservations of its own; CHAP isn't offered.
  */
 import { mkdir } from "node:fs/promises";
-import { once } from "node:events";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
+import { refusalOf, type ServedLun } from "./lun-tables";
 import { answerDiscovery, LoginStatus, Opcode, parseKeys, parsePdu, rejectLogin, type Pdu } from "./pdu";
-import { Tgtd, type ServedLun } from "./tgtd";
+import { SvmTarget, type TargetOptions } from "./svm-target";
+import { Tgtd } from "./tgtd";
 
 const FIRST_LOGIN_DEADLINE_MS = 15_000;
 
-/** One LUN map: LUN number `lun` of every initiator of the igroup is `file`. `naa` is 32 hex digits, with or without "naa.". */
-export interface LunMap {
-  igroup: string;
-  initiators: readonly string[];
-  lun: number;
-  file: string;
-  serial: string;
-  naa: string;
-  sizeBytes: number;
-  readOnly: boolean;
-}
-
-export interface IscsiTargetOptions {
-  iqn: string;
-  portals: { address: string; port: number }[];
+export interface IscsiTargetOptions extends TargetOptions {
   /** Folder of its own for sockets; two targets can't share it. */
   stateDir: string;
-  log: (line: string) => void;
 }
 
 /**
- * Calls may overlap: they're carried out one after another. tgtd processes live from the first map of their initiator until
- * `close`, and end with this process however that ends.
+ * tgtd processes live from the first map of their initiator until `close`, and end with this process however that ends. When a tgtd
+ * fails, its initiator is refused until the next `setMaps`.
  */
-export class IscsiTarget {
-  private servers: Server[] = [];
-  private readonly connections = new Set<Socket>();
+export class IscsiTarget extends SvmTarget<IscsiTargetOptions> {
   private readonly tgtds = new Map<string, Tgtd>();
-  /** Initiators that have at least one LUN now: only they may log in. */
-  private admitted = new Set<string>();
   private count = 0;
-  private queue: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly o: IscsiTargetOptions) {}
-
-  /** Opens the portals. A repeat does nothing. @throws when a portal can't be bound; none is open then. */
-  start(): Promise<void> {
-    return this.serialised(async () => {
-      if (this.servers.length > 0) return;
-      try {
-        for (const { address, port } of this.o.portals) {
-          const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.accept(socket));
-          this.servers.push(server);
-          server.listen({ host: address, port });
-          await once(server, "listening");
-        }
-      } catch (cause) {
-        await this.closePortals();
-        throw new Error(`${this.o.iqn}: can't open its portals`, { cause });
-      }
-    });
+  protected served(): Iterable<string> {
+    return this.tgtds.keys();
   }
 
-  /** Closes the portals and cuts every session; returns when nothing can be written any more. Maps are kept. A repeat does nothing. */
-  stop(): Promise<void> {
-    return this.serialised(() => this.closePortals());
+  protected async quiesce(): Promise<void> {
+    await Promise.all([...this.tgtds.values()].filter((tgtd) => tgtd.usable).map((tgtd) => tgtd.waitUntilIdle()));
   }
 
-  /**
-   * Serves exactly `maps` when it returns; works while stopped, too. A removed map cuts its LUN for live sessions; a grown file, another
-   * `readOnly` or serial takes effect in live sessions. A repeat does nothing.
-   * @throws on maps that `planTables` refuses: nothing is changed then. When a file is missing or has another size than its map says,
-   * the table of its initiators stays as it was. When tgtd itself fails, its initiator is refused until the next call.
-   */
-  setMaps(maps: readonly LunMap[]): Promise<void> {
-    return this.serialised(async () => {
-      const tables = planTables(maps);
-      this.admitted = new Set([...this.admitted].filter((initiator) => tables.has(initiator)));
-      const initiators = new Set([...this.tgtds.keys(), ...tables.keys()]);
-      const results = await Promise.allSettled(
-        [...initiators].map((initiator) => this.serve(initiator, tables.get(initiator) ?? [])),
-      );
-      const failures = results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
-      if (failures.length > 0) throw new AggregateError(failures, `${this.o.iqn}: ${failures.map(String).join("; ")}`);
-    });
+  protected async end(): Promise<void> {
+    const ended = [...this.tgtds.values()].map((tgtd) => tgtd.kill());
+    this.tgtds.clear();
+    await Promise.all(ended);
   }
 
-  /** Stops and ends every process this object started. */
-  close(): Promise<void> {
-    return this.serialised(async () => {
-      this.admitted.clear();
-      const ended = [...this.tgtds.values()].map((tgtd) => tgtd.kill());
-      this.tgtds.clear();
-      await Promise.all([this.closePortals(), ...ended]);
-    });
-  }
-
-  private async serve(initiator: string, luns: readonly ServedLun[]): Promise<void> {
+  protected async serve(initiator: string, luns: readonly ServedLun[]): Promise<void> {
     let tgtd = this.tgtds.get(initiator);
     if (tgtd && !tgtd.usable) {
       this.tgtds.delete(initiator);
@@ -126,7 +67,6 @@ export class IscsiTarget {
       this.tgtds.set(initiator, tgtd);
     }
     await tgtd.setLuns(luns);
-    if (luns.length > 0) this.admitted.add(initiator);
   }
 
   /** tgtd listens beside the SVM's first portal, on an ephemeral port: nobody else binds there. */
@@ -136,16 +76,7 @@ export class IscsiTarget {
     return portal.address;
   }
 
-  private async closePortals(): Promise<void> {
-    const closed = this.servers.map((server) => new Promise((resolve) => server.close(resolve)));
-    this.servers = [];
-    for (const socket of this.connections) socket.resetAndDestroy();
-    await Promise.all(closed);
-    await Promise.all([...this.tgtds.values()].filter((tgtd) => tgtd.usable).map((tgtd) => tgtd.waitUntilIdle()));
-  }
-
-  private accept(socket: Socket): void {
-    this.track(socket);
+  protected accept(socket: Socket): void {
     socket.setTimeout(FIRST_LOGIN_DEADLINE_MS, () => socket.destroy());
     let received: Buffer = Buffer.alloc(0);
     let discovery = false;
@@ -186,11 +117,9 @@ export class IscsiTarget {
       socket.end(rejectLogin(login, status));
       socket.resume();
     };
-    if (initiator === undefined || target === undefined)
-      return refuse(LoginStatus.missingParameter, "a name is missing");
-    if (target !== this.o.iqn) return refuse(LoginStatus.targetNotFound, `the target here is ${this.o.iqn}`);
-    if (!this.admitted.has(initiator)) return refuse(LoginStatus.authorizationFailure, "no LUN is mapped to it");
-    const tgtd = this.tgtds.get(initiator);
+    const refusal = refusalOf({ initiator, target }, { iqn: this.o.iqn, admitted: this.admitted });
+    if (refusal) return refuse(refusal.status, refusal.why);
+    const tgtd = this.tgtds.get(initiator ?? "");
     if (!tgtd?.usable) return refuse(LoginStatus.serviceUnavailable, "its tgtd has failed");
 
     const upstream = connect({ host: tgtd.address, port: tgtd.port, noDelay: true });
@@ -201,41 +130,6 @@ export class IscsiTarget {
     upstream.write(received);
     socket.pipe(upstream).pipe(socket);
   }
-
-  private track(socket: Socket): void {
-    this.connections.add(socket);
-    socket.on("error", () => undefined).once("close", () => this.connections.delete(socket));
-  }
-
-  private serialised<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.queue.then(work);
-    this.queue = result.catch(() => undefined);
-    return result;
-  }
-}
-
-/** LUN table of each initiator: the union over the igroups it's in. @throws on maps that ONTAP or tgtd can't have. */
-export function planTables(maps: readonly LunMap[]): Map<string, ServedLun[]> {
-  const tables = new Map<string, Map<number, LunMap>>();
-  for (const map of maps) {
-    if (!Number.isInteger(map.lun) || map.lun < 1 || map.lun > 4095) {
-      throw new Error(`igroup ${map.igroup}: LUN number ${map.lun} of ${map.file} isn't in 1..4095`);
-    }
-    // Where tgtd would misread the text of a parameter list.
-    if (/[,\s]/.test(map.file + map.serial + map.naa))
-      throw new Error(`${map.file}: comma or space in its path, serial or NAA`);
-    for (const initiator of map.initiators) {
-      const table = tables.get(initiator) ?? new Map<number, LunMap>();
-      tables.set(initiator, table);
-      const other = table.get(map.lun);
-      if (other && other.file !== map.file) {
-        const where = `igroups ${other.igroup} and ${map.igroup}`;
-        throw new Error(`LUN ${map.lun} of ${initiator} is both ${other.file} and ${map.file} (${where})`);
-      }
-      table.set(map.lun, map);
-    }
-  }
-  return new Map([...tables].map(([initiator, table]) => [initiator, [...table.values()]]));
 }
 
 function isDiscovery(first: Pdu): boolean {

@@ -6,24 +6,14 @@
  * spawned: don't run this in a worker thread that ends earlier.
  */
 import { execFile, spawn, type ChildProcess } from "node:child_process";
-import { stat } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { inodeOf, type ServedLun } from "./lun-tables";
 
 const READY_DEADLINE_MS = 10_000;
 const START_ATTEMPTS = 5;
 const TARGET = "--lld iscsi --tid 1";
-
-/** A LUN as tgtd has to serve it. */
-export interface ServedLun {
-  lun: number;
-  file: string;
-  serial: string;
-  naa: string;
-  sizeBytes: number;
-  readOnly: boolean;
-}
 
 interface AppliedLun extends ServedLun {
   /** A file replaced by rename has the same path and other bytes. */
@@ -197,12 +187,6 @@ function formatParameters(lun: ServedLun): string[] {
     ...["vendor_id=NETAPP", "product_id=LUN C-Mode", "thin_provisioning=1"],
     ...[`readonly=${lun.readOnly ? 1 : 0}`, `scsi_sn=${lun.serial}`, `scsi_id=${lun.naa.replace(/^naa\./, "")}`],
   ];
-}
-
-async function inodeOf(lun: ServedLun): Promise<number> {
-  const { ino, size } = await stat(lun.file);
-  if (size !== lun.sizeBytes) throw new Error(`LUN file ${lun.file} has ${size} bytes, its map says ${lun.sizeBytes}`);
-  return ino;
 }
 
 /** tgtd and tgtadm find each other by this path, to which they append the control port (0). */
