@@ -49,7 +49,19 @@ export interface LabAccount {
   openrc: string;
 }
 
-export interface LabDescription {
+/** How guests and compute hosts reach LUNs: by real iSCSI, or by the files that the portals name. */
+export type DataPath = "iscsi" | "files";
+/** What guests format their disks with: ext4 by e2fsprogs, or an archive in its place. */
+export type FilesystemKind = "ext4" | "archive";
+
+export interface StorageFacts {
+  dataPath: DataPath;
+  /** Why the data path isn't iSCSI. */
+  dataPathReason?: string;
+  filesystem: FilesystemKind;
+}
+
+export interface LabDescription extends StorageFacts {
   formatVersion: 1;
   dir: string;
   slot: number;
@@ -98,6 +110,14 @@ export function readLab(dir: string): LabDescription {
   const file = descriptionFile(path.resolve(dir));
   if (!fs.existsSync(file)) throw new Error(`There is no lab in ${path.resolve(dir)}: bring one up with \`lab up\`.`);
   return JSON.parse(fs.readFileSync(file, "utf8")) as LabDescription;
+}
+
+/** How guests reach their disks in this lab, in a sentence. */
+export function dataPathLine({ dataPath, dataPathReason, filesystem }: StorageFacts): string {
+  const by = { iscsi: "by real iSCSI", files: "by the LUNs' files, not by iSCSI" }[dataPath];
+  const why = dataPathReason === undefined ? "" : `: ${dataPathReason}`;
+  const formatted = { ext4: "ext4", archive: "archives in place of ext4, without e2fsprogs" }[filesystem];
+  return `guests reach their volumes ${by}${why} (formatted as ${formatted})`;
 }
 
 /** A secret of the lab by the path in its description. */

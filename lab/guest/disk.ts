@@ -1,12 +1,15 @@
 /**
- * A volume as its instance sees it: what Nova's rows say about the connection, and block I/O over real iSCSI along it, as the
- * compute host's initiator. LUN files are never touched.
+ * A volume as its instance sees it: what Nova's rows say about the connection, and block I/O along it, as the compute host's initiator.
+ * Over real iSCSI, where LUN files are never touched; or, in a lab without iSCSI programs, on the file that the portal names for each
+ * operation.
  */
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { DrError } from "../../lib/errors";
+import { DrError, messageOf } from "../../lib/errors";
+import type { DataPath } from "../description";
+import { withLun, type OpenLun } from "../simulators/ontap/iscsi/file-client";
 
 /** One way to the LUN. */
 export interface DiskPath {
@@ -103,6 +106,13 @@ export interface BlockRun {
   bytes: Buffer;
 }
 
+/** How the blocks of a disk are reached. */
+export interface BlockAccess {
+  dataPath: DataPath;
+  /** For one command on one path. */
+  deadlineMs: number;
+}
+
 const SECTOR_BYTES = 512;
 const BLOCK_BYTES = 4096;
 /** Unchanged blocks between two runs that are cheaper to send than another command. */
@@ -123,31 +133,72 @@ export function planRuns(before: Buffer, after: Buffer): BlockRun[] {
 }
 
 /**
- * Copies `bytes` bytes of the disk from `offset` into a new file (with holes where there are zeroes), and returns them.
- * @throws DrError as `runQemu`
+ * Copies `bytes` bytes of the disk from `offset` into a new file, and returns them.
+ * @throws DrError `unreachable` (no connection, login refused, no answer) or `remote` (the LUN failed)
  */
 export function copyBlocks(
   disk: Disk,
   offset: number,
   bytes: number,
   file: string,
-  deadlineMs: number,
+  access: BlockAccess,
 ): Promise<Buffer> {
-  return overPaths(disk, async (path) => {
-    // convert asks for several blocks at once and skips holes: three times as fast as `qemu-img dd`.
-    const source = imageOf(disk, path, { offset, size: Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES });
-    await runQemu(disk, path, dirname(file), deadlineMs, "qemu-img", ["convert", "-O", "raw", source, basename(file)]);
-    return (await readFile(file)).subarray(0, bytes);
-  });
+  const copy = access.dataPath === "files" ? copyFromFile : copyByQemu;
+  return overPaths(disk, (path) => copy(disk, path, { offset, bytes, file, deadlineMs: access.deadlineMs }));
 }
 
 /**
  * Writes the runs and flushes them. If the process dies in the middle, some are written and others aren't, as when a machine loses
  * power; writing the same runs again completes it.
- * @throws DrError as `runQemu`
+ * @throws DrError as `copyBlocks`
  */
-export async function writeBlocks(disk: Disk, runs: readonly BlockRun[], deadlineMs: number): Promise<void> {
+export async function writeBlocks(disk: Disk, runs: readonly BlockRun[], access: BlockAccess): Promise<void> {
   if (runs.length === 0) return;
+  if (access.dataPath === "iscsi") return writeByQemu(disk, runs, access.deadlineMs);
+  await overPaths(disk, (path) =>
+    atFile(disk, path, access.deadlineMs, async (lun) => {
+      for (const { offset, bytes } of runs) await lun.write(offset, bytes);
+      await lun.flush();
+    }),
+  );
+}
+
+interface Copy {
+  offset: number;
+  bytes: number;
+  file: string;
+  deadlineMs: number;
+}
+
+async function copyFromFile(disk: Disk, path: DiskPath, { offset, bytes, file, deadlineMs }: Copy): Promise<Buffer> {
+  const content = await atFile(disk, path, deadlineMs, (lun) => lun.read(offset, bytes));
+  await writeFile(file, content);
+  return content;
+}
+
+/** Does I/O on the file that the portal names now. @throws DrError in the words of the iSCSI programs' failures */
+async function atFile<T>(
+  disk: Disk,
+  path: DiskPath,
+  deadlineMs: number,
+  work: (lun: OpenLun) => Promise<T>,
+): Promise<T> {
+  try {
+    return await withLun({ ...path, initiator: disk.initiator }, deadlineMs, work);
+  } catch (error) {
+    const text = messageOf(error);
+    throw ioError(disk, path, text, /^no answer within/.test(text) ? "unreachable" : undefined);
+  }
+}
+
+async function copyByQemu(disk: Disk, path: DiskPath, { offset, bytes, file, deadlineMs }: Copy): Promise<Buffer> {
+  // convert asks for several blocks at once and skips holes: three times as fast as `qemu-img dd`.
+  const source = imageOf(disk, path, { offset, size: Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES });
+  await runQemu(disk, path, dirname(file), deadlineMs, "qemu-img", ["convert", "-O", "raw", source, basename(file)]);
+  return (await readFile(file)).subarray(0, bytes);
+}
+
+async function writeByQemu(disk: Disk, runs: readonly BlockRun[], deadlineMs: number): Promise<void> {
   await inFolder(async (folder) => {
     const commands: string[] = [];
     for (const [i, { offset, bytes }] of runs.entries()) {
@@ -211,7 +262,7 @@ function runQemu(
   });
 }
 
-/** The failure of one path in words. `text` is what the program printed. */
+/** The failure of one path in words. `text` is what the program printed, or what the client of LUN files says in its stead. */
 function ioError(disk: Disk, path: DiskPath, text: string, code?: "unreachable" | "config"): DrError {
   const printed = text
     .replaceAll(/json:\{.*\}/g, "the disk")

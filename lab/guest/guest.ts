@@ -1,5 +1,5 @@
 /**
- * What an instance does with its data volumes. Each call reads the filesystem's area of the disk over iSCSI, works on that copy, and
+ * What an instance does with its data volumes. Each call reads the filesystem's area of the disk, works on that copy, and
  * writes the changed blocks back. So calls on one disk come one after another; different disks may be worked on side by side.
  *
  * If the process dies while blocks are written back, the filesystem may be half-changed, as after a power cut without a journal: `fsck`
@@ -10,17 +10,13 @@ import { readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DrError } from "../../lib/errors";
 import { breadcrumbName, formatBreadcrumb, type Breadcrumb } from "./breadcrumbs";
+import type { DataPath, FilesystemKind } from "../description";
+import { archive } from "./archive";
 import { copyBlocks, inFolder, planRuns, writeBlocks, type Disk } from "./disk";
-import {
-  findDamage,
-  getFiles,
-  makeFilesystem,
-  parseFilesystem,
-  putFile,
-  sha256Of,
-  type FileFacts,
-  type Filesystem,
-} from "./ext4";
+import { ext4 } from "./ext4";
+import { sha256Of, type FileFacts, type Filesystem, type FilesystemTools } from "./filesystem";
+
+const KINDS: Readonly<Record<FilesystemKind, FilesystemTools>> = { ext4, archive };
 
 /** The filesystem is smaller than its device, so that an operation moves little: hundreds are done in a switchover. */
 export const FILESYSTEM_BYTES = 4 << 20;
@@ -39,6 +35,9 @@ export class Guest {
       /** For one command on one path. */
       deadlineMs: number;
       now: () => Date;
+      dataPath: DataPath;
+      /** What `mkfs` makes. Whatever is on a disk already is used as what it is. */
+      filesystem: FilesystemKind;
     },
   ) {}
 
@@ -47,12 +46,16 @@ export class Guest {
     const filesystem = { label: disk.instance, uuid: disk.volumeId };
     await inFolder(async (folder) => {
       const before = await this.readArea(disk, folder);
-      const found = parseFilesystem(before);
+      const found = recognise(before);
       if (found)
-        throw refusal(disk, "mkfs", `there is a filesystem already (label ${found.label}, UUID ${found.uuid})`);
+        throw refusal(
+          disk,
+          "mkfs",
+          `there is a filesystem already (label ${found.filesystem.label}, UUID ${found.filesystem.uuid})`,
+        );
       await writeFile(join(folder, IMAGE), "");
       await truncate(join(folder, IMAGE), FILESYSTEM_BYTES);
-      await makeFilesystem(folder, IMAGE, filesystem);
+      await KINDS[this.o.filesystem].make(folder, IMAGE, filesystem);
       await this.writeBack(disk, before, folder);
     });
     return filesystem;
@@ -60,8 +63,8 @@ export class Guest {
 
   /** Writes a file in the root folder, replacing one of that name. Returns the sha256 of its content. */
   async write(disk: Disk, name: string, content: Buffer): Promise<string> {
-    await this.mounted(disk, "write", async (folder, before) => {
-      await putFile(folder, IMAGE, name, content);
+    await this.mounted(disk, "write", async ({ folder, before, tools }) => {
+      await tools.put(folder, IMAGE, name, content);
       await this.writeBack(disk, before, folder);
     });
     return sha256Of(content);
@@ -78,7 +81,7 @@ export class Guest {
 
   /** The files in the root folder, with their content, by name. */
   list(disk: Disk): Promise<FileFacts[]> {
-    return this.mounted(disk, "list", (folder) => getFiles(folder, IMAGE));
+    return this.mounted(disk, "list", ({ folder, tools }) => tools.files(folder, IMAGE));
   }
 
   /** @throws DrError `precondition` when there's no such file */
@@ -93,19 +96,19 @@ export class Guest {
     );
   }
 
-  /** @throws DrError `failure-state` with e2fsck's words when the filesystem is damaged */
+  /** @throws DrError `failure-state` with the checker's words when the filesystem is damaged */
   fsck(disk: Disk): Promise<Filesystem> {
-    return this.mounted(disk, "fsck", async (folder, _before, filesystem) => {
-      await assertClean(disk, folder);
-      return filesystem;
+    return this.mounted(disk, "fsck", async (mounted) => {
+      await assertClean(disk, mounted);
+      return mounted.filesystem;
     });
   }
 
   /** `fsck` and `list` on one and the same state of the disk. */
   examine(disk: Disk): Promise<FileFacts[]> {
-    return this.mounted(disk, "examine", async (folder) => {
-      await assertClean(disk, folder);
-      return getFiles(folder, IMAGE);
+    return this.mounted(disk, "examine", async (mounted) => {
+      await assertClean(disk, mounted);
+      return mounted.tools.files(mounted.folder, IMAGE);
     });
   }
 
@@ -117,7 +120,7 @@ export class Guest {
     for (let start = 0; start < bytes; start += FILL_RUN_BYTES) {
       runs.push({ offset: FILESYSTEM_BYTES + start, bytes: data.subarray(start, start + FILL_RUN_BYTES) });
     }
-    await writeBlocks(disk, runs, this.o.deadlineMs);
+    await writeBlocks(disk, runs, this.o);
     return sha256Of(data);
   }
 
@@ -125,7 +128,7 @@ export class Guest {
   async hash(disk: Disk, fillBytes: number): Promise<{ filesystem: string; fill: string }> {
     return inFolder(async (folder) => {
       const bytes = FILESYSTEM_BYTES + fillBytes;
-      const all = await copyBlocks(disk, 0, bytes, join(folder, IMAGE), this.o.deadlineMs);
+      const all = await copyBlocks(disk, 0, bytes, join(folder, IMAGE), this.o);
       return {
         filesystem: sha256Of(all.subarray(0, FILESYSTEM_BYTES)),
         fill: sha256Of(all.subarray(FILESYSTEM_BYTES)),
@@ -134,29 +137,44 @@ export class Guest {
   }
 
   private readArea(disk: Disk, folder: string): Promise<Buffer> {
-    return copyBlocks(disk, 0, FILESYSTEM_BYTES, join(folder, IMAGE), this.o.deadlineMs);
+    return copyBlocks(disk, 0, FILESYSTEM_BYTES, join(folder, IMAGE), this.o);
   }
 
-  private async mounted<T>(
-    disk: Disk,
-    what: string,
-    work: (folder: string, before: Buffer, filesystem: Filesystem) => Promise<T>,
-  ): Promise<T> {
+  private async mounted<T>(disk: Disk, what: string, work: (mounted: Mounted) => Promise<T>): Promise<T> {
     return inFolder(async (folder) => {
       const before = await this.readArea(disk, folder);
-      const filesystem = parseFilesystem(before);
-      if (!filesystem) throw refusal(disk, what, "there's no ext4 filesystem");
-      return work(folder, before, filesystem);
+      const found = recognise(before);
+      if (!found) throw refusal(disk, what, "there's no filesystem: neither an ext4 nor an archive");
+      return work({ folder, before, ...found });
     });
   }
 
   private async writeBack(disk: Disk, before: Buffer, folder: string): Promise<void> {
-    await writeBlocks(disk, planRuns(before, await readFile(join(folder, IMAGE))), this.o.deadlineMs);
+    await writeBlocks(disk, planRuns(before, await readFile(join(folder, IMAGE))), this.o);
   }
 }
 
-async function assertClean(disk: Disk, folder: string): Promise<void> {
-  const damage = await findDamage(folder, IMAGE);
+interface Recognised {
+  filesystem: Filesystem;
+  tools: FilesystemTools;
+}
+
+interface Mounted extends Recognised {
+  folder: string;
+  before: Buffer;
+}
+
+/** By the disk's content alone: it may have been formatted elsewhere. */
+function recognise(image: Buffer): Recognised | undefined {
+  for (const tools of Object.values(KINDS)) {
+    const filesystem = tools.parse(image);
+    if (filesystem) return { filesystem, tools };
+  }
+  return undefined;
+}
+
+async function assertClean(disk: Disk, { folder, tools }: Mounted): Promise<void> {
+  const damage = await tools.findDamage(folder, IMAGE);
   if (damage === undefined) return;
   throw new DrError({
     code: "failure-state",

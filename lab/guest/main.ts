@@ -4,11 +4,11 @@
  */
 import { appendFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { createConnection } from "mysql2/promise";
 import pLimit from "p-limit";
 import { messageOf } from "../../lib/errors";
-import type { LabDescription } from "../lab";
+import type { DataPath, FilesystemKind, LabDescription } from "../description";
 import { checkBreadcrumbs, type DeviceFiles, type ExpectedBreadcrumb } from "./breadcrumbs";
 import { findDisk, type Disk, type InstanceRow } from "./disk";
 import { Guest } from "./guest";
@@ -19,6 +19,8 @@ interface Surroundings {
   database: { host: string; port: number; user: string; password: string };
   /** host → initiator name */
   initiators: Record<string, string>;
+  dataPath: DataPath;
+  filesystem: FilesystemKind;
 }
 
 interface Options {
@@ -26,6 +28,8 @@ interface Options {
   database?: { host: string; port: number };
   databaseUser?: string;
   databasePasswordFile?: string;
+  dataPath: DataPath;
+  filesystem: FilesystemKind;
   instance: string[];
   all?: string;
   concurrency: number;
@@ -59,7 +63,9 @@ export async function runGuest(argv: readonly string[], output: Output): Promise
       output.err(line);
     },
   };
-  const program = new Command("guest").description("What instances do with their data volumes, over real iSCSI.");
+  const program = new Command("guest").description(
+    "What instances do with their data volumes, along Nova's connection.",
+  );
 
   const devices = (name: string, description: string) =>
     withCommonOptions(program.command(name).description(description)).requiredOption(
@@ -68,13 +74,14 @@ export async function runGuest(argv: readonly string[], output: Output): Promise
       (value: string) => value.split(","),
     );
 
-  devices("mkfs", "make a small ext4 on devices that have no filesystem").action((o: Options & { device: string[] }) =>
-    onDevices(
-      o,
-      print,
-      (guest, disk) => guest.mkfs(disk),
-      (made) => `formatted, UUID ${made.uuid}`,
-    ),
+  devices("mkfs", "make a small filesystem on devices that have no filesystem").action(
+    (o: Options & { device: string[] }) =>
+      onDevices(
+        o,
+        print,
+        (guest, disk) => guest.mkfs(disk),
+        (made) => `formatted, UUID ${made.uuid}`,
+      ),
   );
   devices("breadcrumb", "write the file that says who wrote it, where, and at which stage")
     .requiredOption("--stage <name>", "such as pre-failover")
@@ -150,6 +157,8 @@ function withCommonOptions(command: Command): Command {
     .option("--database <host:port>", "instead of --lab", parseAddress)
     .option("--database-user <name>", "with --database")
     .option("--database-password-file <file>", "with --database")
+    .addOption(new Option("--data-path <kind>", "with --database").choices(["iscsi", "files"]).default("iscsi"))
+    .addOption(new Option("--filesystem <kind>", "with --database").choices(["ext4", "archive"]).default("ext4"))
     .option("--instance <name-or-uuid>", "repeatable", (value: string, former: string[]) => [...former, value], [])
     .option("--all <prefix>", "all instances whose name begins so")
     .option("--concurrency <number>", "instances at a time", parseCount, 4)
@@ -223,7 +232,12 @@ async function workOn<T>(
   tasks: readonly { instance: InstanceRow; devices: readonly string[] }[],
   work: (guest: Guest, disk: Disk) => Promise<T>,
 ): Promise<Outcome<T>[]> {
-  const guest = new Guest({ deadlineMs: o.deadline, now: () => new Date() });
+  const guest = new Guest({
+    deadlineMs: o.deadline,
+    now: () => new Date(),
+    dataPath: surroundings.dataPath,
+    filesystem: surroundings.filesystem,
+  });
   const limit = pLimit(o.concurrency);
   const outcomes = tasks.map(({ instance, devices }) =>
     limit(async () => {
@@ -268,13 +282,15 @@ function readSurroundings(o: Options): Surroundings {
     return {
       database: { host, port, user: services.user, password: readPassword(services.passwordFile) },
       initiators: Object.fromEntries(lab.computes.map((compute) => [compute.name, compute.initiator])),
+      dataPath: lab.dataPath,
+      filesystem: lab.filesystem,
     };
   }
-  const { database, databaseUser: user, databasePasswordFile: file } = o;
+  const { database, databaseUser: user, databasePasswordFile: file, dataPath, filesystem } = o;
   if (!database || user === undefined || file === undefined) {
     throw new Error("Give --lab, or --database, --database-user and --database-password-file.");
   }
-  return { database: { ...database, user, password: readPassword(file) }, initiators: {} };
+  return { database: { ...database, user, password: readPassword(file) }, initiators: {}, dataPath, filesystem };
 }
 
 /** What `breadcrumb --json` printed: arrays, one a line. */
