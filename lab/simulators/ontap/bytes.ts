@@ -1,6 +1,6 @@
 /**
  * The bytes of LUNs: sparse files, copies, and differences by 4 KiB blocks over allocated extents.
- * `cp` and `qemu-img map` do what Node can't: sparse copies and SEEK_DATA.
+ * `cp` and `qemu-img map` do what Node can't: sparse copies and SEEK_DATA. Without `qemu-img` files are read from end to end.
  */
 import { execFile } from "node:child_process";
 import { promises as fs } from "node:fs";
@@ -34,11 +34,14 @@ export async function resize(file: string, sizeBytes: number): Promise<void> {
 
 export const remove = (file: string): Promise<void> => fs.rm(file, { force: true, recursive: true });
 
+/** GNU's; Apple's cp clones, which keeps holes. */
+const copyOptions = process.platform === "darwin" ? ["-c"] : ["--sparse=always", "--reflink=auto"];
+
 /** A sparse copy with times kept; several files go into a directory under their own names. */
 export async function copyInto(files: readonly string[], target: string): Promise<void> {
   for (let i = 0; i < files.length; i += 200) {
     const some = files.slice(i, i + 200);
-    await processes(() => run("cp", ["-a", "--sparse=always", "--reflink=auto", "--", ...some, target]));
+    await processes(() => run("cp", ["-a", ...copyOptions, "--", ...some, target]));
   }
 }
 
@@ -52,10 +55,16 @@ async function dataExtents(file: string): Promise<Range[]> {
   const { size, blocks } = await fs.stat(file);
   if (size === 0 || blocks === 0) return [];
   if (size <= 4 * chunkBytes) return [{ offset: 0, length: size }];
-  const { stdout } = await processes(() =>
+  const map = await processes(() =>
     run("qemu-img", ["map", "-U", "-f", "raw", "--output=json", file], { maxBuffer: 1 << 28 }),
-  );
-  return (JSON.parse(stdout) as MapEntry[]).filter((e) => e.data).map((e) => ({ offset: e.start, length: e.length }));
+  ).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (map === undefined) return [{ offset: 0, length: size }];
+  return (JSON.parse(map.stdout) as MapEntry[])
+    .filter((e) => e.data)
+    .map((e) => ({ offset: e.start, length: e.length }));
 }
 
 /** Union of ranges, rounded out to blocks, cut at `size`, in order. */

@@ -60,6 +60,26 @@ describe("the simulator's bytes", () => {
     });
   }
 
+  it("finds the same blocks without qemu-img", async () => {
+    await bytes.createSparse(file("a"), 64 * mb);
+    await write("a", 40 * mb, "only here");
+    await bytes.copyInto([file("a")], file("b"));
+    await write("b", 50 * mb, "only there");
+    const differ = async () => [
+      await bytes.difference(undefined, file("a")),
+      await bytes.difference(file("a"), file("b")),
+    ];
+    const expected = await differ();
+    const searchPath = process.env["PATH"];
+    try {
+      process.env["PATH"] = dir;
+      assert.deepEqual(await differ(), expected);
+    } finally {
+      process.env["PATH"] = searchPath;
+    }
+    assert.deepEqual(expected, [[{ offset: 40 * mb, length: 4096 }], [{ offset: 50 * mb, length: 4096 }]]);
+  });
+
   it("keeps copies sparse", async () => {
     await bytes.createSparse(file("a"), 512 * mb);
     await write("a", 300 * mb, "x");
