@@ -5,7 +5,7 @@ import type { WrittenBreadcrumb } from "../guest/guest";
 import type { LabDescription } from "../lab";
 import { projectRoot } from "../pulumi";
 
-/** What the guests wrote and find, through their own command line: over iSCSI, by the connection that Nova has. */
+/** What the guests wrote and find, through their own command line: by the connection that Nova has. */
 export class Guests {
   /** What was written, with its digest: what has to be found at the end. */
   readonly record: string;

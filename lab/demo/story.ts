@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { Report } from "../../lib/switchover";
-import { type Flavour, labDown, labUp, readLab } from "../lab";
+import { dataPathLine, type Flavour, labDown, type LabDescription, labUp, readLab } from "../lab";
 import { progressTo } from "../openstack/progress";
 import { LabPulumi } from "../pulumi";
 import type { CheckResult } from "./guests";
@@ -10,6 +10,10 @@ import { Guests } from "./guests";
 /** The closing facts, as `--json` writes them. */
 export interface DemoFacts {
   readonly verdict: "passed" | "failed";
+  /** How guests reached their volumes, and why where it wasn't iSCSI. */
+  readonly dataPath: LabDescription["dataPath"];
+  readonly dataPathReason?: string;
+  readonly filesystem: LabDescription["filesystem"];
   readonly instances: number;
   /** By device, over all instances: files (row B7) expected and found. */
   readonly devices: Readonly<
@@ -131,7 +135,7 @@ export async function runDemo(o: {
 
     say("What every instance holds");
     const checked = await guests.check();
-    const facts = await closingFacts(o.instances, guests, checked, reportsOf(lab.dir), begun);
+    const facts = await closingFacts(lab, o.instances, guests, checked, begun);
     if (o.keep) o.print(howToGoOn(pulumi));
     return facts;
   } finally {
@@ -146,10 +150,10 @@ export async function runDemo(o: {
 }
 
 async function closingFacts(
+  lab: LabDescription,
   instances: number,
   guests: Guests,
   checked: CheckResult,
-  reports: readonly Report[],
   begun: number,
 ): Promise<DemoFacts> {
   const written = guests.written();
@@ -193,11 +197,14 @@ async function closingFacts(
   );
   return {
     verdict: problems.length === 0 ? "passed" : "failed",
+    dataPath: lab.dataPath,
+    ...(lab.dataPathReason === undefined ? {} : { dataPathReason: lab.dataPathReason }),
+    filesystem: lab.filesystem,
     instances,
     devices,
     sample,
     problems,
-    switchovers: reports
+    switchovers: reportsOf(lab.dir)
       .filter((report) => report.kind === "switchover")
       .map((report) => ({
         direction: `${report.from} → ${report.to}`,
@@ -238,6 +245,7 @@ export function closingTable(facts: DemoFacts): string {
     lines.push(
       `    ${s.direction}  ${s.mode}  RTO ${s.rtoSeconds ?? "–"} s  RPO ${s.rpoSeconds ?? "–"} s  bytes lost ${s.bytesLost}`,
     );
+  lines.push("", `  Data path: ${dataPathLine(facts)}`);
   for (const problem of facts.problems.slice(0, 20)) lines.push(`  ✗ ${problem}`);
   lines.push("", `  Verdict: ${facts.verdict}, after ${facts.seconds} s`);
   return lines.join("\n");

@@ -7,7 +7,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import type { RowDataPacket } from "mysql2";
 import mysql from "mysql2/promise";
-import { descriptionFile, type LabDescription } from "../description";
+import { dataPathLine, descriptionFile, type LabDescription, readLab, type StorageFacts } from "../description";
 import { type Addresses, addressesOf, ports } from "../openstack/addresses";
 import { ensureCertificates } from "../openstack/certificates";
 import { APPLICATION_CREDENTIAL, FLAVOR, IMAGE, IMAGE_BYTES, writeClientFiles } from "../openstack/cloud";
@@ -15,7 +15,14 @@ import { cinderConfigFiles, COMPUTES, CONTROLLERS, endpointsOf, REGION } from ".
 import { connectDatabase, databaseUp, type Schemas } from "../openstack/database";
 import { ensureSecrets, type Layout, layoutOf, secretReader, writeFile } from "../openstack/files";
 import { type Progress, waitUntil } from "../openstack/progress";
-import { mainPid, type ServiceId, setSupervisor, start, writeService } from "../openstack/service-manager";
+import {
+  mainPid,
+  processesOfLab,
+  type ServiceId,
+  setSupervisor,
+  start,
+  writeService,
+} from "../openstack/service-manager";
 import {
   databaseService,
   databaseSocket,
@@ -28,6 +35,7 @@ import {
 import { reserveSlot } from "../openstack/slots";
 import { answers, databaseUser, describe, ontapConfig, SERVICE_MANAGER, settled } from "../openstack/up";
 import type { SimulatorConfig } from "../simulators/openstack/config";
+import { chooseStorage } from "./data-path";
 import { transpiledSimulators } from "./transpiled";
 
 export interface EmbeddedLabOptions {
@@ -151,6 +159,7 @@ function simulatorConfig(layout: Layout, lab: LabDescription, addresses: Address
       hypervisorLog,
       failDeadPathDetachFile,
     })),
+    dataPath: lab.dataPath,
     heartbeatSeconds: 3,
     serviceDownSeconds: 12,
     rpcTimeoutSeconds: 60,
@@ -174,8 +183,10 @@ function writeLabFiles(
   for (const { file, text, mode } of cinderConfigFiles(input)) if (!fs.existsSync(file)) writeFile(file, text, mode);
   writeFile(ontapConfigFile(layout), JSON.stringify(ontapConfig(layout, lab), null, 2) + "\n", 0o600);
   const file = simulatorConfigFile(layout);
-  if (!fs.existsSync(file))
-    writeFile(file, JSON.stringify(simulatorConfig(layout, lab, addresses), null, 2) + "\n", 0o600);
+  const simulators = fs.existsSync(file)
+    ? { ...readSimulatorConfig(layout), dataPath: lab.dataPath }
+    : simulatorConfig(layout, lab, addresses);
+  writeFile(file, JSON.stringify(simulators, null, 2) + "\n", 0o600);
   const [credential] = readSimulatorConfig(layout).identity.applicationCredentials;
   writeFile(
     lab.applicationCredentialFile,
@@ -245,6 +256,19 @@ async function ensureFlavor(connection: mysql.Connection, { flavor }: SimulatorC
   );
 }
 
+/** What a lab that runs was started with holds until it's down: its services know no other. */
+function storageOf(dir: string): StorageFacts {
+  const chosen = chooseStorage();
+  if (!fs.existsSync(descriptionFile(dir)) || processesOfLab(dir).length === 0) return chosen;
+  const { dataPath = "iscsi", dataPathReason, filesystem = "ext4" }: Partial<StorageFacts> = readLab(dir);
+  const forced = process.env["CHEESECAKE_DATA_PATH"] ?? "";
+  if (forced !== "" && forced !== dataPath)
+    throw new Error(
+      `CHEESECAKE_DATA_PATH is ${forced}, but the lab in ${dir} runs with the data path ${dataPath}: take it down first, with \`npm run lab -- down --dir ${dir}\`.`,
+    );
+  return { dataPath, filesystem, ...(dataPathReason === undefined ? {} : { dataPathReason }) };
+}
+
 /** As the real lab's `labUp`: from nothing or from whatever an earlier one left. */
 export async function embeddedLabUp({ dir, supervise = false, progress }: EmbeddedLabOptions): Promise<LabDescription> {
   const missing = missingForEmbeddedLab();
@@ -257,11 +281,12 @@ export async function embeddedLabUp({ dir, supervise = false, progress }: Embedd
 
   const slot = await reserveSlot(layout.dir);
   const addresses = addressesOf(slot);
-  const lab = describe(layout, slot, addresses, "");
+  const lab = { ...describe(layout, slot, addresses, ""), ...storageOf(layout.dir) };
   const user = databaseUser(layout.dir);
   const services = servicesOf(layout, addresses, user);
   writeLabFiles(layout, lab, addresses, services);
   progress(`slot ${slot}: the lab in ${layout.dir} is on ${addresses.control.replace(/\.1$/, ".0")}/24`);
+  progress(dataPathLine(lab));
 
   const up = (id: ServiceId) => start(layout.dir, id);
   const simulator = { host: "ontap", name: "ontap-simulator" };

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import * as net from "node:net";
 import * as path from "node:path";
 import type { RowDataPacket } from "mysql2";
-import { descriptionFile, type LabAccount, type LabArray, type LabDescription } from "../description";
+import { dataPathLine, descriptionFile, type LabAccount, type LabArray, type LabDescription } from "../description";
 import { type Addresses, addressesOf, ports } from "./addresses";
 import { ensureCertificates } from "./certificates";
 import { ensureIdentity, ensureImageAndFlavor, FLAVOR, IMAGE, writeClientFiles } from "./cloud";
@@ -139,6 +139,9 @@ export function describe(layout: Layout, slot: number, addresses: Addresses, pyt
       failDeadPathDetachFile: layout.state(name, "nova", "fail-dead-path-detach"),
     })),
     arrays: arraysOf(layout, addresses),
+    // Always: on this lab the driver and the data path are to be proved.
+    dataPath: "iscsi",
+    filesystem: "ext4",
     arrayControl: { address: addresses.arrayControl, port: ports.arrayControl },
     serviceManager: SERVICE_MANAGER,
     image: IMAGE,
@@ -170,7 +173,7 @@ export function ontapConfig(layout: Layout, lab: LabDescription) {
     tls: { certFile: layout.tls("clusters.pem"), keyFile: layout.tls("clusters.key") },
     control: lab.arrayControl,
     clusters: [cluster("iprod"), cluster("idr")],
-    iscsi: "tgtd",
+    iscsi: lab.dataPath === "files" ? "files" : "tgtd",
   };
 }
 
@@ -261,6 +264,7 @@ export async function labUp({ dir, python, supervise = false, progress }: LabUpO
   const lab = describe(layout, slot, addresses, python);
   writeLabFiles(layout, lab, services);
   progress(`slot ${slot}: the lab in ${layout.dir} is on ${addresses.control.replace(/\.1$/, ".0")}/24`);
+  progress(dataPathLine(lab));
 
   const control = (name: string): ServiceId => ({ host: "control", name });
   const up = (id: ServiceId) => start(layout.dir, id);

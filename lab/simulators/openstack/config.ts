@@ -38,6 +38,8 @@ export interface SimulatorConfig {
     hypervisorLog: string;
     failDeadPathDetachFile: string;
   }[];
+  /** How a compute host asks a portal for a LUN: a real iSCSI INQUIRY, or the protocol of ontap/iscsi/file-target.ts. */
+  dataPath: "iscsi" | "files";
   heartbeatSeconds: number;
   serviceDownSeconds: number;
   rpcTimeoutSeconds: number;

@@ -7,6 +7,7 @@ import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import * as net from "node:net";
 import path from "node:path";
 import { promisify } from "node:util";
+import { inquire as inquireFile } from "../../ontap/iscsi/file-client";
 import { pause, sqlTime } from "../clock";
 import type { SimulatorConfig } from "../config";
 import type { Database, Row } from "../database";
@@ -328,7 +329,7 @@ class Compute {
     for (const portal of portalsOf(info)) {
       const url = `iscsi://${portal}/${String(info.data["target_iqn"])}/${String(info.data["target_lun"])}`;
       try {
-        await run("iscsi-inq", ["-i", this.own.initiator, url], { timeout: inquiryTimeoutMs });
+        await this.inquire(portal, info, url);
         return;
       } catch (error) {
         const { stderr = "", message } = error as { stderr?: string; message: string };
@@ -339,6 +340,14 @@ class Compute {
       "VolumeAttachFailed",
       `Volume ${String(info.data["volume_id"])} could not be attached. Reason: ${refusals.join("; ")}`,
     );
+  }
+
+  private async inquire(portal: string, { data }: ConnectionInfo, url: string): Promise<void> {
+    const { initiator } = this.own;
+    if (this.o.config.dataPath === "files") {
+      const at = { portal, iqn: String(data["target_iqn"]), lun: Number(data["target_lun"]), initiator };
+      await inquireFile(at, inquiryTimeoutMs);
+    } else await run("iscsi-inq", ["-i", initiator, url], { timeout: inquiryTimeoutMs });
   }
 
   /** Flushes; over a dead path that takes its time, or fails while the lab says so. */
