@@ -33,6 +33,19 @@ export function environmentFor(toolchain, env = process.env) {
   return { ...env, ...Object.fromEntries(Object.entries(added).filter(([, value]) => value !== undefined)) };
 }
 
+/**
+ * What a program really needs of "all": an embedded lab has no OpenStack, and does without programs that can't be installed; a lab that is
+ * only looked at or taken down needs nothing of its own.
+ */
+export function needOf(need, [script = "", ...args]) {
+  const lab = path.basename(path.dirname(script)) === "lab";
+  if (lab && ["status", "down"].includes(args[0])) return ["node_modules"];
+  const embedded = args.some(
+    (arg, i) => arg === "--flavour=embedded" || (arg === "--flavour" && args[i + 1] === "embedded"),
+  );
+  return need.flatMap((part) => (part === "all" && embedded ? ["node_modules", "pulumi", "embedded"] : [part]));
+}
+
 /** Waits for a child as if this process were it: signals go on to it, and its end becomes ours. */
 export function become(child) {
   // A terminal sends Ctrl-C to the whole group itself; sent on, it would arrive twice.
@@ -55,7 +68,7 @@ async function main() {
   const { need, rest } = parseArguments(process.argv.slice(2));
   if (rest.length === 0)
     throw new SetupError("Nothing to run: node tools/run.mjs [--need a,b] -- <script.ts> [arguments …]");
-  const toolchain = await ensureToolchain({ need: ["node_modules", ...need] });
+  const toolchain = await ensureToolchain({ need: ["node_modules", ...needOf(need, rest)] });
   const child = spawn(toolchain.node, ["-r", "ts-node/register", ...rest], {
     stdio: "inherit",
     env: environmentFor(toolchain),

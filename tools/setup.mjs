@@ -11,8 +11,11 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
 export const PARTS = ["node_modules", "pulumi", "system", "python"];
-/** Parts that "all" leaves out: only the tests that compare with former releases need them. */
-export const EXTRA_PARTS = ["python-older"];
+/**
+ * Parts that "all" leaves out: what only the tests that compare with former releases need, and of "system" what the embedded lab can't do
+ * without, the rest where it can be installed.
+ */
+export const EXTRA_PARTS = ["python-older", "embedded"];
 
 const PULUMI = "3.259.0";
 const LANGUAGE_NODEJS = "3.68.0"; // the last one that the Go module proxy serves; used by the Go build only
@@ -55,6 +58,7 @@ export async function ensureToolchain(options = {}) {
   // One after another: npm, Go, apt and pip would only compete for the same cores and make each other's progress unreadable.
   if (need.has("node_modules") || need.has("pulumi")) Object.assign(found, await ensureNodeModules(context));
   if (need.has("system")) Object.assign(found, await ensureSystemTools(context));
+  else if (need.has("embedded")) Object.assign(found, await ensureSystemTools(context, EMBEDDED_TOOLS));
   if (need.has("pulumi")) Object.assign(found, await ensurePulumi(context));
   if (need.has("python")) Object.assign(found, await ensurePython(context));
   if (need.has("python-older")) Object.assign(found, await ensureOlderCinder(context));
@@ -361,16 +365,25 @@ const SYSTEM_TOOLS = {
   openssl: "openssl",
 };
 
-async function ensureSystemTools(context) {
+/** The embedded lab has substitutes for the others (lab/embedded/data-path.ts). */
+const EMBEDDED_TOOLS = ["mariadbd", "mariadb-install-db"];
+
+/** Those in `needed` are there when it returns; the others, where they can be installed. */
+async function ensureSystemTools(context, needed = Object.keys(SYSTEM_TOOLS)) {
   const commandFor = (tools) =>
     `apt-get install -y --no-install-recommends ${[...new Set(tools.map((tool) => SYSTEM_TOOLS[tool]))].join(" ")}`;
   let missing = missingSystemTools();
-  if (missing.length > 0 && (!findProgram("apt-get") || process.getuid?.() !== 0)) {
+  const canInstall = findProgram("apt-get") && process.getuid?.() === 0;
+  if (!canInstall && missing.some((tool) => needed.includes(tool))) {
     throw new SetupError(
       `Not on PATH: ${missing.join(", ")}; as root, run \`${commandFor(missing)}\` (Debian's names).`,
     );
   }
-  if (missing.length > 0) {
+  if (!canInstall && missing.length > 0)
+    context.log(
+      `set-up: system: going on without ${missing.join(", ")}; as root, \`${commandFor(missing)}\` gets them`,
+    );
+  if (canInstall && missing.length > 0) {
     // One lock for the machine and not for the cache: two caches share one package manager.
     await step(context, "system", path.join(os.tmpdir(), "cinder-cheesecake-apt.lock"), async (progress) => {
       missing = missingSystemTools();
@@ -389,7 +402,8 @@ async function ensureSystemTools(context) {
       return command;
     });
   }
-  return { system: Object.fromEntries(Object.keys(SYSTEM_TOOLS).map((tool) => [tool, findSystemTool(tool)])) };
+  const present = Object.keys(SYSTEM_TOOLS).filter((tool) => findSystemTool(tool));
+  return { system: Object.fromEntries(present.map((tool) => [tool, findSystemTool(tool)])) };
 }
 
 const missingSystemTools = () => Object.keys(SYSTEM_TOOLS).filter((tool) => !findSystemTool(tool));

@@ -2,11 +2,16 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
+import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 
 const projectRoot = path.resolve(__dirname, "../../..");
 const runFile = path.join(projectRoot, "tools/run.mjs");
+
+const { needOf } = createRequire(__filename)(runFile) as {
+  needOf: (need: string[], rest: string[]) => string[];
+};
 
 describe("the launcher", function () {
   this.timeout(120_000); // starts programs, on machines that may be busy
@@ -51,6 +56,18 @@ describe("the launcher", function () {
   it("reports a program that a signal ended the way a shell does", () => {
     const { status } = spawnSync(process.execPath, command(`process.kill(process.pid, "SIGKILL");`));
     assert.equal(status, 137);
+  });
+
+  it("sets up for a program what it needs of everything", () => {
+    const demo = (...args: string[]) => needOf(["all"], ["lab/demo/main.ts", ...args]);
+    assert.deepEqual(demo("--instances", "3"), ["all"]);
+    assert.deepEqual(demo("--flavour", "openstack"), ["all"]);
+    assert.deepEqual(demo("--flavour", "embedded"), ["node_modules", "pulumi", "embedded"]);
+    const lab = (...args: string[]) => needOf(["all"], ["lab/main.ts", ...args]);
+    assert.deepEqual(lab("up"), ["all"]);
+    assert.deepEqual(lab("up", "--flavour=embedded"), ["node_modules", "pulumi", "embedded"]);
+    assert.deepEqual(lab("down", "--dir", "x"), ["node_modules"]);
+    assert.deepEqual(needOf(["python"], ["x.ts", "down", "--flavour", "embedded"]), ["python"]);
   });
 
   it("asks for a program and refuses what it doesn't know", () => {

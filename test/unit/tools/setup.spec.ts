@@ -43,7 +43,7 @@ describe("the set-up", function () {
     assert.deepEqual([...setup.expandNeed(["python-older"])], ["python-older"]);
     assert.throws(
       () => setup.expandNeed(["docker"]),
-      /no part "docker".*node_modules, pulumi, system, python, python-older/,
+      /no part "docker".*node_modules, pulumi, system, python, python-older, embedded/,
     );
   });
 
@@ -235,6 +235,37 @@ describe("the set-up", function () {
         fs.writeFileSync(file, JSON.stringify(owner));
         assert.equal(await setup.withLock(file, () => Promise.resolve("in")), "in");
       }
+    });
+  });
+
+  describe("the system tools", () => {
+    let searchPath: string | undefined;
+    const program = (name: string) => fs.writeFileSync(path.join(folder, name), "#!/bin/sh\n", { mode: 0o755 });
+
+    beforeEach(() => {
+      searchPath = process.env.PATH;
+      process.env.PATH = folder; // without apt-get
+      program("mariadbd");
+    });
+    afterEach(() => {
+      process.env.PATH = searchPath;
+    });
+
+    it("must all be there for a real lab", async () => {
+      program("mariadb-install-db");
+      const refused = setup.ensureToolchain({ need: ["system"], log: () => undefined });
+      await assert.rejects(refused, /Not on PATH: .*qemu-io.*; as root, run `apt-get install .*qemu-utils/);
+    });
+
+    it("may be missing for an embedded lab, which says so, but for the database", async () => {
+      const lines: string[] = [];
+      const ensure = () => setup.ensureToolchain({ need: ["embedded"], log: (line) => lines.push(line) });
+      await assert.rejects(ensure(), /Not on PATH: .*mariadb-install-db/);
+      program("mariadb-install-db");
+      const { system } = (await ensure()) as { system: Record<string, string> };
+      assert.equal(system["mariadbd"], path.join(folder, "mariadbd"));
+      assert.equal(system["qemu-io"], undefined);
+      assert.match(lines.join("\n"), /set-up: system: going on without .*qemu-io.*; as root, `apt-get install/);
     });
   });
 
