@@ -152,6 +152,33 @@ describe("FileTarget", () => {
     await neighbour.ended;
   });
 
+  for (const [what, take] of [
+    ["an unmapped LUN", (kept: LunMap) => target.setMaps([kept])],
+    ["a stop", () => target.stop()],
+  ] as const)
+    it(`waits with ${what} until the client has let go, and takes none of its writes after that`, async () => {
+      const [a, b] = [await map("a", 1), await map("b", 2)];
+      await target.setMaps([a, b]);
+      const order: string[] = [];
+      let letGo: () => void = () => undefined;
+      let begin: () => void = () => undefined;
+      const begun = new Promise<void>((resolve) => (begin = resolve));
+      const held = withLun(at(1), 10_000, async (open) => {
+        begin();
+        await new Promise<void>((resolve) => (letGo = resolve));
+        order.push("let go");
+        await open.write(0, Buffer.alloc(512, 1));
+      }).catch((error: unknown) => String(error));
+      await begun;
+      const taken = take(b).then(() => order.push("taken"));
+      for (let i = 0; i < 5; i++) await inquire(at(2), 5000).catch(() => undefined);
+      letGo();
+      assert.match(String(await held), /the portal ended the session/);
+      await taken;
+      assert.deepEqual(order, ["let go", "taken"]);
+      assert.ok((await readFile(a.file)).every((byte) => byte === 0));
+    });
+
   it("leaves a session alone when its LUN grows", async () => {
     await target.setMaps([await map("a", 1)]);
     const writing = await startWriting(1);
