@@ -374,18 +374,20 @@ async function ensureSystemTools(context, needed = Object.keys(SYSTEM_TOOLS)) {
     `apt-get install -y --no-install-recommends ${[...new Set(tools.map((tool) => SYSTEM_TOOLS[tool]))].join(" ")}`;
   let missing = missingSystemTools();
   const canInstall = findProgram("apt-get") && process.getuid?.() === 0;
+  const goOnWithout = () =>
+    context.log(
+      `set-up: system: going on without ${missing.join(", ")}; as root, \`${commandFor(missing)}\` gets them`,
+    );
   if (!canInstall && missing.some((tool) => needed.includes(tool))) {
     throw new SetupError(
       `Not on PATH: ${missing.join(", ")}; as root, run \`${commandFor(missing)}\` (Debian's names).`,
     );
   }
-  if (!canInstall && missing.length > 0)
-    context.log(
-      `set-up: system: going on without ${missing.join(", ")}; as root, \`${commandFor(missing)}\` gets them`,
-    );
+  if (!canInstall && missing.length > 0) goOnWithout();
   if (canInstall && missing.length > 0) {
     // One lock for the machine and not for the cache: two caches share one package manager.
-    await step(context, "system", path.join(os.tmpdir(), "cinder-cheesecake-apt.lock"), async (progress) => {
+    const lock = path.join(os.tmpdir(), "cinder-cheesecake-apt.lock");
+    const installed = step(context, "system", lock, async (progress) => {
       missing = missingSystemTools();
       if (missing.length === 0) return "already installed by another set-up";
       const command = commandFor(missing);
@@ -400,6 +402,12 @@ async function ensureSystemTools(context, needed = Object.keys(SYSTEM_TOOLS)) {
       missing = missingSystemTools();
       if (missing.length > 0) throw new SetupError(`not on PATH even after \`${command}\`: ${missing.join(", ")}.`);
       return command;
+    });
+    await installed.catch((error) => {
+      missing = missingSystemTools();
+      if (missing.some((tool) => needed.includes(tool))) throw error;
+      context.log(error.message); // offline, say
+      goOnWithout();
     });
   }
   const present = Object.keys(SYSTEM_TOOLS).filter((tool) => findSystemTool(tool));

@@ -267,6 +267,24 @@ describe("the set-up", function () {
       assert.equal(system["qemu-io"], undefined);
       assert.match(lines.join("\n"), /set-up: system: going on without .*qemu-io.*; as root, `apt-get install/);
     });
+
+    it("may also be impossible to install for an embedded lab, but for the database", async () => {
+      const apt = path.join(folder, "apt-get");
+      fs.writeFileSync(apt, "#!/bin/sh\necho no network >&2\nexit 100\n", { mode: 0o755 });
+      const lines: string[] = [];
+      const ensure = () => setup.ensureToolchain({ need: ["embedded"], log: (line) => lines.push(line) });
+      const getuid = process.getuid as () => number;
+      process.getuid = () => 0;
+      try {
+        await assert.rejects(ensure(), /^Error: system can't be set up: /);
+        assert.doesNotMatch(lines.join("\n"), /going on/);
+        program("mariadb-install-db");
+        await ensure();
+      } finally {
+        process.getuid = getuid;
+      }
+      assert.match(lines.join("\n"), /system can't be set up: .*\n[^]*going on without .*qemu-io/);
+    });
   });
 
   describe("the Python environment", () => {
