@@ -34,6 +34,18 @@ describe("the test runner", function () {
     assert.equal(status, 0);
   });
 
+  it("runs what needs no real OpenStack, and the levels that are added", () => {
+    const levelsOf = (lines: string[]) =>
+      lines.flatMap((line) => /^(\w+): (1 files|no tests yet)$/.exec(line)?.[1] ?? []);
+    spec("unit/a", `it("passes", () => {});`);
+    const ordinary = ["unit", "contract", "scenario", "pulumi"];
+    assert.deepEqual(levelsOf(run().lines), ordinary);
+    const { lines, status } = run("--with", "openstack", "--with=full", "--with", "unit");
+    assert.deepEqual(levelsOf(lines), [...ordinary, "openstack", "full"]);
+    assert.equal(lines.at(-1), "1 passed, 0 failed, 0 skipped");
+    assert.equal(status, 0);
+  });
+
   it("prints the hazards that a level met, and writes them as JSON where asked to", () => {
     const row = { id: "D1", behaviour: "b", produced: "p", handled: "h", lost: "0" };
     spec(
@@ -107,6 +119,8 @@ describe("the test runner", function () {
     const { status, stderr } = run("everything");
     assert.match(stderr, /no test level everything: name any of unit, contract, scenario, pulumi, openstack/);
     assert.equal(status, 1);
+    assert.match(run("--with", "everything").stderr, /no test level everything/);
+    assert.match(run("--without", "unit").stderr, /^Unknown option '--without'/);
   });
 
   it("ends what its tests have started when it's told to end", async () => {
