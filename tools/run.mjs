@@ -10,6 +10,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
 
 import { ensureToolchain, parseArguments, SetupError } from "./setup.mjs";
 
@@ -34,15 +35,14 @@ export function environmentFor(toolchain, env = process.env) {
 }
 
 /**
- * What a program really needs of "all": an embedded lab has no OpenStack, and does without programs that can't be installed; a lab that is
- * only looked at or taken down needs nothing of its own.
+ * What a program really needs of "all": an embedded lab, the demo's default, has no OpenStack, and does without programs
+ * that can't be installed; a lab that is only looked at or taken down needs nothing of its own.
  */
 export function needOf(need, [script = "", ...args]) {
-  const lab = path.basename(path.dirname(script)) === "lab";
-  if (lab && ["status", "down"].includes(args[0])) return ["node_modules"];
-  const embedded = args.some(
-    (arg, i) => arg === "--flavour=embedded" || (arg === "--flavour" && args[i + 1] === "embedded"),
-  );
+  const folder = path.basename(path.dirname(script));
+  if (folder === "lab" && ["status", "down"].includes(args[0])) return ["node_modules"];
+  const { values } = parseArgs({ args, options: { flavour: { type: "string" } }, strict: false });
+  const embedded = (values.flavour ?? (folder === "demo" ? "embedded" : "openstack")) === "embedded";
   return need.flatMap((part) => (part === "all" && embedded ? ["node_modules", "pulumi", "embedded"] : [part]));
 }
 

@@ -7,7 +7,7 @@ import { closingTable, runDemo } from "./story";
 /** `npm run demo -- [--flavour embedded|openstack] [--instances N] [--keep] [--json FILE] [--dir DIR]` */
 const { values } = parseArgs({
   options: {
-    flavour: { type: "string", default: "openstack" },
+    flavour: { type: "string", default: "embedded" },
     instances: { type: "string", default: "49" },
     keep: { type: "boolean", default: false },
     json: { type: "string" },

@@ -60,9 +60,10 @@ describe("the launcher", function () {
 
   it("sets up for a program what it needs of everything", () => {
     const demo = (...args: string[]) => needOf(["all"], ["lab/demo/main.ts", ...args]);
-    assert.deepEqual(demo("--instances", "3"), ["all"]);
-    assert.deepEqual(demo("--flavour", "openstack"), ["all"]);
+    assert.deepEqual(demo("--instances", "3"), ["node_modules", "pulumi", "embedded"]);
     assert.deepEqual(demo("--flavour", "embedded"), ["node_modules", "pulumi", "embedded"]);
+    assert.deepEqual(demo("--flavour", "openstack", "--keep"), ["all"]);
+    assert.deepEqual(demo("--instances", "3", "--flavour=openstack"), ["all"]);
     const lab = (...args: string[]) => needOf(["all"], ["lab/main.ts", ...args]);
     assert.deepEqual(lab("up"), ["all"]);
     assert.deepEqual(lab("up", "--flavour=embedded"), ["node_modules", "pulumi", "embedded"]);
