@@ -85,7 +85,10 @@ export class OntapClient {
   getIscsiTarget(): Promise<IscsiTargetInfo> {
     return san.getIscsiTarget(this.api, this.svm);
   }
-  listLuns(flexVols?: readonly string[]): Promise<readonly Lun[]> {
+  listLunPaths(): Promise<readonly string[]> {
+    return san.listLunPaths(this.api, this.svm);
+  }
+  listLuns(flexVols: readonly string[]): Promise<readonly Lun[]> {
     return san.listLuns(this.api, this.svm, flexVols);
   }
   renameLun(lun: Lun, name: string): Promise<void> {

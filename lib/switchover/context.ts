@@ -52,7 +52,7 @@ export interface Step {
 /**
  * Polls until `check` yields something. `check` throws for a state from which there is no way to what is awaited.
  * Growing intervals up to `everyMs`: a quick answer is seen quickly, a slow one costs few calls. The deadline counts from
- * the last time that `progress` grew, where `check` tells of any.
+ * the last time that `progress` changed, where `check` tells of any.
  */
 export async function waitFor<T>(
   ctx: Pick<StepContext, "clock" | "signal">,
@@ -60,27 +60,27 @@ export async function waitFor<T>(
     readonly attempted: string;
     readonly deadlineSeconds: number;
     readonly everyMs?: number;
-    readonly check: () => Promise<{ readonly value: T } | { readonly seen: string; readonly progress?: number }>;
+    readonly check: () => Promise<{ readonly value: T } | { readonly seen: string; readonly progress?: string }>;
     readonly state?: string;
     readonly remedy?: string;
   },
 ): Promise<T> {
   const deadline = () => ctx.clock.now().getTime() + o.deadlineSeconds * 1000;
   let end = deadline();
-  let furthest = 0;
+  let progress: string | undefined;
   let pause = 200;
   for (;;) {
     const result = await o.check();
     if ("value" in result) return result.value;
-    if ((result.progress ?? 0) > furthest) {
-      furthest = result.progress ?? 0;
+    if (result.progress !== undefined && result.progress !== progress) {
+      progress = result.progress;
       end = deadline();
     }
     if (ctx.clock.now().getTime() >= end)
       throw new DrError({
         code: "wait-timeout",
         attempted: o.attempted,
-        seen: `after ${o.deadlineSeconds} s${furthest > 0 ? " without progress" : ""} still ${result.seen}`,
+        seen: `after ${o.deadlineSeconds} s${progress !== undefined ? " without progress" : ""} still ${result.seen}`,
         ...(o.state === undefined ? {} : { state: o.state }),
         remedy: o.remedy ?? "Find out what holds it up, then run up again: it goes on from here.",
       });

@@ -23,8 +23,6 @@ export const deadlines = {
   quiesceMirror: 3_600,
   failover: 3_600,
   heartbeat: 90,
-  /** Cinder's report_interval is 10 s by default. */
-  firstHeartbeat: 30,
   initialised: 240,
   mirrorHealthy: 7_200,
 } as const;

@@ -1,7 +1,7 @@
 import { messageOf } from "../errors";
 import { peerOf } from "../topology/site-pair";
 import type { Observation } from "./observation";
-import { arrayOf, volumesOf } from "./observation";
+import { arrayOf, mirrorOf, volumesOf } from "./observation";
 import type { PlannedBaseline } from "./plan";
 import { pooled } from "./pool";
 import type { FlexVol, Ports, Snapshot } from "./ports";
@@ -22,8 +22,8 @@ export interface Difference {
   readonly baselineBytes: number;
   /** Of the FlexVol at the side that is copied from. */
   readonly sizeBytes: number;
-  /** Of the FlexVol of this name at the side that is copied onto; absent where there is none. */
-  readonly typeThere?: FlexVol["type"];
+  /** The FlexVol of this name at the side that is copied onto, where there is one. */
+  readonly there?: FlexVol & { readonly snapshots: number };
   /** LUNs that only the side that is copied onto has, or has in another size; by volume where Cinder knows it. */
   readonly onlyThere: readonly string[];
 }
@@ -63,7 +63,7 @@ export async function observeDifferences(
         ...(toDiscardBytes === undefined ? {} : { toDiscardBytes }),
         baselineBytes: [...here.values()].reduce((sum, lun) => sum + lun.sizeBytes, 0),
         sizeBytes: source.flexVols.find(({ name }) => name === flexVol)?.sizeBytes ?? 0,
-        ...(there === undefined ? {} : { typeThere: there.type }),
+        ...(there === undefined ? {} : { there: { ...there, snapshots: theirs.length } }),
         onlyThere: destination.luns
           .filter((lun) => lun.flexVol === flexVol && here.get(lun.name)?.sizeBytes !== lun.sizeBytes)
           .map((lun) => {
@@ -78,7 +78,7 @@ export async function observeDifferences(
   }
 }
 
-function newestCommon(ours: readonly Snapshot[], theirs: readonly Snapshot[]): Snapshot | undefined {
+export function newestCommon(ours: readonly Snapshot[], theirs: readonly Snapshot[]): Snapshot | undefined {
   const there = new Set(theirs.map(({ versionUuid }) => versionUuid));
   return ours
     .filter(({ versionUuid }) => there.has(versionUuid))
@@ -164,24 +164,48 @@ export async function divergence(observation: Observation, ports: Ports, active:
   const way = { from: active, onto: peerOf(observation.pair, active) };
   const differences = await observeDifferences(observation, ports, way);
   if ("error" in differences) return uncompared(observation, differences.error, way);
-  const anew = differences.filter(({ common }) => common === undefined);
+  const anew = differences.filter(
+    // One that is on its way needs nothing but to be waited for.
+    ({ common, flexVol }) =>
+      common === undefined &&
+      (mirrorOf(observation, way.from, way.onto, flexVol)?.state ?? "broken_off") === "broken_off",
+  );
   return {
     sentences: sentencesOfDifferences(differences, { ...way, discards: true }),
-    // LUNs of one that can't be written to can't be hidden from the driver.
-    findings: anew
-      .filter(({ typeThere }) => typeThere !== undefined && typeThere !== "rw")
-      .map(({ flexVol, typeThere }) => ({
-        id: `common-snapshot:${flexVol}`,
-        message: `"${flexVol}" of "${way.onto}" is of type ${typeThere ?? ""} and has no snapshot in common with that of "${way.from}": nothing can be resynced onto it`,
-        remedy: `Nobody could write there: delete it at "${way.onto}" with its LUNs, then run up again; it's made anew.`,
-      })),
-    baselines: anew.map(({ flexVol, sizeBytes, baselineBytes, typeThere }) => ({
+    findings: [
+      ...differences.flatMap(({ flexVol, there }) => [
+        ...offline(observation, way.from, flexVol),
+        ...(there === undefined ? [] : offline(observation, way.onto, flexVol)),
+      ]),
+      // LUNs of one that can't be written to can't be hidden from the driver. An empty one is what a baseline needs.
+      ...anew
+        .filter(({ there }) => there !== undefined && there.type !== "rw" && there.snapshots > 0)
+        .map(({ flexVol, there }) => ({
+          id: `common-snapshot:${flexVol}`,
+          message: `"${flexVol}" of "${way.onto}" is of type ${there?.type ?? ""}, and none of its snapshots is common with "${way.from}": nothing can be resynced onto it`,
+          remedy: `Nobody could write there: see that nothing needs it, delete it at "${way.onto}", then run up again; it's made anew.`,
+        })),
+    ],
+    baselines: anew.map(({ flexVol, sizeBytes, baselineBytes, there }) => ({
       flexVol,
       sizeBytes,
       baselineBytes,
-      setAside: typeThere !== undefined,
+      setAside: there?.type === "rw",
     })),
   };
+}
+
+/** One that is offline tells no snapshots, and what it has in common isn't known. */
+function offline(observation: Observation, site: string, flexVol: string): Finding[] {
+  const state = arrayOf(observation, site)?.flexVols.find(({ name }) => name === flexVol)?.state;
+  if (state === "online") return [];
+  return [
+    {
+      id: `flexvol:${site}:${flexVol}`,
+      message: `FlexVol "${flexVol}" of "${site}" is ${state ?? "not there"}, needed online: what both sides have in common can't be told`,
+      remedy: "Bring it online, then run again.",
+    },
+  ];
 }
 
 /** After an unplanned failover the lost site has the only copy of what was lost: nothing touches it until that's asked for. */

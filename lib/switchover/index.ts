@@ -79,8 +79,12 @@ interface Question {
 /** What `up` would do now. Read-only. */
 export async function previewSwitchover(o: Question & { readonly stack: string }): Promise<Preview> {
   const open = await findOpenJournal(o);
-  if (open !== undefined) return previewOfOpen(o, open);
-  const { decision, findings, plan, warnings } = await think(o);
+  const next = open && (await onward(o, open));
+  if (open !== undefined && next !== undefined && next.way !== "close") return previewOfOpen(o, open, next);
+  const thought = await think(o);
+  const { decision, findings } = thought;
+  const warnings = [...(next === undefined ? [] : [next.said]), ...thought.warnings];
+  const plan = thought.plan && { ...thought.plan, warnings };
   const failures = findings.map((finding) => failureOf(finding));
   if (plan === undefined)
     return {
@@ -167,8 +171,14 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   await Journal.closeEnded(o.ports.coordination, o.pair.name);
   const open = await findOpenJournal(o);
   if (open !== undefined) {
-    await takeUp(o, open);
-    return carryOut(o, lease, open);
+    const next = await onward(o, open);
+    if (next.way !== "close") {
+      await takeUp(o, open, next);
+      return carryOut(o, lease, open);
+    }
+    await open.settle();
+    await open.close("aborted");
+    o.progress(next.said);
   }
   const { findings, plan, verdict } = await think(o, "under our lease");
   if (findings.length > 0) throw refusal(findings);
@@ -372,13 +382,12 @@ async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir"
   });
 }
 
-async function previewOfOpen(o: Question, journal: Journal): Promise<Preview> {
-  const next = await onward(o, journal);
+function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
   const { way, plan } = next;
   const left = plan.steps.filter((planned) => way === "abort" || !journal.isEnded(planned.id));
   const verb = way === "abort" ? "Abort" : way === "replan" ? `Go on (${plan.mode}, ${plan.route}) with` : "Resume";
   return {
-    decision: way === "replan" ? "resume" : way,
+    decision: way === "abort" || way === "refuse" ? way : "resume",
     sentences: [
       `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`,
       ...left.map((planned) => `${planned.phase}: ${planned.sentence}`),
@@ -397,8 +406,7 @@ function failuresOnward(intent: Intent, { way, plan, findings }: Onward): Failur
   return [...findings.map(failureOf), ...(way === "replan" ? approvalFailures(intent, plan) : [])];
 }
 
-async function takeUp(o: ApplyOptions, journal: Journal): Promise<void> {
-  const next = await onward(o, journal);
+async function takeUp(o: ApplyOptions, journal: Journal, next: Onward): Promise<void> {
   const { way, plan, said } = next;
   const failures = failuresOnward(o.intent, next);
   if (failures.length > 0) throw refusal(failures);
@@ -465,11 +473,12 @@ function inventory(plan: Plan): string {
 
 function assertAsPreviewed(plan: Plan, o: ApplyOptions): void {
   if (o.previewed === undefined || o.previewed.digest === plan.digest) return;
-  if (o.previewed.digest === "" && plan.kind === "switchover")
+  // A reprotect discards: its digest covers which FlexVols are begun anew.
+  if (plan.kind === "reprotect" || (o.previewed.digest === "" && plan.kind === "switchover"))
     throw new DrError({
       code: "stale-plan",
       attempted: `Carry out plan ${plan.digest}`,
-      seen: "the preview had nothing to switch",
+      seen: o.previewed.digest === "" ? "the preview had nothing to do" : `the preview said ${o.previewed.digest}`,
       state: "Nothing was changed.",
       remedy: "Run preview again and read it.",
     });

@@ -30,8 +30,8 @@ export interface ArrayObservation {
   readonly flexVols: readonly FlexVol[];
   /** Of the pair's FlexVols. */
   readonly luns: readonly Lun[];
-  /** Of the SVM's others. */
-  readonly otherLuns: readonly Lun[];
+  /** Of every LUN of the SVM. */
+  readonly lunPaths: readonly string[];
   readonly lunMaps: readonly LunMap[];
   /** Their destination is this site. */
   readonly mirrors: readonly Mirror[];
@@ -144,25 +144,23 @@ export function snapshotLunPath(volume: Pick<CinderVolume, "host">, snapshotId: 
 }
 
 /**
- * LUNs that have the name of one of the pair's volumes or snapshots, and lie elsewhere. NetApp's driver finds a LUN by its
- * name alone, in the whole SVM (`lun_table`, block_base.py of Cinder 29), so that it serves either.
+ * Paths of LUNs that have the name of one of the pair's volumes or snapshots, and lie elsewhere. NetApp's driver finds a LUN
+ * by the last part of its path alone, in the whole SVM (`lun_table`, block_base.py of Cinder 29), so that it serves either.
  */
-export function shadowsOf(observation: Observation, site: string): readonly Lun[] {
-  const array = arrayOf(observation, site);
-  if (array === undefined) return [];
+export function shadowsOf(observation: Observation, site: string): readonly string[] {
   const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
   const volumes = new Map(volumesOf(observation).map((volume) => [volume.id, volume]));
-  const paths = [
+  const own = [
     ...[...volumes.values()].map(lunPathOf),
     ...observation.snapshots.flatMap(({ id, volumeId }) => {
       const volume = volumes.get(volumeId);
       return volume === undefined ? [] : [snapshotLunPath(volume, id)];
     }),
   ];
-  const wanted = new Map(paths.map((path) => [nameOf(path), path]));
-  return [...array.luns, ...array.otherLuns].filter((lun) => {
-    const path = wanted.get(lun.name);
-    return path !== undefined && path !== lun.path;
+  const wanted = new Map(own.map((path) => [nameOf(path), path]));
+  return (arrayOf(observation, site)?.lunPaths ?? []).filter((path) => {
+    const right = wanted.get(nameOf(path));
+    return right !== undefined && right !== path;
   });
 }
 

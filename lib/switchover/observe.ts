@@ -93,10 +93,11 @@ async function observeArray(port: ArrayPort, flexVols: readonly string[]): Promi
   // First one cheap question: a dead cluster costs one deadline, not eight.
   const cluster = await port.getCluster();
   const svm = await port.getSvm();
-  const [iscsi, volumes, luns, lunMaps, mirrors] = await Promise.all([
+  const [iscsi, volumes, luns, lunPaths, lunMaps, mirrors] = await Promise.all([
     port.getIscsiTarget(),
     port.listFlexVols(),
-    port.listLuns(),
+    port.listLuns(flexVols),
+    port.listLunPaths(),
     port.listLunMaps(flexVols),
     port.listMirrors(flexVols),
   ]);
@@ -106,8 +107,8 @@ async function observeArray(port: ArrayPort, flexVols: readonly string[]): Promi
     svmState: svm.state,
     iscsi,
     flexVols: volumes,
-    luns: luns.filter(({ flexVol }) => flexVols.includes(flexVol)),
-    otherLuns: luns.filter(({ flexVol }) => !flexVols.includes(flexVol)),
+    luns,
+    lunPaths,
     lunMaps,
     mirrors,
   };

@@ -6,7 +6,7 @@ import type { Observation } from "./observation";
 import { arrayOf, cinderServiceOf, isMirrorOf, isServed, serviceRowOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
-import { planAbort, planSwitchover, planWithoutSource } from "./plan";
+import { planAbort, planSwitchover, planWithoutReprotect, planWithoutSource } from "./plan";
 import type { Ports } from "./ports";
 import type { Finding } from "./preflight";
 import { preflight, unreadable } from "./preflight";
@@ -20,8 +20,11 @@ interface Question {
 }
 
 /** Which way an open journal goes on, for this intent. */
-function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | { readonly refused: Finding } {
+function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | "close" | { readonly refused: Finding } {
   const { plan } = journal;
+  // Protection can be given up at any time: production doesn't depend on it, and may have to leave.
+  if (plan.kind === "reprotect" && (intent.reprotect === undefined || intent.activeSite !== plan.to))
+    return journal.isBegun("promote/stop-services") && !journal.isEnded("promote/start-services") ? "abort" : "close";
   if (plan.kind === "abort") {
     return intent.activeSite === plan.to
       ? "resume"
@@ -47,7 +50,8 @@ function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | { readonl
 
 /** How an open journal goes on for an intent, and with which plan; with findings it doesn't. */
 export interface Onward {
-  readonly way: "resume" | "abort" | "replan" | "refuse";
+  /** `close`: nothing of it is left to be done, the journal ends, and what the intent asks for is begun. */
+  readonly way: "resume" | "abort" | "replan" | "refuse" | "close";
   readonly plan: Plan;
   readonly findings: readonly Finding[];
   readonly said: string;
@@ -59,6 +63,15 @@ export async function onward(o: Question, journal: Journal): Promise<Onward> {
   const { plan } = journal;
   const way = wayOn(journal, intent);
   if (typeof way === "object") return { way: "refuse", plan, findings: [way.refused], said: "" };
+  if (way === "close")
+    return { way, plan, findings: [], said: `giving up ${journal.switchoverId}: mirrors stay as they are` };
+  if (way === "abort" && plan.kind === "reprotect")
+    return {
+      way,
+      plan: planWithoutReprotect(plan),
+      findings: [],
+      said: `giving up ${journal.switchoverId}: Cinder's services start again, without replication`,
+    };
   if (way === "abort")
     return {
       way,
@@ -134,11 +147,15 @@ function leftUnbroken({ pair }: Question, { plan }: Journal, observation: Observ
  * Failed over, but its cinder-volume doesn't serve: restarted while the lost site is away, NetApp's driver of Cinder 29
  * doesn't start (`check_for_setup_error` asks the lost array). Promoted it does, which the direct route puts first.
  */
-function isStuck({ pair }: Question, journal: Journal, observation: Observation): boolean {
-  const { from } = journal.plan;
+function isStuck(o: Question, journal: Journal, observation: Observation): boolean {
   if (!journal.isEnded("cutover/failover-host") || journal.isBegun("promote/stop-services")) return false;
-  const queues = observation.queues.ok ? (observation.queues.value[from] ?? []) : [];
-  return !isServed(queues) || cinderServiceOf(observation, backendHost(pair, from))?.up === false;
+  return !serves(o, journal, observation);
+}
+
+/** A cinder-volume with a dead driver consumes its queue in the end, and is called down. */
+function serves({ pair }: Question, { plan }: Journal, observation: Observation): boolean {
+  const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
+  return isServed(queues) && cinderServiceOf(observation, backendHost(pair, plan.from))?.up !== false;
 }
 
 const asksForDirect = ({ intent }: Question, { plan }: Journal): boolean =>
@@ -150,10 +167,8 @@ async function pastFailover(o: Question, journal: Journal): Promise<Replanned | 
   if (!asksForDirect(o, journal)) return undefined;
   const observation = await observe(o.pair, o.ports);
   const row = serviceRowOf(observation, backendHost(o.pair, plan.from));
-  const queues = observation.queues.ok ? (observation.queues.value[plan.from] ?? []) : [];
-  const served = isServed(queues);
   // Under way: that is to be waited for. Asked of a process that died it never ends.
-  if (row?.replicationStatus === "failing-over" && served) return undefined;
+  if (row?.replicationStatus === "failing-over" && serves(o, journal, observation)) return undefined;
   // Done: the ordinary way goes on, unless nobody can attach anything.
   if (isFailedOver(o, journal, observation) && !isStuck(o, journal, observation)) return undefined;
   const { from } = plan;

@@ -113,7 +113,8 @@ export function digestOf(plan: Omit<Plan, "digest">): string {
     promotion: plan.promotion,
     startIncomplete: plan.startIncomplete,
     mirrors: plan.mirrors.map((mirror) => mirror.flexVol).sort(),
-    baselines: plan.baselines?.map(({ flexVol }) => flexVol).sort(),
+    diverged: plan.diverged,
+    baselines: plan.baselines?.map(({ flexVol, setAside }) => `${flexVol} ${setAside}`).sort(),
     servers: [...plan.servers]
       .sort((a, b) => a.id.localeCompare(b.id))
       .map((server) => [server.id, volumesOfServer(server).map((a) => [a.volumeId, a.device])]),
@@ -275,12 +276,6 @@ export function planReprotect(o: {
             ),
           ]
         : []),
-      step(
-        "promote/stop-services",
-        `Stop and mask Cinder's services on every controller, API first`,
-        forecast.stopServices,
-      ),
-      step("promote/edit-configuration", `Put replication_device back into cinder.conf on every controller`, 2),
       ...(baselines.length > 0
         ? [
             step(
@@ -290,6 +285,12 @@ export function planReprotect(o: {
             ),
           ]
         : []),
+      step(
+        "promote/stop-services",
+        `Stop and mask Cinder's services on every controller, API first`,
+        forecast.stopServices,
+      ),
+      step("promote/edit-configuration", `Put replication_device back into cinder.conf on every controller`, 2),
       step(
         "promote/reverse-mirrors",
         `Replicate from "${to}" to "${from}": ${replicate.join("; ")}`,
@@ -313,6 +314,31 @@ export function planReprotect(o: {
         : []),
     ],
     warnings: o.warnings,
+  });
+}
+
+/** A reprotect that is given up while Cinder's services are stopped for it: they start again, without replication. */
+export function planWithoutReprotect(plan: Plan): Plan {
+  return sealed({
+    ...plan,
+    kind: "abort",
+    mode: "unplanned",
+    hooks: [],
+    steps: [
+      step(
+        "promote/stop-services",
+        `See that Cinder's services are stopped and masked on every controller`,
+        forecast.stopServices,
+      ),
+      step("promote/edit-configuration", `Take replication_device out of cinder.conf on every controller`, 2),
+      step("promote/drain-queues", `Drain messages that wait for backends without a consumer`, 2),
+      step(
+        "promote/start-services",
+        `Start Cinder's services and prove that "${plan.to}" is initialised`,
+        forecast.startServices,
+      ),
+    ],
+    warnings: [],
   });
 }
 

@@ -97,8 +97,9 @@ export interface ArrayPort {
   getSvm(): Promise<{ readonly uuid: string; readonly state: string }>;
   getIscsiTarget(): Promise<IscsiTargetInfo>;
   listFlexVols(): Promise<readonly FlexVol[]>;
-  /** Of these FlexVols, or of the whole SVM. */
-  listLuns(flexVols?: readonly string[]): Promise<readonly Lun[]>;
+  listLuns(flexVols: readonly string[]): Promise<readonly Lun[]>;
+  /** Of every LUN of the SVM. */
+  listLunPaths(): Promise<readonly string[]>;
   /** Within its FlexVol, which has to be writable. Renamed already = success. */
   renameLun(lun: Lun, name: string): Promise<void>;
   listLunMaps(flexVols: readonly string[]): Promise<readonly LunMap[]>;

@@ -599,7 +599,7 @@ export function restartFindings(o: Observation, site: string): Finding[] {
 export function shadowFindings(o: Observation, site: string): Finding[] {
   const shadows = shadowsOf(o, site);
   if (shadows.length === 0) return [];
-  const named = shadows.slice(0, 5).map(({ path }) => path);
+  const named = shadows.slice(0, 5);
   const { svm } = siteOf(o.pair, site);
   return [
     {

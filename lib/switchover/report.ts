@@ -151,7 +151,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
         }),
     resumes: entries.filter((entry) => entry.type === "resume").length,
     warnings: plan.warnings,
-    remaining: remainingOf(plan, end !== undefined),
+    remaining: [...remainingOf(plan, end !== undefined), ...keptOf(plan, entries)],
   };
 }
 
@@ -172,6 +172,20 @@ function remainingOf(plan: Plan, ended: boolean): string[] {
       `Remove "unplanned" from the configuration.`,
     ];
   return [];
+}
+
+/** What a reprotect left at the other site, by the journal. */
+function keptOf(plan: Plan, entries: readonly JournalEntry[]): string[] {
+  const ended = (step: string) => entries.some((e) => e.type === "step" && e.event === "end" && e.step === step);
+  const names = entries.flatMap((entry) => {
+    if (entry.type !== "done") return [];
+    if (entry.step === "reprotect/keep-diverged") return [entry.facts["clone"]];
+    if (entry.step !== "reprotect/make-destinations" || ended("reprotect/delete-set-aside")) return [];
+    return entry.facts["setAside"] === undefined ? [] : [entry.facts["setAside"]];
+  });
+  if (names.length === 0) return [];
+  const kept = [...new Set(names)].sort().join(", ");
+  return [`"${plan.from}" keeps what diverged in ${kept}; delete it when it's no longer needed.`];
 }
 
 function stepReport(entries: readonly JournalEntry[], planned: Plan["steps"][number]): Report["steps"][number] {

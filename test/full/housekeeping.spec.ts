@@ -111,7 +111,7 @@ describe("Cinder restarted at every step boundary, also with the former cinder.c
 
   async function travel(what: string, to: Site, settings: Readonly<Record<string, unknown>>): Promise<void> {
     const former = scene.cinderConf(1);
-    const command = await scene.writeCommand(`after-${what}`);
+    const command = await scene.writeCommand(`after-${what.replaceAll(" ", "-")}`);
     const hooks = [{ name: "first-words", when: "after:start", command, timeoutSeconds: 300 }];
     scene.configure({ activeSite: to, hooks, ...settings });
     const seen: string[] = [];

@@ -2,7 +2,7 @@ import { DrError } from "../../errors";
 import type { OntapApi } from "../api";
 import { errorCodes, isNotFound, vendorCodeOf } from "../error-codes";
 import { anyOf } from "../wire";
-import { interfaceBody, iscsiServiceBody, lunBody, lunMapBody } from "./results";
+import { interfaceBody, iscsiServiceBody, lunBody, lunMapBody, lunNameBody } from "./results";
 import type { IscsiTargetInfo, Lun, LunMap } from "./results";
 import { interfacesUrl, iscsiServicesUrl, lunMapsUrl, lunMapUrl, lunsUrl, lunUrl } from "./urls";
 
@@ -36,19 +36,20 @@ export async function getIscsiTarget(api: OntapApi, svm: string): Promise<IscsiT
   };
 }
 
-/** LUNs of these FlexVols, or of the whole SVM; those of mirrors too. */
-export async function listLuns(api: OntapApi, svm: string, flexVols?: readonly string[]): Promise<readonly Lun[]> {
-  if (flexVols?.length === 0) return [];
-  return api.list(
-    `List the LUNs of ${svm}${flexVols === undefined ? "" : `:${flexVols.join(", ")}`}`,
-    lunsUrl,
-    lunBody,
-    {
-      "svm.name": svm,
-      ...(flexVols === undefined ? {} : { "location.volume.name": anyOf(flexVols) }),
-      fields: "uuid,name,serial_number,space.size,location.volume.name",
-    },
-  );
+/** Of every LUN of the SVM, whatever it's for: `/vol/<FlexVol>[/<qtree>]/<name>`. */
+export async function listLunPaths(api: OntapApi, svm: string): Promise<readonly string[]> {
+  const luns = await api.list(`List the LUNs of SVM ${svm}`, lunsUrl, lunNameBody, { "svm.name": svm, fields: "name" });
+  return luns.map(({ name }) => name);
+}
+
+/** LUNs of these FlexVols, those of mirrors too. */
+export async function listLuns(api: OntapApi, svm: string, flexVols: readonly string[]): Promise<readonly Lun[]> {
+  if (flexVols.length === 0) return [];
+  return api.list(`List the LUNs of ${svm}:${flexVols.join(", ")}`, lunsUrl, lunBody, {
+    "svm.name": svm,
+    "location.volume.name": anyOf(flexVols),
+    fields: "uuid,name,serial_number,space.size,location.volume.name",
+  });
 }
 
 /** Gives the LUN another name within its FlexVol, which has to be writable; its maps stay. Renamed already = success. */

@@ -49,6 +49,8 @@ export const lunBody = identified
     };
   });
 
+export const lunNameBody = z.object({ name: z.string() });
+
 export const lunMapBody = z
   .object({ lun: identified, igroup: identified, logical_unit_number: z.number() })
   .transform((map): LunMap => ({

@@ -158,6 +158,7 @@ async function proof(ctx: StepContext, item: StepItem) {
   ]);
   const connections: Record<string, ConnectionInfo> = {};
   const wrong: string[] = [];
+  let foreign = false;
   for (const attachment of wanted) {
     const mapping = nova.get(attachment.volumeId);
     if (mapping?.device !== attachment.device && keepsNames(ctx, item))
@@ -167,11 +168,12 @@ async function proof(ctx: StepContext, item: StepItem) {
       wrong.push(
         `"${attachment.volumeName}" leads to ${connection?.iqn ?? "nowhere"} at ${connection?.portal ?? "no portal"}`,
       );
-    else if (!leadsToLun(connection, maps, volumes.get(attachment.volumeId)))
+    else if (!leadsToLun(connection, maps, volumes.get(attachment.volumeId))) {
+      foreign = true;
       wrong.push(
         `"${attachment.volumeName}" leads to LUN ${connection.lun ?? "without a number"}, under which its own LUN isn't mapped: another one of its name may be`,
       );
-    else connections[attachment.volumeId] = connection;
+    } else connections[attachment.volumeId] = connection;
   }
   if (wrong.length > 0)
     throw new DrError({
@@ -179,7 +181,9 @@ async function proof(ctx: StepContext, item: StepItem) {
       attempted: `Prove that instance "${item.label}" uses "${ctx.plan.to}"`,
       seen: wrong.join("; "),
       state: `The instance is stopped. "${ctx.plan.to}" is ${target.iqn} at ${target.portals.join(", ")}.`,
-      remedy: "Detach what is wrong by hand, then run up again.",
+      remedy: foreign
+        ? `Rename or delete the other LUN, detach these volumes by hand, restart cinder-volume, which has read the other's path; then run up again. If its driver doesn't come up because "${ctx.plan.from}" is away, set route to direct.`
+        : "Detach what is wrong by hand, then run up again.",
     });
   return { connections };
 }

@@ -91,16 +91,33 @@ async function provenAlive(ctx: StepContext): Promise<void> {
 }
 
 /** A process that dies over it leaves the row failing-over for ever; the message may wait for the next one. */
-async function assertAlive(ctx: StepContext, host: string, attempted: string): Promise<void> {
-  const queues = await ctx.ports.messageQueue.listBackendQueues(host);
-  if (isServed(queues)) return;
+async function assertAlive(ctx: StepContext, host: string, attempted: string, silent: boolean): Promise<void> {
+  const served = isServed(await ctx.ports.messageQueue.listBackendQueues(host));
+  if (served && !silent) return;
   throw new DrError({
     code: "failure-state",
     attempted,
-    seen: "the services row is failing-over, and no cinder-volume consumes its queue any more",
+    seen: served
+      ? `the services row is failing-over, and its cinder-volume has sent no heartbeat for ${deadlines.heartbeat} s: one with a dead driver`
+      : "the services row is failing-over, and no cinder-volume consumes its queue any more",
     state: "Some mirrors may be broken off or paused; nothing is attached.",
     remedy: `Don't start cinder-volume: the failover may run late. Set route to "direct" and run up.`,
   });
+}
+
+/** Called down, and without a heartbeat for longer than any that lives: restarted over it, its driver didn't come up. */
+function watchHeartbeats(ctx: StepContext, host: string): () => Promise<boolean> {
+  const beats = new Heartbeats();
+  let counted = -1;
+  let lastAt = 0;
+  return async () => {
+    const now = ctx.clock.now().getTime();
+    const count = beats.until(await row(ctx));
+    if (count !== counted) [counted, lastAt] = [count, now];
+    if (now - lastAt < deadlines.heartbeat * 1000) return false;
+    const services = await ctx.ports.blockStorage.listServices();
+    return services.some((each) => each.binary === "cinder-volume" && each.host === host && !each.up);
+  };
 }
 
 const pastCindersFailover = `Look at cinder-volume's log. The way on past Cinder's failover: set route to "direct" and run up.`;
@@ -116,6 +133,7 @@ async function outcome(ctx: StepContext) {
   const host = backendHost(ctx.pair, ctx.plan.from);
   const { backend } = siteOf(ctx.pair, ctx.plan.to);
   const attempted = `Fail ${host} over to "${backend}"`;
+  const isSilent = watchHeartbeats(ctx, host);
   let begun = false;
   let enabledReads = 0;
   await waitFor(ctx, {
@@ -133,7 +151,7 @@ async function outcome(ctx: StepContext) {
         });
       if (replicationStatus === "failing-over") {
         begun = true;
-        await assertAlive(ctx, host, attempted);
+        await assertAlive(ctx, host, attempted, await isSilent());
       }
       if (replicationStatus === "enabled") enabledReads += 1;
       if (

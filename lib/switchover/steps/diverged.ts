@@ -14,12 +14,13 @@ const prefix = "diverged-";
 export async function hideLuns(ctx: StepContext, flexVol: string): Promise<void> {
   await pooled(8, await visibleLuns(ctx, flexVol), async (lun) => {
     await ctx.guard();
-    await arrayAt(ctx, ctx.plan.from).renameLun(lun, `${prefix}${lun.name}`);
+    const [name = "", ...qtree] = lun.name.split("/").reverse();
+    await arrayAt(ctx, ctx.plan.from).renameLun(lun, [...qtree.reverse(), `${prefix}${name}`].join("/"));
   });
 }
 
 /** Those that are kept, and have the names of volumes still. */
 export async function visibleLuns(ctx: StepContext, flexVol: string): Promise<readonly Lun[]> {
   const luns = await arrayAt(ctx, ctx.plan.from).listLuns([divergedName(ctx, flexVol)]);
-  return luns.filter(({ name }) => !name.startsWith(prefix));
+  return luns.filter(({ name }) => !name.slice(name.lastIndexOf("/") + 1).startsWith(prefix));
 }

@@ -2,8 +2,8 @@ import { DrError } from "../../errors";
 import type { StepContext, StepItem } from "../context";
 import { arrayAt, waitFor } from "../context";
 import { deadlines } from "../deadlines";
-import { backendHost } from "../../topology/site-pair";
 import { isServed } from "../observation";
+import { Heartbeats } from "./heartbeats";
 
 /** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
 export async function assertStopped(ctx: StepContext): Promise<void> {
@@ -60,14 +60,19 @@ export async function assertServed(ctx: StepContext, item: StepItem): Promise<vo
   const planned = new Set(ctx.plan.volumes.map(({ id }) => id));
   const volumes = [...(await ctx.live.volumes()).values()].filter(({ id }) => planned.has(id));
   for (const host of new Set(volumes.map((volume) => volume.host.split("#")[0] ?? ""))) {
+    const beats = new Heartbeats();
     const seen = await waitFor(ctx, {
       attempted: `Wait for a heartbeat of cinder-volume of ${host}`,
-      deadlineSeconds: deadlines.firstHeartbeat,
+      deadlineSeconds: deadlines.heartbeat,
       check: async () => {
         if (!isServed(await ctx.ports.messageQueue.listBackendQueues(host))) return { value: "unserved" as const };
         const services = await ctx.ports.blockStorage.listServices();
         const own = services.find((each) => each.binary === "cinder-volume" && each.host === host);
-        return own?.up === false ? { seen: "down" } : { value: "served" as const };
+        if (own?.up !== false) return { value: "served" as const };
+        // By the API's clock: where that differs from the service's, its heartbeats count.
+        const rows = await ctx.ports.database.listServiceRows();
+        const row = rows.find((each) => each.binary === "cinder-volume" && each.host === host);
+        return beats.until(row) > 0 ? { value: "served" as const } : { seen: "down" };
       },
     }).catch((error: unknown) => {
       if (DrError.is(error, "wait-timeout")) return "silent" as const;
@@ -76,8 +81,7 @@ export async function assertServed(ctx: StepContext, item: StepItem): Promise<vo
     if (seen === "served") continue;
     // NetApp's driver of Cinder 29 doesn't start while failed over and the lost array is away; promoted it does.
     const pastIt =
-      ctx.plan.route === "failover-host" &&
-      volumes.some((volume) => volume.host.startsWith(`${backendHost(ctx.pair, ctx.plan.from)}#`))
+      ctx.plan.route === "failover-host" && ctx.journal.isEnded("cutover/failover-host")
         ? `; if its driver doesn't come up because "${ctx.plan.from}" is away, set route to direct`
         : "";
     throw new DrError({

@@ -5,7 +5,7 @@ import { isMirrorOf } from "../observation";
 import { divergedName } from "./diverged";
 
 /**
- * Needs: the new baselines done and healthy, so that the second copy is there again. Does: deletes what was renamed for
+ * Needs: the new baselines done and healthy, so that the second copy is there again; nobody who uses what was renamed. Does: deletes what was renamed for
  * them, as discarding was asked for. Proof: it's no longer listed. Safe to repeat because the name is the switchover's, and
  * one that is gone is success.
  */
@@ -21,11 +21,11 @@ export const reprotectDeleteSetAside: Step = {
     const mirrors = await arrayAt(ctx, from).listMirrors(ctx.pair.flexVols);
     for (const { flexVol } of ctx.plan.baselines ?? []) {
       const mirror = mirrors.find((candidate) => isMirrorOf(ctx.pair, candidate, to, from, flexVol));
-      if (mirror?.state === "snapmirrored") continue;
+      if (mirror?.state === "snapmirrored" && mirror.healthy) continue;
       throw new DrError({
         code: "invariant",
         attempted: `Delete what "${flexVol}" of "${from}" was before`,
-        seen: `its mirror is ${mirror?.state ?? "not there"}, needed snapmirrored`,
+        seen: `its mirror is ${mirror === undefined ? "not there" : `${mirror.state}, ${mirror.healthy ? "healthy" : "unhealthy"}`}, needed snapmirrored and healthy`,
         state: "Nothing was deleted.",
         remedy: "Find out what became of the mirror, then run up again.",
       });
@@ -35,8 +35,18 @@ export const reprotectDeleteSetAside: Step = {
     return (await isThere(ctx, item.key)) ? undefined : { deleted: true };
   },
   async apply(ctx, item) {
+    const name = divergedName(ctx, item.key);
+    const [map] = await arrayAt(ctx, ctx.plan.from).listLunMaps([name]);
+    if (map !== undefined)
+      throw new DrError({
+        code: "precondition",
+        attempted: `Delete "${item.label}" at "${ctx.plan.from}"`,
+        seen: `${map.lunPath} is mapped to ${map.igroup}: somebody uses it`,
+        state: "Production runs, and is protected.",
+        remedy: `Unmap it when it's no longer needed, then run up again; or take "reprotect" out and run up, which keeps it.`,
+      });
     await ctx.guard();
-    await arrayAt(ctx, ctx.plan.from).deleteFlexVol(divergedName(ctx, item.key));
+    await arrayAt(ctx, ctx.plan.from).deleteFlexVol(name);
   },
   async verify(ctx, item) {
     if (!(await isThere(ctx, item.key))) return { deleted: true };

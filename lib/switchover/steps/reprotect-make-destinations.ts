@@ -2,14 +2,14 @@ import { DrError } from "../../errors";
 import { siteOf } from "../../topology/site-pair";
 import type { Step, StepContext } from "../context";
 import { arrayAt } from "../context";
+import { newestCommon } from "../difference";
 import { isMirrorOf } from "../observation";
 import type { FlexVol } from "../ports";
 import { divergedName, hideLuns, visibleLuns } from "./diverged";
 import { assertProductionWritable, assertSourceUnmapped } from "./premises";
-import { assertServicesStopped } from "./promote-stop-services";
 
 /**
- * Needs: services stopped, the lost site's LUNs unmapped, production's FlexVol writable. Does, where no snapshot is common: ends what mirrors the FlexVol
+ * Needs: the lost site's LUNs unmapped, production's FlexVol writable. Does, where no snapshot is common: ends what mirrors the FlexVol
  * there still has with the active site, gives it and its LUNs other names, and makes an empty destination under the old
  * one. Proof: a FlexVol of type dp under the old name, the former one under the other. Safe to repeat because the other name is the
  * switchover's: once something has it, what has the old name is new. Nothing is deleted.
@@ -18,10 +18,7 @@ export const reprotectMakeDestinations: Step = {
   id: "reprotect/make-destinations",
   lanes: 4,
   items: (ctx) => (ctx.plan.baselines ?? []).map(({ flexVol }) => ({ key: flexVol, label: flexVol })),
-  async premise(ctx) {
-    await assertServicesStopped(ctx);
-    await assertSourceUnmapped(ctx, `Production is at "${ctx.plan.to}"; nothing was renamed.`);
-  },
+  premise: (ctx) => assertSourceUnmapped(ctx, `Production is at "${ctx.plan.to}"; nothing was renamed.`),
   async satisfied(ctx, item) {
     const seen = await look(ctx, item.key);
     return isDone(ctx, item.key, seen) ? facts(ctx, seen) : undefined;
@@ -30,9 +27,11 @@ export const reprotectMakeDestinations: Step = {
     const { from } = ctx.plan;
     const { sizeBytes, setAside } = baselineOf(ctx, item.key);
     await assertProductionWritable(ctx, item.key);
+    await endMirrors(ctx, item.key);
     if (setAside) {
-      if ((await look(ctx, item.key)).former === undefined) {
-        await endMirrors(ctx, item.key);
+      const { made, former } = await look(ctx, item.key);
+      if (former === undefined) {
+        await assertUncommon(ctx, item.key, made);
         await ctx.guard();
         await arrayAt(ctx, from).renameFlexVol({ from: item.key, to: divergedName(ctx, item.key) });
       }
@@ -51,7 +50,7 @@ export const reprotectMakeDestinations: Step = {
       seen:
         `"${item.label}" is ${made === undefined ? "not there" : `of type ${made.type}`}, needed dp; "${divergedName(ctx, item.key)}" is ` +
         (former === undefined ? "not there" : `there, ${visible} LUNs in it have names of volumes still`),
-      state: `Production runs at "${ctx.plan.to}"; Cinder's services are stopped. Nothing was deleted.`,
+      state: `Production runs at "${ctx.plan.to}". Nothing was deleted.`,
       remedy: "Find out who else changes these FlexVols, then run up again.",
     });
   },
@@ -93,6 +92,25 @@ const facts = (ctx: StepContext, { former }: Look) => ({
   site: ctx.plan.from,
   ...(former === undefined ? {} : { setAside: former.name }),
 });
+
+/** What was planned is read again: a resync would be enough where there is a common snapshot after all. */
+async function assertUncommon(ctx: StepContext, flexVol: string, present: FlexVol | undefined): Promise<void> {
+  const { from, to } = ctx.plan;
+  const online = present?.type === "rw" && present.state === "online";
+  const lists = online ? [arrayAt(ctx, to).listSnapshots(flexVol), arrayAt(ctx, from).listSnapshots(flexVol)] : [];
+  const [ours = [], theirs = []] = await Promise.all(lists);
+  const common = newestCommon(ours, theirs);
+  if (online && common === undefined) return;
+  throw new DrError({
+    code: "conflict",
+    attempted: `Give "${flexVol}" of "${from}" another name, to begin anew`,
+    seen: online
+      ? `its snapshot ${common?.name ?? ""} is common after all`
+      : `it is ${present === undefined ? "not there" : `of type ${present.type} and ${present.state}, needed rw and online`}`,
+    state: `Production runs at "${to}"; nothing was renamed.`,
+    remedy: `Take "reprotect" out and run up, which gives this one up; then set it again.`,
+  });
+}
 
 /** Of this FlexVol, in both directions. Snapshots stay everywhere. */
 async function endMirrors(ctx: StepContext, flexVol: string): Promise<void> {

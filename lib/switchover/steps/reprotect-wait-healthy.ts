@@ -4,9 +4,12 @@ import { isMirrorOf } from "../observation";
 import type { Step } from "../context";
 import { arrayAt, waitFor } from "../context";
 
+/** A baseline is begun again so often where it failed: each goes on from its checkpoint. */
+const BASELINE_ATTEMPTS = 3;
+
 /**
- * Needs: the reverse mirrors. Does: nothing but wait. Proof: snapmirrored, healthy, lag below the target. Safe to repeat:
- * it only reads.
+ * Needs: the reverse mirrors. Does: waits, for as long as a transfer advances; begins a baseline again that failed. Proof:
+ * snapmirrored, healthy, lag below the target. Safe to repeat: what runs is waited for.
  */
 export const reprotectWaitHealthy: Step = {
   id: "reprotect/wait-healthy",
@@ -16,6 +19,7 @@ export const reprotectWaitHealthy: Step = {
   apply: () => Promise.resolve(),
   async verify(ctx, item) {
     const { from, to } = ctx.plan;
+    let attempts = 1;
     return waitFor(ctx, {
       attempted: `Wait until "${item.label}" is protected at "${from}"`,
       deadlineSeconds: deadlines.mirrorHealthy,
@@ -32,13 +36,33 @@ export const reprotectWaitHealthy: Step = {
             state: "Production runs; only its protection is outstanding.",
             remedy: "Repair its cause and run up again.",
           });
+        const transfer = mirror.transfer?.state ?? "no transfer";
+        if (mirror.state === "uninitialized" && ["failed", "aborted", "hard_aborted"].includes(transfer)) {
+          const reason = mirror.unhealthyReasons.join("; ") || "no reason given";
+          if (attempts >= BASELINE_ATTEMPTS)
+            throw new DrError({
+              code: "failure-state",
+              attempted: `Protect "${item.label}" at "${from}"`,
+              seen: `the baseline is ${transfer} after ${attempts} attempts: ${reason}`,
+              state: "Production runs; only its protection is outstanding.",
+              remedy: "Repair its cause and run up again, which begins it again.",
+            });
+          attempts += 1;
+          ctx.say(`${item.label}: the baseline is ${transfer} (${reason}); beginning it again`);
+          await ctx.guard();
+          await arrayAt(ctx, from).setMirrorState(mirror.uuid, "snapmirrored");
+          await ctx.clock.sleep(5_000, ctx.signal); // until the new one is told of
+          return { seen: "its baseline is begun again" };
+        }
         const lag = mirror.lagSeconds ?? Number.POSITIVE_INFINITY;
         return mirror.state === "snapmirrored" && mirror.healthy && lag <= ctx.pair.replication.targetLagSeconds
           ? { value: { uuid: mirror.uuid, lagSeconds: lag } }
           : {
-              seen: `${mirror.state}, ${mirror.healthy ? "healthy" : "unhealthy"}, ${mirror.transfer?.state ?? "no transfer"}`,
-              // A baseline may take days.
-              ...(mirror.state === "uninitialized" ? { progress: mirror.transfer?.bytesTransferred ?? 0 } : {}),
+              seen: `${mirror.state}, ${mirror.healthy ? "healthy" : "unhealthy"}, ${transfer}`,
+              // It may take days.
+              ...(transfer === "transferring"
+                ? { progress: `${mirror.transfer?.uuid ?? ""} ${mirror.transfer?.bytesTransferred ?? 0}` }
+                : {}),
             };
       },
     });

@@ -477,7 +477,7 @@ describe("OntapClient against the ONTAP simulator", () => {
       assert.equal(made.type, "dp");
       assert.equal((await failureOf(idr.renameFlexVol(away))).context["vendorCode"], "917526");
 
-      const paths = async () => (await idr.listLuns()).map((lun) => lun.path);
+      const paths = () => idr.listLunPaths();
       const [lun = assert.fail()] = await idr.listLuns(["pool1_before"]);
       await idr.renameLun(lun, "diverged-volume-1");
       assert.deepEqual(await paths(), ["/vol/pool1_before/diverged-volume-1"]);
@@ -493,7 +493,7 @@ describe("OntapClient against the ONTAP simulator", () => {
       assert.notEqual(again, uuid);
       await idr.setMirrorState(again, "snapmirrored");
       await mirrorOf(idr, (each) => each.state === "snapmirrored");
-      assert.deepEqual((await paths()).sort(), ["/vol/pool1/volume-1", "/vol/pool1_before/diverged-volume-1"]);
+      assert.deepEqual([...(await paths())].sort(), ["/vol/pool1/volume-1", "/vol/pool1_before/diverged-volume-1"]);
       await idr.setMirrorState(again, "paused");
       await idr.setMirrorState(again, "broken_off");
       // As NetApp's driver mounts what it failed over to.

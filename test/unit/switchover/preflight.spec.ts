@@ -48,6 +48,15 @@ const lunsAt = (o: Observation, site: string) => {
   assert.ok(seen?.ok === true);
   return seen.value.luns;
 };
+const pathsAt = (o: Observation, site: string) => {
+  const seen = o.arrays[site];
+  assert.ok(seen?.ok === true);
+  return seen.value.lunPaths;
+};
+const lunAlso =
+  (site: "iprod" | "idr", path: string): Change =>
+  (o) =>
+    array(site, { lunPaths: [...pathsAt(o, site), path] })(o);
 const volume =
   (more: Partial<CinderVolume>): Change =>
   (o) =>
@@ -150,10 +159,12 @@ describe("preflight", () => {
     ["mirror-state:pool1", unplanned, dead("iprod"), mirror({ state: "uninitialized" })],
     ["mirror-unhealthy:pool1", planned, sick],
     ["lag-day:pool1", intentTo("idr", { route: "failover-host" }), mirror({ lagSeconds: 86_400 })],
-    ["mirror-coverage:other", planned, volume({ host: "cinder@iprod#other" }), ...(["iprod", "idr"] as const).map((site): Change => (o) => array(site, { luns: lunsAt(o, site).map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/other/volume-00", flexVol: "other" } : l)) })(o))],
-    ["lun-shadowed:idr", planned, (o) => array("idr", { otherLuns: lunsAt(o, "idr").slice(0, 1).map((l) => ({ ...l, path: "/vol/clone/volume-00", flexVol: "clone" })) })(o)],
-    ["lun-shadowed:iprod", planned, (o) => array("iprod", { luns: [...lunsAt(o, "iprod"), ...lunsAt(o, "iprod").slice(0, 1).map((l) => ({ ...l, path: "/vol/pool2/volume-00", flexVol: "pool2" }))] })(o)],
-    ["lun-shadowed:idr", unplanned, dead("iprod"), (o) => array("idr", { otherLuns: lunsAt(o, "idr").slice(0, 1).map((l) => ({ ...l, path: "/vol/clone/volume-00", flexVol: "clone" })) })(o)],
+    ["mirror-coverage:other", planned, volume({ host: "cinder@iprod#other" }), (o) => array("iprod", { luns: lunsAt(o, "iprod").map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/other/volume-00", flexVol: "other" } : l)) })(o), ...(["iprod", "idr"] as const).map((site): Change => (o) => array(site, { lunPaths: pathsAt(o, site).filter((path) => !path.endsWith("/volume-00")) })(o))],
+    ["lun-shadowed:idr", planned, lunAlso("idr", "/vol/clone/volume-00")],
+    ["lun-shadowed:iprod", planned, lunAlso("iprod", "/vol/pool2/volume-00")],
+    ["lun-shadowed:iprod", planned, lunAlso("iprod", "/vol/pool1/a-qtree/volume-00")],
+    ["lun-shadowed:idr", planned, (o) => void (o.snapshots = [{ id: "s", volumeId: "00", status: "available" }]), lunAlso("idr", "/vol/clone/snapshot-s")],
+    ["lun-shadowed:idr", unplanned, dead("iprod"), lunAlso("idr", "/vol/clone/volume-00")],
     ["controller", planned, (o) => void (o.controllerErrors = ["no route to c2"])],
     ["stanza:c1:iprod", planned, (o) => void (o.controllers = o.controllers.map((c, i) => (i === 0 ? { ...c, stanzas: { idr: c.stanzas["idr"] ?? assert.fail() } } : c)))],
     ["replication-targets:c1:iprod", planned, stanza({ replicationDevices: ["backend_id:idr", "backend_id:third"] })],

@@ -549,6 +549,29 @@ describe("an unplanned failover", () => {
       assert.equal((await dr.up(intentTo("idr", { reprotect: "discardDiverged" }), state)).protected, true);
     });
 
+  it("goes past a failover that is under way in a process whose driver died", async () => {
+    after(/failover-host/, () => {
+      Object.assign(world.rows.iprod, { replicationStatus: "failing-over", activeBackendId: null });
+      world.faults.driverDead = true;
+    });
+    const stuck = fails("failure-state", /sent no heartbeat for 90 s: one with a dead driver.*Set route to "direct"/);
+    await assert.rejects(dr.up(toIdr, at("iprod")), stuck);
+    const direct = intentTo("idr", { route: "direct" });
+    assert.equal((await dr.preview(direct, at("iprod"))).route, "direct");
+    after(/start cinder-volume/, () => (world.faults.driverDead = false));
+    await completed(direct);
+  });
+
+  it("counts heartbeats where the API's clock calls a living service down", async () => {
+    world.faults.calledDown = true;
+    world.reachable.iprod = false;
+    await completed(intentTo("idr", { unplanned: lost }));
+    assert.equal(
+      dr.said.some((line) => /direct/.test(line)),
+      true,
+    );
+  });
+
   it("stays on the ordinary route past the failover while its cinder-volume serves", async () => {
     await assert.rejects(dr.up(toIdr, at("iprod"), killAt("cutover/verify-destination", "recorded")));
     const preview = await dr.preview(intentTo("idr", { route: "direct" }), at("iprod"));

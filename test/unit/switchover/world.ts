@@ -64,6 +64,7 @@ interface WorldMirror {
   transfers: { uuid: string; state: string }[];
   /** A baseline on its way. */
   baseline?: { sinceMs: number; seconds: number };
+  failed?: true;
 }
 
 interface WorldUnit {
@@ -146,6 +147,8 @@ export class World {
   /** A site that came back with the maps it had: nobody could take them away while it was gone. */
   unfenced: Site | undefined;
   baselineSeconds = 0;
+  /** `<site>:<FlexVol>` of type dp without a snapshot. */
+  readonly empty = new Set<string>();
   /** FlexVols whose two sides have no snapshot in common. */
   readonly uncommon = new Set<string>();
   /** FlexClones at the lost site, with how often one has to be asked until its split is done. */
@@ -162,6 +165,10 @@ export class World {
     attachFallsBack: new Map<string, number>(),
     /** By volume: the device that it gets. */
     device: new Map<string, string>(),
+    /** `<site>:<FlexVol>`: it tells no snapshots then. */
+    offline: "",
+    /** The baseline's transfers fail so often. */
+    baseline: 0,
     /** Volumes for which the driver finds another LUN of the same name. */
     otherLun: new Set<string>(),
     /** By instance: listings for which it stays in a task after a stop or start. */
@@ -182,6 +189,8 @@ export class World {
     silent: false,
     /** The same, a while later: it's called down. */
     driverDead: false,
+    /** The clocks of API and service are apart: it's called down whatever it does. */
+    calledDown: false,
     /** The cluster takes no lock for it: `renewLease` says that somebody else has it. */
     leaseTaken: false,
     /** Writes to the journal's table that fail, before (or after) they're done. */
@@ -294,6 +303,12 @@ export class World {
     if (state === "snapmirrored" && mirror.state === "uninitialized") {
       if (this.flexVolType[to][mirror.flexVol] !== "dp")
         throw refused(409, "Initialize", "Destination must be a dp volume");
+      if (this.faults.baseline > 0) {
+        this.faults.baseline -= 1;
+        mirror.failed = true;
+        return;
+      }
+      delete mirror.failed;
       mirror.baseline ??= { sinceMs: this.nowMs, seconds: this.baselineSeconds };
       this.advance(mirror);
       return;
@@ -312,6 +327,7 @@ export class World {
   private advance(mirror: WorldMirror): void {
     if (mirror.baseline === undefined || this.nowMs < mirror.baseline.sinceMs + mirror.baseline.seconds * 1000) return;
     delete mirror.baseline;
+    this.empty.delete(`${peer(mirror.from)}:${mirror.flexVol}`);
     this.copyLuns(mirror);
     this.uncommon.delete(mirror.flexVol);
     mirror.state = "snapmirrored";
@@ -368,7 +384,7 @@ export class World {
         exportedSnapshot: "snap",
         transfer:
           mirror.baseline === undefined
-            ? { state: "success" }
+            ? { state: mirror.failed ? "failed" : "success" }
             : {
                 state: "transferring",
                 bytesTransferred: Number.isFinite(mirror.baseline.seconds) ? this.nowMs - mirror.baseline.sinceMs : 1,
@@ -385,14 +401,14 @@ export class World {
             uuid: name,
             name,
             type: this.flexVolType[site][name] ?? "rw",
-            state: "online",
+            state: this.faults.offline === `${site}:${name}` ? "offline" : "online",
             sizeBytes: 1,
           }))
         ),
         listLuns: async (flexVols) => (
           up(),
           [...this.luns[site]]
-            .filter(([, lun]) => flexVols?.includes(lun.flexVol) ?? true)
+            .filter(([, lun]) => flexVols.includes(lun.flexVol))
             .map(([id, lun]) => ({
               uuid: `${site}-${id}`,
               path: `/vol/${lun.flexVol}/${lun.name ?? lunName(id)}`,
@@ -401,6 +417,10 @@ export class World {
               serial: `${site}${id}`,
               sizeBytes: lun.sizeBytes,
             }))
+        ),
+        listLunPaths: async () => (
+          up(),
+          [...this.luns[site]].map(([id, lun]) => `/vol/${lun.flexVol}/${lun.name ?? lunName(id)}`)
         ),
         renameLun: async (lun, name) => {
           up();
@@ -426,6 +446,9 @@ export class World {
         },
         listSnapshots: async (flexVol) => {
           up();
+          if (this.faults.offline === `${site}:${flexVol}`) return [];
+          // A destination that was never written to.
+          if (this.empty.has(`${site}:${flexVol}`)) return [];
           const versionUuid = this.uncommon.has(flexVol) ? `of ${site}` : "s";
           return [{ uuid: "s", name: "snap", versionUuid, createTime: new Date(this.nowMs).toISOString() }];
         },
@@ -492,6 +515,7 @@ export class World {
         releaseMirror: async () => this.did(`release ${site}`),
         createDestinationVolume: async ({ name, sizeBytes }) => {
           up();
+          if (this.flexVolType[site][name] === undefined) this.empty.add(`${site}:${name}`);
           const type = (this.flexVolType[site][name] ??= (this.did(`create ${site} ${name}`), "dp"));
           return { uuid: name, name, type, state: "online", sizeBytes };
         },
@@ -630,7 +654,7 @@ export class World {
             ...r,
             enabled: !disabled,
             ...(disabledReason === null ? {} : { disabledReason }),
-            up: volumeUp() && !this.faults.driverDead,
+            up: volumeUp() && !this.faults.driverDead && !this.faults.calledDown,
             replicationStatus,
             ...(activeBackendId === null ? {} : { activeBackendId }),
           }))
@@ -898,7 +922,7 @@ export class World {
               signal?.addEventListener("abort", () => reject(new Error("closed"))),
             );
           this.nowMs += ms;
-          if (volumeUp() && !this.faults.silent) this.servingMs += ms;
+          if (volumeUp() && !this.faults.silent && !this.faults.driverDead) this.servingMs += ms;
           await Promise.resolve();
         },
       },
