@@ -4,7 +4,7 @@ import { appendFileSync } from "node:fs";
 export interface Hazard {
   /**
    * D = one of the driver's measured behaviours, I = an invariant of docs/architecture.md, N = Nova and Cinder, R = the
-   * direct route, L = a site lost for long, F = failback.
+   * direct route, L = a site lost for long, F = failback, C = several controllers.
    */
   readonly id: string;
   readonly behaviour: string;

@@ -65,6 +65,22 @@ onSharedLab("hazards: the driver at its start", (lab) => {
     });
   });
 
+  it("refuses active/active by name", async () => {
+    const restore = lab().editConf((text) => text.replace(/^\[DEFAULT\]\n/m, "[DEFAULT]\ncluster = together\n"), 1);
+    try {
+      assert.match(await lab().refusals("idr"), /on controller-2 uses cluster= \(active\/active\), which isn't supported/);
+    } finally {
+      restore();
+    }
+    met({
+      id: "C1",
+      behaviour: "with cluster= rows name a cluster, and several cinder-volumes serve one backend",
+      produced: "cluster= in one controller's cinder.conf, two controllers with cinder-volume",
+      handled: "preflight refuses it by name",
+      lost: "0",
+    });
+  });
+
   it("refuses while a controller has a standby site enabled, whose driver finds no pools", async () => {
     const before = lab().log("controller-2", "cinder-volume").length;
     const restore = lab().editConf((text) => text.replace(/^(enabled_backends.*)iprod/m, "$1idr"), 1);
