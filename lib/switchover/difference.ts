@@ -108,11 +108,13 @@ export function sentencesOfDifferences(
 export interface Delta {
   readonly sentences: readonly string[];
   readonly findings: readonly Finding[];
+  /** FlexVols that can be written to at both sites, and are resynced. */
+  readonly resyncs: readonly string[];
   /** FlexVols without a common snapshot, where these can be begun anew. */
   readonly baselines: readonly PlannedBaseline[];
 }
 
-export const noDelta: Delta = { sentences: [], findings: [], baselines: [] };
+export const noDelta: Delta = { sentences: [], findings: [], resyncs: [], baselines: [] };
 
 /** Nothing is copied onto a side without a look at what it would lose. */
 function uncompared(
@@ -186,6 +188,9 @@ export async function divergence(observation: Observation, ports: Ports, active:
           remedy: `Nobody could write there: see that nothing needs it, delete it at "${way.onto}", then run up again; it's made anew.`,
         })),
     ],
+    resyncs: differences
+      .filter(({ common, there }) => common !== undefined && there?.type === "rw")
+      .map(({ flexVol }) => flexVol),
     baselines: anew.map(({ flexVol, sizeBytes, baselineBytes, there }) => ({
       flexVol,
       sizeBytes,

@@ -2,7 +2,7 @@ import os from "node:os";
 import path from "node:path";
 import { DrError } from "../errors";
 import type { SitePair } from "../topology/site-pair";
-import { backendHost, peerOf, siteNames } from "../topology/site-pair";
+import { backendHost, siteNames } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
 import { divergence, noDelta, planDelta, unprotected } from "./difference";
@@ -29,7 +29,7 @@ import {
   volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { checkDatabase, preflight, restartFindings, shadowFindings, unreadable } from "./preflight";
+import { checkDatabase, preflight, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
 import { buildReport, writeReport } from "./report";
 import type { Decision, Verdict } from "./verdict";
@@ -80,12 +80,13 @@ interface Question {
 export async function previewSwitchover(o: Question & { readonly stack: string }): Promise<Preview> {
   const open = await findOpenJournal(o);
   const next = open && (await onward(o, open));
-  if (open !== undefined && next !== undefined && next.way !== "close") return previewOfOpen(o, open, next);
+  if (open !== undefined && next !== undefined && next.way !== "close" && next.way !== "postpone")
+    return previewOfOpen(o, open, next);
   const thought = await think(o);
   const { decision, findings } = thought;
   const warnings = [...(next === undefined ? [] : [next.said]), ...thought.warnings];
   const plan = thought.plan && { ...thought.plan, warnings };
-  const failures = findings.map((finding) => failureOf(finding));
+  const failures = [...findings, ...unfinished(next, plan)].map((finding) => failureOf(finding));
   if (plan === undefined)
     return {
       decision: decision.action,
@@ -170,17 +171,18 @@ export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState>
 async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
   await Journal.closeEnded(o.ports.coordination, o.pair.name);
   const open = await findOpenJournal(o);
+  let postponed: Onward | undefined;
   if (open !== undefined) {
     const next = await onward(o, open);
-    if (next.way !== "close") {
+    if (next.way !== "close" && next.way !== "postpone") {
       await takeUp(o, open, next);
       return carryOut(o, lease, open);
     }
-    await open.settle();
-    await open.close("aborted");
     o.progress(next.said);
+    postponed = next;
   }
-  const { findings, plan, verdict } = await think(o, "under our lease");
+  const { findings: found, plan, verdict } = await think(o, "under our lease");
+  const findings = [...found, ...unfinished(postponed, plan)];
   if (findings.length > 0) throw refusal(findings);
   if (plan === undefined) return stateAfter(o, verdict, undefined, undefined);
   const unapproved = approvalFailures(o.intent, plan);
@@ -188,6 +190,12 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   assertAsPreviewed(plan, o);
   o.progress(headline(plan));
   for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
+  if (open !== undefined) {
+    await lease.guard();
+    await open.settle();
+    await open.close("aborted");
+    await writeReport(o.journalDir, buildReport(open.entries)).catch(() => undefined);
+  }
   const journal = await Journal.begin({
     directory: o.journalDir,
     coordination: o.ports.coordination,
@@ -292,12 +300,12 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     }
     case "reprotect": {
       const { site } = decision;
-      const { sentences: warnings, findings, baselines } = await divergence(observation, o.ports, site);
+      const { sentences: warnings, findings, resyncs, baselines } = await divergence(observation, o.ports, site);
       return {
         ...base,
         findings: [...reprotectFindings(observation, site), ...findings],
         warnings,
-        plan: planReprotect({ intent: o.intent, observation, activeSite: site, baselines, warnings }),
+        plan: planReprotect({ intent: o.intent, observation, activeSite: site, resyncs, baselines, warnings }),
       };
     }
     case "switchover": {
@@ -338,21 +346,6 @@ function activationFindings(observation: Observation, site: string): Finding[] {
         message: `${controller.cinderConf} on ${controller.name} has no stanza [${backend}]`,
         remedy: "Declare the pair's CinderBackend resources before ActiveSite.",
       })),
-  ];
-}
-
-function reprotectFindings(observation: Observation, activeSite: string): Finding[] {
-  const other = peerOf(observation.pair, activeSite);
-  const seen = observation.arrays[other];
-  const shadows = shadowFindings(observation, activeSite);
-  if (seen?.ok === true) return shadows;
-  return [
-    ...shadows,
-    {
-      id: `array:${other}`,
-      message: `"${other}" doesn't answer yet: ${seen?.ok === false ? seen.error : ""}`,
-      remedy: `Repair it, or take "reprotect" out until then.`,
-    },
   ];
 }
 
@@ -399,6 +392,14 @@ function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
     warnings: plan.warnings,
     forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
   };
+}
+
+/** Nothing is begun beside a journal that is only postponed. */
+function unfinished(next: Onward | undefined, plan: Plan | undefined): Finding[] {
+  if (next?.way !== "postpone" || plan === undefined) return [];
+  return [
+    { id: "unfinished", message: next.said, remedy: `Set reprotect to ${next.plan.diverged ?? ""} and run up first.` },
+  ];
 }
 
 /** A plan that changes underway is refused or approved like a new one. */

@@ -1,15 +1,17 @@
 import type { SitePair } from "../topology/site-pair";
 import { backendHost } from "../topology/site-pair";
+import { divergence } from "./difference";
 import type { Intent } from "./intent";
 import type { Journal } from "./journal";
 import type { Observation } from "./observation";
 import { arrayOf, cinderServiceOf, isMirrorOf, isServed, serviceRowOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
-import { planAbort, planSwitchover, planWithoutReprotect, planWithoutSource } from "./plan";
+import { planAbort, planReprotect, planSwitchover, planWithoutReprotect, planWithoutSource } from "./plan";
 import type { Ports } from "./ports";
 import type { Finding } from "./preflight";
-import { preflight, unreadable } from "./preflight";
+import { preflight, reprotectFindings, unreadable } from "./preflight";
+import { divergedName, formerName } from "./steps/diverged";
 
 /** What becomes of a switchover that was begun and not ended: resumed, planned anew on the same journal, or aborted. */
 
@@ -20,11 +22,22 @@ interface Question {
 }
 
 /** Which way an open journal goes on, for this intent. */
-function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | "close" | { readonly refused: Finding } {
+function wayOn(journal: Journal, intent: Intent): Exclude<Onward["way"], "refuse"> | { readonly refused: Finding } {
   const { plan } = journal;
-  // Protection can be given up at any time: production doesn't depend on it, and may have to leave.
-  if (plan.kind === "reprotect" && (intent.reprotect === undefined || intent.activeSite !== plan.to))
-    return journal.isBegun("promote/stop-services") && !journal.isEnded("promote/start-services") ? "abort" : "close";
+  // Production has to leave a site that is lost: protecting it is no reason to stay.
+  if (plan.diverged !== undefined && intent.activeSite !== plan.to && unplannedFrom(intent, plan.to)) return "close";
+  if (plan.kind === "reprotect" && intent.activeSite === plan.to) {
+    if (intent.reprotect === undefined) return isCinderStopped(journal) ? "resume" : "postpone";
+    if (!journal.isBegun("promote/stop-services")) return "replan";
+    if (intent.reprotect !== plan.diverged)
+      return {
+        refused: {
+          id: "reprotecting",
+          message: `the reprotect ${journal.switchoverId} was begun with ${plan.diverged ?? ""}, not ${intent.reprotect}`,
+          remedy: `Set reprotect to ${plan.diverged ?? ""} and run up, which goes on as it was begun.`,
+        },
+      };
+  }
   if (plan.kind === "abort") {
     return intent.activeSite === plan.to
       ? "resume"
@@ -50,8 +63,11 @@ function wayOn(journal: Journal, intent: Intent): "resume" | "abort" | "close" |
 
 /** How an open journal goes on for an intent, and with which plan; with findings it doesn't. */
 export interface Onward {
-  /** `close`: nothing of it is left to be done, the journal ends, and what the intent asks for is begun. */
-  readonly way: "resume" | "abort" | "replan" | "refuse" | "close";
+  /**
+   * `close`: the journal ends as it is, and what the intent asks for is begun. `postpone`: it stays open, and nothing else
+   * is begun.
+   */
+  readonly way: "resume" | "abort" | "replan" | "refuse" | "close" | "postpone";
   readonly plan: Plan;
   readonly findings: readonly Finding[];
   readonly said: string;
@@ -64,14 +80,20 @@ export async function onward(o: Question, journal: Journal): Promise<Onward> {
   const way = wayOn(journal, intent);
   if (typeof way === "object") return { way: "refuse", plan, findings: [way.refused], said: "" };
   if (way === "close")
-    return { way, plan, findings: [], said: `giving up ${journal.switchoverId}: mirrors stay as they are` };
-  if (way === "abort" && plan.kind === "reprotect")
     return {
       way,
-      plan: planWithoutReprotect(plan),
+      plan,
       findings: [],
-      said: `giving up ${journal.switchoverId}: Cinder's services start again, without replication`,
+      said: `closing ${journal.switchoverId}: "${plan.to}" is left, mirrors stay as they are`,
     };
+  if (way === "postpone")
+    return {
+      way,
+      plan,
+      findings: [],
+      said: `${journal.switchoverId} isn't finished: set reprotect, and up goes on with it`,
+    };
+  if (way === "replan") return { way, ...(await reprotectAnew(o, journal)) };
   if (way === "abort")
     return {
       way,
@@ -79,9 +101,54 @@ export async function onward(o: Question, journal: Journal): Promise<Onward> {
       findings: [],
       said: `aborting ${journal.switchoverId}: production stays at "${intent.activeSite}"`,
     };
+  if (plan.kind === "reprotect" && (await isGivenUp(o, journal)))
+    return {
+      way: "abort",
+      plan: planWithoutReprotect(plan),
+      findings: [],
+      said: `giving up ${journal.switchoverId}: Cinder's services start again, without replication`,
+    };
   const replanned = (await withoutSource(o, journal)) ?? (await pastFailover(o, journal));
   if (replanned === undefined) return { way: "resume", plan, findings: [], said: `resuming ${journal.switchoverId}` };
   return { way: "replan", ...replanned };
+}
+
+const isCinderStopped = (journal: Journal): boolean =>
+  journal.isBegun("promote/stop-services") && !journal.isEnded("promote/start-services");
+
+/**
+ * Before Cinder is stopped for it, what both sides have in common is read again, and what is to become of the rest is
+ * asked again. What this journal's runs renamed keeps its part in the plan.
+ */
+async function reprotectAnew(o: Question, journal: Journal): Promise<Replanned> {
+  const { intent } = o;
+  const { plan } = journal;
+  const observation = await observe(o.pair, o.ports);
+  const { sentences, findings, resyncs, baselines } = await divergence(observation, o.ports, plan.to);
+  const ours = o.pair.flexVols.flatMap((flexVol) => [divergedName(journal, flexVol), formerName(journal, flexVol)]);
+  const names = arrayOf(observation, plan.from)?.flexVols.map(({ name }) => name) ?? [];
+  const renamed = (plan.baselines ?? []).filter(
+    ({ flexVol, setAside }) => setAside && names.includes(formerName(journal, flexVol)),
+  );
+  const kept = new Set(renamed.map(({ flexVol }) => flexVol));
+  return {
+    plan: planReprotect({
+      intent,
+      observation,
+      activeSite: plan.to,
+      resyncs: resyncs.filter((flexVol) => !kept.has(flexVol)),
+      baselines: [...renamed, ...baselines.filter(({ flexVol }) => !kept.has(flexVol))],
+      warnings: sentences,
+    }),
+    findings: [...unreadable(observation), ...reprotectFindings(observation, plan.to, ours), ...findings],
+    said: `going on with ${journal.switchoverId}`,
+  };
+}
+
+/** The site that was to be protected is lost again while Cinder's services are stopped for it, and `reprotect` was taken out. */
+async function isGivenUp(o: Question, journal: Journal): Promise<boolean> {
+  if (o.intent.reprotect !== undefined || !isCinderStopped(journal)) return false;
+  return (await observe(o.pair, o.ports)).arrays[journal.plan.from]?.ok !== true;
 }
 
 interface Replanned {

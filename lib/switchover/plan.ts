@@ -85,7 +85,8 @@ export interface Plan {
   readonly route: Route;
   readonly promotion: Promotion;
   readonly diverged?: "discardDiverged" | "keepDiverged";
-  /** Of a reprotect. */
+  /** Of a reprotect: FlexVols of the lost site that were written to, and are resynced. */
+  readonly resyncs?: readonly string[];
   readonly baselines?: readonly PlannedBaseline[];
   readonly startIncomplete: boolean;
   readonly servers: readonly PlannedServer[];
@@ -228,6 +229,7 @@ export function planReprotect(o: {
   readonly intent: Intent;
   readonly observation: Observation;
   readonly activeSite: string;
+  readonly resyncs: readonly string[];
   readonly baselines: readonly PlannedBaseline[];
   readonly warnings: readonly string[];
 }): Plan {
@@ -236,16 +238,15 @@ export function planReprotect(o: {
   const inventory = inventoryOf(o.observation, from, to);
   const diverged = o.intent.reprotect ?? "keepDiverged";
   const words = { ...inventory, observation: o.observation, from, to };
-  const { baselines } = o;
-  const resyncs = o.observation.pair.flexVols.length - baselines.length;
+  const { resyncs, baselines } = o;
   const setAside = baselines.filter((baseline) => baseline.setAside);
+  const waiting = o.observation.pair.flexVols.length - resyncs.length - baselines.length;
   const replicate = [
-    ...(resyncs > 0 ? [`${count(resyncs, "FlexVol")} by resync: what diverged on "${from}" is discarded`] : []),
-    ...(baselines.length > 0
-      ? [
-          `${count(baselines.length, "FlexVol")} by a new baseline of up to ${sizeOf(baselines.reduce((sum, { baselineBytes }) => sum + baselineBytes, 0))}`,
-        ]
+    ...(resyncs.length > 0
+      ? [`${count(resyncs.length, "FlexVol")} by resync: what diverged on "${from}" is discarded`]
       : []),
+    ...(baselines.length > 0 ? [`${count(baselines.length, "FlexVol")} by the new baseline`] : []),
+    ...(waiting > 0 ? [`${count(waiting, "FlexVol")} replicated already`] : []),
   ];
   return sealed({
     version: 1,
@@ -257,6 +258,7 @@ export function planReprotect(o: {
     route: "failover-host",
     promotion: "immediate",
     diverged,
+    resyncs,
     ...(baselines.length > 0 ? { baselines } : {}),
     startIncomplete: false,
     ...inventory,
@@ -267,11 +269,11 @@ export function planReprotect(o: {
         `Remove every LUN map that "${from}" still holds, so that nobody can write there`,
         5,
       ),
-      ...(diverged === "keepDiverged" && resyncs > 0
+      ...(diverged === "keepDiverged" && resyncs.length > 0
         ? [
             step(
               "reprotect/keep-diverged",
-              `Keep what "${from}" holds beyond the last transfer as clones of ${count(resyncs, "FlexVol")}`,
+              `Keep what "${from}" holds beyond the last transfer as clones of ${count(resyncs.length, "FlexVol")}`,
               10,
             ),
           ]
@@ -279,8 +281,8 @@ export function planReprotect(o: {
       ...(baselines.length > 0
         ? [
             step(
-              "reprotect/make-destinations",
-              `Make ${count(baselines.length, "empty FlexVol")} at "${from}" to replicate to (${baselines.map(({ flexVol }) => flexVol).join(", ")})${setAside.length > 0 ? `; those that are there are renamed, and stay whole` : ""}`,
+              "reprotect/begin-baselines",
+              `Begin a new baseline of up to ${sizeOf(baselines.reduce((sum, { baselineBytes }) => sum + baselineBytes, 0))} onto ${count(baselines.length, "empty FlexVol")} of "${from}" (${baselines.map(({ flexVol }) => flexVol).join(", ")})${setAside.length > 0 ? `; those that are there are renamed, and stay whole` : ""}`,
               10,
             ),
           ]
@@ -323,6 +325,7 @@ export function planWithoutReprotect(plan: Plan): Plan {
     ...plan,
     kind: "abort",
     mode: "unplanned",
+    servers: [],
     hooks: [],
     steps: [
       step(

@@ -595,9 +595,30 @@ export function restartFindings(o: Observation, site: string): Finding[] {
   return findings;
 }
 
+/** `ours`: FlexVols whose LUNs this very reprotect is about to rename. */
+export function reprotectFindings(
+  observation: Observation,
+  activeSite: string,
+  ours: readonly string[] = [],
+): Finding[] {
+  const other = peerOf(observation.pair, activeSite);
+  const seen = observation.arrays[other];
+  // Whoever comes home meets them there.
+  const shadows = [activeSite, other].flatMap((site) => shadowFindings(observation, site, ours));
+  if (seen?.ok === true) return shadows;
+  return [
+    ...shadows,
+    {
+      id: `array:${other}`,
+      message: `"${other}" doesn't answer yet: ${seen?.ok === false ? seen.error : ""}`,
+      remedy: `Repair it, or take "reprotect" out until then.`,
+    },
+  ];
+}
+
 /** Whoever attaches a volume, or starts the driver, where another LUN has its name may serve the wrong data. */
-export function shadowFindings(o: Observation, site: string): Finding[] {
-  const shadows = shadowsOf(o, site);
+export function shadowFindings(o: Observation, site: string, except: readonly string[] = []): Finding[] {
+  const shadows = shadowsOf(o, site).filter((path) => !except.some((flexVol) => path.startsWith(`/vol/${flexVol}/`)));
   if (shadows.length === 0) return [];
   const named = shadows.slice(0, 5);
   const { svm } = siteOf(o.pair, site);

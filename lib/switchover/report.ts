@@ -156,6 +156,8 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
 }
 
 function remainingOf(plan: Plan, ended: boolean): string[] {
+  if (ended && plan.kind === "abort" && plan.diverged !== undefined)
+    return [`"${plan.to}" isn't protected: set reprotect and run up when "${plan.from}" is back.`];
   if (!ended) return ["The switchover is open: run up again, it goes on where it stopped."];
   if (plan.kind === "switchover" && plan.promotion === "deferred" && plan.route === "failover-host")
     return [`"${plan.to}" is failed over to, not promoted, unprotected: set promotion to "immediate" and run up.`];
@@ -180,7 +182,7 @@ function keptOf(plan: Plan, entries: readonly JournalEntry[]): string[] {
   const names = entries.flatMap((entry) => {
     if (entry.type !== "done") return [];
     if (entry.step === "reprotect/keep-diverged") return [entry.facts["clone"]];
-    if (entry.step !== "reprotect/make-destinations" || ended("reprotect/delete-set-aside")) return [];
+    if (entry.step !== "reprotect/begin-baselines" || ended("reprotect/delete-set-aside")) return [];
     return entry.facts["setAside"] === undefined ? [] : [entry.facts["setAside"]];
   });
   if (names.length === 0) return [];

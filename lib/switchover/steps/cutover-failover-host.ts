@@ -109,12 +109,15 @@ async function assertAlive(ctx: StepContext, host: string, attempted: string, si
 function watchHeartbeats(ctx: StepContext, host: string): () => Promise<boolean> {
   const beats = new Heartbeats();
   let counted = -1;
-  let lastAt = 0;
+  let lookedAt = 0;
+  let silentMs = 0;
   return async () => {
     const now = ctx.clock.now().getTime();
     const count = beats.until(await row(ctx));
-    if (count !== counted) [counted, lastAt] = [count, now];
-    if (now - lastAt < deadlines.heartbeat * 1000) return false;
+    // A look that hung says nothing about the service.
+    silentMs = count === counted ? silentMs + Math.min(now - lookedAt, 5_000) : 0;
+    [counted, lookedAt] = [count, now];
+    if (silentMs < deadlines.heartbeat * 1000) return false;
     const services = await ctx.ports.blockStorage.listServices();
     return services.some((each) => each.binary === "cinder-volume" && each.host === host && !each.up);
   };

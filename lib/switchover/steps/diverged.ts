@@ -1,18 +1,27 @@
 import type { StepContext } from "../context";
 import { arrayAt } from "../context";
 import { pooled } from "../pool";
+import type { Journal } from "../journal";
 import type { Lun } from "../ports";
 
-/** Under which what a FlexVol of the lost site holds outlives the reprotect. The name is the switchover's. */
-export function divergedName(ctx: StepContext, flexVol: string): string {
-  return `${flexVol}_diverged_${ctx.journal.switchoverId.slice(0, 16).replace(/[^A-Za-z0-9]/g, "")}`;
+const of = ({ switchoverId }: Pick<Journal, "switchoverId">): string =>
+  switchoverId.slice(0, 16).replace(/[^A-Za-z0-9]/g, "");
+
+/** The clone under which what a FlexVol of the lost site holds outlives its resync. The name is the switchover's. */
+export function divergedName(journal: Pick<Journal, "switchoverId">, flexVol: string): string {
+  return `${flexVol}_diverged_${of(journal)}`;
+}
+
+/** Under which a FlexVol of the lost site makes room for a new one of its name. The name is the switchover's. */
+export function formerName(journal: Pick<Journal, "switchoverId">, flexVol: string): string {
+  return `${flexVol}_former_${of(journal)}`;
 }
 
 const prefix = "diverged-";
 
 /** NetApp's driver finds a volume's LUN by its name in the whole SVM: what is kept mustn't answer to that name. */
-export async function hideLuns(ctx: StepContext, flexVol: string): Promise<void> {
-  await pooled(8, await visibleLuns(ctx, flexVol), async (lun) => {
+export async function hideLuns(ctx: StepContext, keptAs: string): Promise<void> {
+  await pooled(8, await visibleLuns(ctx, keptAs), async (lun) => {
     await ctx.guard();
     const [name = "", ...qtree] = lun.name.split("/").reverse();
     await arrayAt(ctx, ctx.plan.from).renameLun(lun, [...qtree.reverse(), `${prefix}${name}`].join("/"));
@@ -20,7 +29,7 @@ export async function hideLuns(ctx: StepContext, flexVol: string): Promise<void>
 }
 
 /** Those that are kept, and have the names of volumes still. */
-export async function visibleLuns(ctx: StepContext, flexVol: string): Promise<readonly Lun[]> {
-  const luns = await arrayAt(ctx, ctx.plan.from).listLuns([divergedName(ctx, flexVol)]);
+export async function visibleLuns(ctx: StepContext, keptAs: string): Promise<readonly Lun[]> {
+  const luns = await arrayAt(ctx, ctx.plan.from).listLuns([keptAs]);
   return luns.filter(({ name }) => !name.slice(name.lastIndexOf("/") + 1).startsWith(prefix));
 }

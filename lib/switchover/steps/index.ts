@@ -23,7 +23,7 @@ import { quiesceStopInstances } from "./quiesce-stop-instances";
 import { reprotectDeleteSetAside } from "./reprotect-delete-set-aside";
 import { reprotectFenceSource } from "./reprotect-fence-source";
 import { reprotectKeepDiverged } from "./reprotect-keep-diverged";
-import { reprotectMakeDestinations } from "./reprotect-make-destinations";
+import { reprotectBeginBaselines } from "./reprotect-begin-baselines";
 import { reprotectWaitHealthy } from "./reprotect-wait-healthy";
 import { startEnableBackend } from "./start-enable-backend";
 import { startInstances } from "./start-instances";
@@ -59,7 +59,7 @@ export const allSteps: readonly Step[] = [
   promoteStartServices,
   reprotectFenceSource,
   reprotectKeepDiverged,
-  reprotectMakeDestinations,
+  reprotectBeginBaselines,
   reprotectWaitHealthy,
   reprotectDeleteSetAside,
 ];

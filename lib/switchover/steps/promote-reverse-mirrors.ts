@@ -60,7 +60,7 @@ export const promoteReverseMirrors: Step = {
 };
 
 /** Transferring towards snapmirrored, or there already. */
-function runs(mirror: Mirror): boolean {
+export function runs(mirror: Mirror): boolean {
   return (
     mirror.state === "snapmirrored" || mirror.transfer?.state === "transferring" || mirror.transfer?.state === "queued"
   );

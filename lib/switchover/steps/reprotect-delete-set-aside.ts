@@ -2,7 +2,7 @@ import { DrError } from "../../errors";
 import type { Step, StepContext } from "../context";
 import { arrayAt } from "../context";
 import { isMirrorOf } from "../observation";
-import { divergedName } from "./diverged";
+import { formerName } from "./diverged";
 
 /**
  * Needs: the new baselines done and healthy, so that the second copy is there again; nobody who uses what was renamed. Does: deletes what was renamed for
@@ -15,7 +15,7 @@ export const reprotectDeleteSetAside: Step = {
   items: (ctx) =>
     (ctx.plan.baselines ?? [])
       .filter(({ setAside }) => setAside)
-      .map(({ flexVol }) => ({ key: flexVol, label: divergedName(ctx, flexVol) })),
+      .map(({ flexVol }) => ({ key: flexVol, label: formerName(ctx.journal, flexVol) })),
   async premise(ctx) {
     const { from, to } = ctx.plan;
     const mirrors = await arrayAt(ctx, from).listMirrors(ctx.pair.flexVols);
@@ -35,7 +35,7 @@ export const reprotectDeleteSetAside: Step = {
     return (await isThere(ctx, item.key)) ? undefined : { deleted: true };
   },
   async apply(ctx, item) {
-    const name = divergedName(ctx, item.key);
+    const name = formerName(ctx.journal, item.key);
     const [map] = await arrayAt(ctx, ctx.plan.from).listLunMaps([name]);
     if (map !== undefined)
       throw new DrError({
@@ -62,5 +62,7 @@ export const reprotectDeleteSetAside: Step = {
 };
 
 async function isThere(ctx: StepContext, flexVol: string): Promise<boolean> {
-  return (await arrayAt(ctx, ctx.plan.from).listFlexVols()).some(({ name }) => name === divergedName(ctx, flexVol));
+  return (await arrayAt(ctx, ctx.plan.from).listFlexVols()).some(
+    ({ name }) => name === formerName(ctx.journal, flexVol),
+  );
 }

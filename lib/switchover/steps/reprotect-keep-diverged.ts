@@ -14,17 +14,16 @@ import { divergedName, hideLuns, visibleLuns } from "./diverged";
 export const reprotectKeepDiverged: Step = {
   id: "reprotect/keep-diverged",
   lanes: 4,
-  items: (ctx) => {
-    // What is set aside is kept as a whole.
-    const anew = new Set(ctx.plan.baselines?.map(({ flexVol }) => flexVol));
-    return ctx.pair.flexVols
-      .filter((flexVol) => !anew.has(flexVol))
-      .map((flexVol) => ({ key: flexVol, label: flexVol }));
-  },
+  items: (ctx) => (ctx.plan.resyncs ?? ctx.pair.flexVols).map((flexVol) => ({ key: flexVol, label: flexVol })),
+  // Planned anew there may be more of them.
+  stale: (ctx) =>
+    Promise.resolve(
+      (ctx.plan.resyncs ?? []).some((flexVol) => !ctx.journal.isDone("reprotect/keep-diverged", flexVol)),
+    ),
   // Whether it's split can't be asked without asking for it.
   satisfied: () => Promise.resolve(undefined),
   async apply(ctx, item) {
-    const clone = divergedName(ctx, item.key);
+    const clone = divergedName(ctx.journal, item.key);
     if (!(await exists(ctx, clone))) {
       await ctx.guard();
       await arrayAt(ctx, ctx.plan.from).cloneFlexVol({ parent: item.key, name: clone });
@@ -41,12 +40,12 @@ export const reprotectKeepDiverged: Step = {
           : { seen: "being split from its parent" };
       },
     });
-    await hideLuns(ctx, item.key);
+    await hideLuns(ctx, clone);
   },
   async verify(ctx, item) {
-    const clone = divergedName(ctx, item.key);
+    const clone = divergedName(ctx.journal, item.key);
     const there = await exists(ctx, clone);
-    const visible = await visibleLuns(ctx, item.key);
+    const visible = await visibleLuns(ctx, clone);
     if (there && visible.length === 0) return { clone };
     throw new DrError({
       code: "failure-state",

@@ -20,6 +20,7 @@ export const reprotectWaitHealthy: Step = {
   async verify(ctx, item) {
     const { from, to } = ctx.plan;
     let attempts = 1;
+    let failed: string | undefined;
     return waitFor(ctx, {
       attempted: `Wait until "${item.label}" is protected at "${from}"`,
       deadlineSeconds: deadlines.mirrorHealthy,
@@ -37,7 +38,10 @@ export const reprotectWaitHealthy: Step = {
             remedy: "Repair its cause and run up again.",
           });
         const transfer = mirror.transfer?.state ?? "no transfer";
-        if (mirror.state === "uninitialized" && ["failed", "aborted", "hard_aborted"].includes(transfer)) {
+        const ended = ["failed", "aborted", "hard_aborted"].includes(transfer);
+        // The former one is told of until the next one is.
+        const told = failed !== undefined && failed === mirror.transfer?.uuid;
+        if (mirror.state === "uninitialized" && ended && !told) {
           const reason = mirror.unhealthyReasons.join("; ") || "no reason given";
           if (attempts >= BASELINE_ATTEMPTS)
             throw new DrError({
@@ -48,6 +52,7 @@ export const reprotectWaitHealthy: Step = {
               remedy: "Repair its cause and run up again, which begins it again.",
             });
           attempts += 1;
+          failed = mirror.transfer?.uuid;
           ctx.say(`${item.label}: the baseline is ${transfer} (${reason}); beginning it again`);
           await ctx.guard();
           await arrayAt(ctx, from).setMirrorState(mirror.uuid, "snapmirrored");

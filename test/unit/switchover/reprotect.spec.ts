@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
+import { withRowsWhereUnreachable } from "../../../lib/connections/rows-where-unreachable";
 import { applySwitchover, type SwitchoverState } from "../../../lib/switchover";
 import { divergence } from "../../../lib/switchover/difference";
 import { digestOf, planReprotect } from "../../../lib/switchover/plan";
+import type { Ports } from "../../../lib/switchover/ports";
 import { leadsToLun } from "../../../lib/switchover/steps/attach-volumes";
 import { at, journals, killAt, Killed, look, lost, operator } from "./support";
 import type { Operator } from "./support";
@@ -31,7 +33,17 @@ async function returned(): Promise<{ world: World; dr: Operator; state: Switchov
   return { world, dr, state };
 }
 const asides = (world: World): string[] =>
-  Object.keys(world.flexVolType.iprod).filter((name) => name.includes("_diverged_"));
+  Object.keys(world.flexVolType.iprod).filter((name) => name.includes("_former_"));
+function withRows(world: World): Ports {
+  const ports = world.ports();
+  const rows = {
+    listVolumes: async (host: string) => [...world.volumes.values()].filter((one) => one.host.startsWith(`${host}#`)),
+    listSnapshots: async () => world.snapshots,
+    listAttachments: async () =>
+      [...world.connections].map(([id, { volumeId, serverId }]) => ({ id, volumeId, serverId, status: "attached" })),
+  };
+  return { ...ports, blockStorage: withRowsWhereUnreachable(ports.blockStorage, rows) };
+}
 const replication = (world: World): boolean[] =>
   Object.values(world.controllers).map(({ content }) => /\[idr\][^[]*replication_device/.test(content));
 
@@ -55,7 +67,7 @@ describe("a reprotect without a common snapshot", () => {
         assert.deepEqual({ ...(world.endState() as object), types: undefined }, expected, where);
         assert.deepEqual(world.violations, [], where);
         assert.equal(asides(world).length, reprotect === "keepDiverged" ? 1 : 0, where);
-        const kept = [...world.luns.iprod.values()].filter(({ flexVol }) => flexVol.includes("_diverged_"));
+        const kept = [...world.luns.iprod.values()].filter(({ flexVol }) => /_(diverged|former)_/.test(flexVol));
         assert.ok(
           kept.every(({ name }) => /^diverged-(?!diverged)/.test(name ?? "")),
           where,
@@ -77,29 +89,34 @@ describe("a reprotect without a common snapshot", () => {
     }
   });
 
-  it("looks again before it renames: at what is common, at the state, and at production's side", async () => {
-    const cases: [(world: World) => void, DrErrorCode, RegExp][] = [
-      [(world) => world.uncommon.clear(), "conflict", /its snapshot snap is common after all/],
-      [(world) => (world.faults.offline = "iprod:pool2"), "conflict", /of type rw and offline, needed rw and online/],
-      [(world) => (world.flexVolType.idr["pool2"] = "dp"), "invariant", /it is of type dp there, not rw/],
-      [(world) => world.maps.iprod.set("01", "stranger"), "invariant", /is mapped to stranger/],
+  it("looks again before it renames: at what is common, at the state, and at production's side; and goes on once that's right", async () => {
+    const cases: [(world: World) => void, (world: World) => void, DrErrorCode, RegExp][] = [
+      [(world) => world.uncommon.clear(), () => undefined, "conflict", /its snapshot snap is common after all/],
+      [(world) => (world.faults.offline = "iprod:pool2"), (world) => (world.faults.offline = ""), "conflict", /of type rw and offline, needed rw and online/],
+      [(world) => (world.flexVolType.idr["pool2"] = "dp"), (world) => (world.flexVolType.idr["pool2"] = "rw"), "invariant", /it is of type dp there, not rw/],
+      [(world) => world.maps.iprod.set("01", "stranger"), (world) => world.maps.iprod.delete("01"), "invariant", /is mapped to stranger/],
     ];
-    for (const [change, code, message] of cases) {
+    for (const [change, undo, code, message] of cases) {
       const { world, dr, state } = await returned();
+      let changed = false;
       world.meanwhile = (call) => {
-        if (call.startsWith("unmap") && world.maps.iprod.size === 0) change(world);
+        if (changed || !call.startsWith("unmap") || world.maps.iprod.size > 0) return;
+        changed = true;
+        change(world);
       };
-      const wrong = (error: unknown) => fails(code, message)(error);
-      // With its maps back the fence itself says so.
-      await assert.rejects(dr.up(discard, state), wrong);
+      await assert.rejects(dr.up(discard, state), fails(code, message));
       assert.ok(!world.calls.some((call) => call.startsWith("rename")));
-      world.meanwhile = () => undefined;
-      const done = await dr.up(intentTo("idr"), state);
-      assert.equal(done.protected, false);
-      assert.equal([...world.journals.values()].filter(({ open }) => open).length, 0);
+      // Cinder runs, and other changes of the stack aren't held up by it.
+      const idle = await dr.preview(intentTo("idr"), state);
+      assert.deepEqual([idle.decision, idle.failures], ["nothing", []]);
+      assert.match(idle.warnings.join("\n"), /isn't finished: set reprotect/);
+      assert.equal((await dr.up(intentTo("idr"), state)).protected, false);
+      undo(world);
       world.violations.length = 0;
+      assert.equal((await dr.up(discard, state)).protected, true);
+      assert.equal([...world.journals.values()].filter(({ open }) => open).length, 0);
     }
-  });
+  }); // prettier-ignore
 
   it("needs the LUNs unmapped at its own boundary, too", async () => {
     const { world, dr, state } = await returned();
@@ -146,8 +163,12 @@ describe("a reprotect without a common snapshot", () => {
   it("begins a baseline again that failed, a few times in each run", async () => {
     const { world, dr, state } = await returned();
     world.faults.baseline = 1;
-    // Its first one isn't taken for running.
-    await assert.rejects(dr.up(discard, state), fails("wait-timeout", /Turn mirror/));
+    // Its first one isn't taken for running, and Cinder runs on.
+    await assert.rejects(
+      dr.up(discard, state),
+      fails("wait-timeout", /Begin a new baseline of "pool2".* uninitialized, failed/),
+    );
+    assert.ok(!world.calls.some((call) => call.startsWith("stop ")));
     assert.equal((await dr.up(discard, state)).protected, true);
 
     const later = await returned();
@@ -179,7 +200,8 @@ describe("a reprotect without a common snapshot", () => {
     );
     successor.state = "snapmirrored";
     world.unfenced = "iprod";
-    const [rescued] = [...world.luns.iprod].find(([, { flexVol }]) => flexVol.includes("_diverged_")) ?? assert.fail();
+    const [rescued] =
+      [...world.luns.iprod].find(([, { flexVol }]) => /_(diverged|former)_/.test(flexVol)) ?? assert.fail();
     world.maps.iprod.set(rescued, "rescue");
     await assert.rejects(dr.up(discard, state), fails("precondition", /is mapped to rescue: somebody uses it/));
     assert.equal(asides(world).length, 1);
@@ -193,7 +215,7 @@ describe("a reprotect without a common snapshot", () => {
     const observation = await look(world);
     const baseline = { flexVol: "pool2", sizeBytes: 1, baselineBytes: 1, setAside: true };
     const plan = (baselines: (typeof baseline)[], intent = keep) =>
-      digestOf(planReprotect({ intent, observation, activeSite: "idr", baselines, warnings: [] }));
+      digestOf(planReprotect({ intent, observation, activeSite: "idr", resyncs: ["pool1"], baselines, warnings: [] }));
     const digests = [
       plan([]),
       plan([baseline]),
@@ -222,15 +244,17 @@ describe("a reprotect without a common snapshot", () => {
   });
 });
 
-describe("a reprotect that is given up", () => {
-  it("starts Cinder again without replication where the site was lost anew", async () => {
+describe("a reprotect that doesn't get on", () => {
+  it("starts Cinder again without replication where the site is lost anew, when it's no longer asked for", async () => {
     const { world, dr, state } = await returned();
     await assert.rejects(dr.up(discard, state, killAt("promote/edit-configuration", "recorded")));
     world.reachable.iprod = false;
     await assert.rejects(dr.up(discard, state), fails("unreachable", /./));
     const preview = await dr.preview(intentTo("idr"), state);
     assert.equal(preview.decision, "abort");
-    const done = await dr.up(intentTo("idr"), state);
+    assert.ok(preview.sentences.length > 1);
+    await assert.rejects(dr.up(intentTo("idr"), state, killAt("promote/drain-queues", "recorded")));
+    const done = await dr.up(discard, state);
     assert.deepEqual([done.activeSite, done.promoted, done.protected], ["idr", true, false]);
     assert.deepEqual(replication(world), [false, false]);
     const units = Object.values(world.controllers).flatMap((controller) => controller.units);
@@ -240,25 +264,77 @@ describe("a reprotect that is given up", () => {
     assert.deepEqual(world.violations, []);
   });
 
-  it("is closed where Cinder runs, so that production may leave a site that is lost meanwhile", async () => {
+  it("goes on although it's no longer asked for where Cinder is stopped for it, and the site answers", async () => {
     const { world, dr, state } = await returned();
-    await assert.rejects(dr.up(discard, state, killAt("reprotect/wait-healthy", "recorded", "pool2")));
-    world.reachable.idr = false;
-    const away = intentTo("iprod", { unplanned: { from: "idr", acceptLossSeconds: 3600 } });
-    const preview = await dr.preview(away, state);
-    assert.deepEqual([preview.decision, preview.failures], ["switchover", []]);
-    assert.match(preview.warnings.join("\n"), /giving up .*reprotect/);
-    const done = await dr.up(away, state);
-    assert.deepEqual([done.activeSite, done.promoted], ["iprod", true]);
-    assert.equal([...world.journals.values()].filter(({ open }) => open).length, 0);
+    await assert.rejects(dr.up(discard, state, killAt("promote/edit-configuration", "recorded")));
+    assert.equal((await dr.up(intentTo("idr"), state)).protected, true);
+    assert.deepEqual(world.violations, []);
   });
 
-  it("isn't given up while it is asked for", async () => {
-    const { world, dr, state } = await returned();
-    await assert.rejects(dr.up(discard, state, killAt("promote/stop-services", "recorded")));
-    assert.equal((await dr.preview(discard, state)).decision, "resume");
-    assert.equal((await dr.up(discard, state)).protected, true);
-    assert.deepEqual(world.violations, []);
+  for (const step of ["promote/edit-configuration", "promote/drain-queues", "reprotect/wait-healthy"])
+    it(`is no reason to stay at a site that is lost: ${step}`, async () => {
+      const { world, state } = await returned();
+      world.uncommon.clear();
+      const journalDir = newJournal();
+      const dr = operator(world, journalDir);
+      await assert.rejects(dr.up(discard, state, killAt(step, "recorded")));
+      world.reachable.idr = false;
+      world.faults.driverDead = true;
+      if (step === "promote/edit-configuration") {
+        // Nothing is replicated to the other site yet.
+        await assert.rejects(away(world, journalDir, state), fails("precondition", /mirror|Nothing was changed/));
+        return;
+      }
+      world.meanwhile = (call) => {
+        if (call.includes("start cinder-volume")) world.faults.driverDead = false;
+      };
+      const done = await away(world, journalDir, state);
+      assert.deepEqual([done.activeSite, done.promoted], ["iprod", true]);
+      assert.equal([...world.journals.values()].filter(({ open }) => open).length, 0);
+    });
+
+  /** As Pulumi runs it: the rows tell of volumes while Cinder's API is stopped. */
+  function away(world: World, journalDir: string, state: SwitchoverState): Promise<SwitchoverState> {
+    return applySwitchover({
+      pair,
+      intent: intentTo("iprod", { unplanned: { from: "idr", acceptLossSeconds: 3600 } }),
+      state,
+      ports: withRows(world),
+      stack: "test",
+      journalDir,
+      signal: new AbortController().signal,
+      progress: () => undefined,
+    });
+  }
+
+  it("does what is asked for now as long as Cinder runs, and later only what was begun", async () => {
+    const early = await returned();
+    await assert.rejects(early.dr.up(discard, early.state, killAt("reprotect/begin-baselines", "recorded")));
+    assert.equal((await early.dr.up(keep, early.state)).protected, true);
+    assert.equal(early.world.clones.size, 1);
+    assert.equal(asides(early.world).length, 1);
+
+    const late = await returned();
+    await assert.rejects(late.dr.up(discard, late.state, killAt("promote/start-services", "recorded")));
+    await assert.rejects(
+      late.dr.up(keep, late.state),
+      fails("precondition", /was begun with discardDiverged, not keepDiverged/),
+    );
+    assert.equal(asides(late.world).length, 1);
+    assert.equal((await late.dr.up(discard, late.state)).protected, true);
+  });
+
+  it("is planned anew where one more FlexVol has nothing in common since", async () => {
+    const { dr, state } = await returned();
+    await assert.rejects(dr.up(keep, state, killAt("promote/stop-services", "before-call")));
+    await assert.rejects(dr.up(discard, state), fails("precondition", /was begun with keepDiverged/));
+    const other = await returned();
+    await assert.rejects(other.dr.up(keep, other.state, killAt("reprotect/begin-baselines", "recorded", "pool2")));
+    other.world.uncommon.add("pool1");
+    const preview = await other.dr.preview(keep, other.state);
+    assert.match(preview.sentences.join("\n"), /\(pool2, pool1\)/);
+    assert.equal((await other.dr.up(keep, other.state)).protected, true);
+    assert.equal(asides(other.world).length, 2);
   });
 });
 

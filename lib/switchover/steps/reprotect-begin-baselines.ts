@@ -1,23 +1,31 @@
 import { DrError } from "../../errors";
 import { siteOf } from "../../topology/site-pair";
 import type { Step, StepContext } from "../context";
-import { arrayAt } from "../context";
+import { arrayAt, waitFor } from "../context";
+import { deadlines } from "../deadlines";
 import { newestCommon } from "../difference";
 import { isMirrorOf } from "../observation";
-import type { FlexVol } from "../ports";
-import { divergedName, hideLuns, visibleLuns } from "./diverged";
+import type { FlexVol, Mirror } from "../ports";
+import { runs } from "./promote-reverse-mirrors";
+import { formerName, hideLuns, visibleLuns } from "./diverged";
 import { assertProductionWritable, assertSourceUnmapped } from "./premises";
 
 /**
  * Needs: the lost site's LUNs unmapped, production's FlexVol writable. Does, where no snapshot is common: ends what mirrors the FlexVol
- * there still has with the active site, gives it and its LUNs other names, and makes an empty destination under the old
- * one. Proof: a FlexVol of type dp under the old name, the former one under the other. Safe to repeat because the other name is the
+ * there still has with the active site, gives it and its LUNs other names, makes an empty destination under the old
+ * one, and begins to replicate onto it, while Cinder runs: what needs room or time comes before its services are stopped.
+ * Proof: a FlexVol of type dp under the old name with a mirror that transfers, the former one under the other. Safe to repeat because the other name is the
  * switchover's: once something has it, what has the old name is new. Nothing is deleted.
  */
-export const reprotectMakeDestinations: Step = {
-  id: "reprotect/make-destinations",
+export const reprotectBeginBaselines: Step = {
+  id: "reprotect/begin-baselines",
   lanes: 4,
   items: (ctx) => (ctx.plan.baselines ?? []).map(({ flexVol }) => ({ key: flexVol, label: flexVol })),
+  // Planned anew there may be more of them.
+  stale: (ctx) =>
+    Promise.resolve(
+      (ctx.plan.baselines ?? []).some(({ flexVol }) => !ctx.journal.isDone("reprotect/begin-baselines", flexVol)),
+    ),
   premise: (ctx) => assertSourceUnmapped(ctx, `Production is at "${ctx.plan.to}"; nothing was renamed.`),
   async satisfied(ctx, item) {
     const seen = await look(ctx, item.key);
@@ -27,33 +35,50 @@ export const reprotectMakeDestinations: Step = {
     const { from } = ctx.plan;
     const { sizeBytes, setAside } = baselineOf(ctx, item.key);
     await assertProductionWritable(ctx, item.key);
-    await endMirrors(ctx, item.key);
+    const { made, former, mirror } = await look(ctx, item.key);
     if (setAside) {
-      const { made, former } = await look(ctx, item.key);
       if (former === undefined) {
         await assertUncommon(ctx, item.key, made);
+        await endMirrors(ctx, item.key);
         await ctx.guard();
-        await arrayAt(ctx, from).renameFlexVol({ from: item.key, to: divergedName(ctx, item.key) });
+        await arrayAt(ctx, from).renameFlexVol({ from: item.key, to: formerName(ctx.journal, item.key) });
       }
-      await hideLuns(ctx, item.key);
+      await hideLuns(ctx, formerName(ctx.journal, item.key));
     }
+    // One that was begun by a run that was cut off is this one's own.
+    if (!setAside && mirror?.state === "broken_off") await endMirrors(ctx, item.key);
     await ctx.guard();
     await arrayAt(ctx, from).createDestinationVolume({ name: item.key, sizeBytes });
-  },
-  async verify(ctx, item) {
-    const seen = await look(ctx, item.key);
-    if (isDone(ctx, item.key, seen)) return facts(ctx, seen);
-    const { made, former, visible } = seen;
-    throw new DrError({
-      code: "failure-state",
-      attempted: `Make an empty FlexVol "${item.label}" at "${ctx.plan.from}" to replicate to`,
-      seen:
-        `"${item.label}" is ${made === undefined ? "not there" : `of type ${made.type}`}, needed dp; "${divergedName(ctx, item.key)}" is ` +
-        (former === undefined ? "not there" : `there, ${visible} LUNs in it have names of volumes still`),
-      state: `Production runs at "${ctx.plan.to}". Nothing was deleted.`,
-      remedy: "Find out who else changes these FlexVols, then run up again.",
+    await ctx.guard();
+    const uuid = await arrayAt(ctx, from).createMirror({
+      sourceSvm: siteOf(ctx.pair, ctx.plan.to).svm,
+      destinationSvm: siteOf(ctx.pair, from).svm,
+      flexVol: item.key,
+      policy: ctx.pair.replication.policy,
+      schedule: ctx.pair.replication.schedule,
     });
+    await ctx.guard();
+    await arrayAt(ctx, from).setMirrorState(uuid, "snapmirrored");
   },
+  verify: (ctx, item) =>
+    waitFor(ctx, {
+      attempted: `Begin a new baseline of "${item.label}" at "${ctx.plan.from}"`,
+      deadlineSeconds: deadlines.serviceRow,
+      state: `Production runs at "${ctx.plan.to}", Cinder serves it. Nothing was deleted.`,
+      remedy: "Look at the mirror and the FlexVols there, and who else changes them; then run up again.",
+      check: async () => {
+        const seen = await look(ctx, item.key);
+        if (isDone(ctx, item.key, seen)) return { value: facts(ctx, seen) };
+        const { made, former, visible, mirror } = seen;
+        const why = mirror?.unhealthyReasons.join("; ") ?? "";
+        return {
+          seen:
+            `"${item.label}" is ${made === undefined ? "not there" : `of type ${made.type}`}, its mirror ` +
+            `${mirror === undefined ? "not there" : `${mirror.state}, ${mirror.transfer?.state ?? "no transfer"}${why === "" ? "" : ` (${why})`}`}; ` +
+            `"${formerName(ctx.journal, item.key)}" is ${former === undefined ? "not there" : `there, ${visible} LUNs in it have names of volumes`}`,
+        };
+      },
+    }),
 };
 
 function baselineOf(ctx: StepContext, flexVol: string) {
@@ -69,23 +94,31 @@ function baselineOf(ctx: StepContext, flexVol: string) {
 interface Look {
   readonly made: FlexVol | undefined;
   readonly former: FlexVol | undefined;
+  /** Onto this FlexVol, from the active site. */
+  readonly mirror: Mirror | undefined;
   /** LUNs of the former one that have the names of volumes still. */
   readonly visible: number;
 }
 
 async function look(ctx: StepContext, flexVol: string): Promise<Look> {
-  const volumes = await arrayAt(ctx, ctx.plan.from).listFlexVols();
+  const { from, to } = ctx.plan;
+  const [volumes, mirrors] = await Promise.all([
+    arrayAt(ctx, from).listFlexVols(),
+    arrayAt(ctx, from).listMirrors(ctx.pair.flexVols),
+  ]);
   const named = (wanted: string) => volumes.find(({ name }) => name === wanted);
-  const former = named(divergedName(ctx, flexVol));
+  const former = named(formerName(ctx.journal, flexVol));
   return {
     made: named(flexVol),
     former,
-    visible: former === undefined ? 0 : (await visibleLuns(ctx, flexVol)).length,
+    mirror: mirrors.find((each) => isMirrorOf(ctx.pair, each, to, from, flexVol)),
+    visible: former === undefined ? 0 : (await visibleLuns(ctx, formerName(ctx.journal, flexVol))).length,
   };
 }
 
-function isDone(ctx: StepContext, flexVol: string, { made, former, visible }: Look): boolean {
-  return made?.type === "dp" && visible === 0 && (former !== undefined || !baselineOf(ctx, flexVol).setAside);
+function isDone(ctx: StepContext, flexVol: string, { made, former, visible, mirror }: Look): boolean {
+  const whole = visible === 0 && (former !== undefined || !baselineOf(ctx, flexVol).setAside);
+  return whole && made?.type === "dp" && mirror !== undefined && runs(mirror);
 }
 
 const facts = (ctx: StepContext, { former }: Look) => ({
