@@ -68,7 +68,10 @@ onSharedLab("hazards: the driver at its start", (lab) => {
   it("refuses active/active by name", async () => {
     const restore = lab().editConf((text) => text.replace(/^\[DEFAULT\]\n/m, "[DEFAULT]\ncluster = together\n"), 1);
     try {
-      assert.match(await lab().refusals("idr"), /on controller-2 uses cluster= \(active\/active\), which isn't supported/);
+      assert.match(
+        await lab().refusals("idr"),
+        /on controller-2 uses cluster= \(active\/active\), which isn't supported/,
+      );
     } finally {
       restore();
     }
