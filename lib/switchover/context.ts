@@ -4,7 +4,7 @@ import { backendHost, siteNames } from "../topology/site-pair";
 import { deadlines } from "./deadlines";
 import type { Facts, Journal } from "./journal";
 import type { Plan, PlannedServer } from "./plan";
-import type { ArrayPort, CinderAttachment, CinderVolume, Clock, LunMap, Ports, Server } from "./ports";
+import type { ArrayPort, CinderAttachment, CinderVolume, Clock, FlexVol, LunMap, Ports, Server } from "./ports";
 
 /** What a step works with. */
 export interface StepContext {
@@ -93,6 +93,15 @@ export function arrayAt({ ports }: Pick<StepContext, "ports">, site: string): Ar
   const port = ports.arrays[site];
   if (port === undefined) throw noSite(site);
   return port;
+}
+
+export async function findFlexVol(ctx: StepContext, site: string, flexVol: string): Promise<FlexVol | undefined> {
+  return (await arrayAt(ctx, site).listFlexVols()).find(({ name }) => name === flexVol);
+}
+
+/** For `stale`: a plan that was made anew may have items that aren't done yet. */
+export function hasItemsLeft(ctx: StepContext, step: Step): Promise<boolean> {
+  return Promise.resolve(step.items(ctx).some(({ key }) => !ctx.journal.isDone(step.id, key)));
 }
 
 const noSite = (site: string): DrError =>

@@ -80,8 +80,7 @@ interface Question {
 export async function previewSwitchover(o: Question & { readonly stack: string }): Promise<Preview> {
   const open = await findOpenJournal(o);
   const next = open && (await onward(o, open));
-  if (open !== undefined && next !== undefined && next.way !== "close" && next.way !== "postpone")
-    return previewOfOpen(o, open, next);
+  if (open !== undefined && next !== undefined && goesOn(next)) return previewOfOpen(o, open, next);
   const thought = await think(o);
   const { decision, findings } = thought;
   const warnings = [...(next === undefined ? [] : [next.said]), ...thought.warnings];
@@ -171,18 +170,14 @@ export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState>
 async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
   await Journal.closeEnded(o.ports.coordination, o.pair.name);
   const open = await findOpenJournal(o);
-  let postponed: Onward | undefined;
-  if (open !== undefined) {
-    const next = await onward(o, open);
-    if (next.way !== "close" && next.way !== "postpone") {
-      await takeUp(o, open, next);
-      return carryOut(o, lease, open);
-    }
-    o.progress(next.said);
-    postponed = next;
+  const next = open && (await onward(o, open));
+  if (open !== undefined && next !== undefined && goesOn(next)) {
+    await takeUp(o, open, next);
+    return carryOut(o, lease, open);
   }
+  if (next !== undefined) o.progress(next.said);
   const { findings: found, plan, verdict } = await think(o, "under our lease");
-  const findings = [...found, ...unfinished(postponed, plan)];
+  const findings = [...found, ...unfinished(next, plan)];
   if (findings.length > 0) throw refusal(findings);
   if (plan === undefined) return stateAfter(o, verdict, undefined, undefined);
   const unapproved = approvalFailures(o.intent, plan);
@@ -393,6 +388,9 @@ function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
     forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
   };
 }
+
+/** Else it's left as it is, and what the intent asks for is looked at. */
+const goesOn = ({ way }: Onward): boolean => way !== "close" && way !== "postpone";
 
 /** Nothing is begun beside a journal that is only postponed. */
 function unfinished(next: Onward | undefined, plan: Plan | undefined): Finding[] {

@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import type { SitePair } from "../topology/site-pair";
 import { siteNames, siteOf } from "../topology/site-pair";
 import type {
@@ -148,7 +149,6 @@ export function snapshotLunPath(volume: Pick<CinderVolume, "host">, snapshotId: 
  * by the last part of its path alone, in the whole SVM (`lun_table`, block_base.py of Cinder 29), so that it serves either.
  */
 export function shadowsOf(observation: Observation, site: string): readonly string[] {
-  const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
   const volumes = new Map(volumesOf(observation).map((volume) => [volume.id, volume]));
   const own = [
     ...[...volumes.values()].map(lunPathOf),
@@ -157,9 +157,9 @@ export function shadowsOf(observation: Observation, site: string): readonly stri
       return volume === undefined ? [] : [snapshotLunPath(volume, id)];
     }),
   ];
-  const wanted = new Map(own.map((path) => [nameOf(path), path]));
+  const wanted = new Map(own.map((path) => [posix.basename(path), path]));
   return (arrayOf(observation, site)?.lunPaths ?? []).filter((path) => {
-    const right = wanted.get(nameOf(path));
+    const right = wanted.get(posix.basename(path));
     return right !== undefined && right !== path;
   });
 }
@@ -186,11 +186,17 @@ export function isServed(queues: readonly QueueInfo[]): boolean {
   return queues.some((queue) => queue.consumers > 0);
 }
 
+/** Whether a row, of Cinder's table or of its API's listing, is this backend's cinder-volume. */
+export const isVolumeServiceOf =
+  (backendHost: string) =>
+  ({ binary, host }: Pick<ServiceRow, "binary" | "host">): boolean =>
+    binary === "cinder-volume" && host === backendHost;
+
 export function serviceRowOf(observation: SitesObservation, backendHost: string): ServiceRow | undefined {
-  return observation.serviceRows.find((row) => row.binary === "cinder-volume" && row.host === backendHost);
+  return observation.serviceRows.find(isVolumeServiceOf(backendHost));
 }
 
 export function cinderServiceOf(observation: Observation, backendHost: string): CinderService | undefined {
   if (!observation.cinderServices.ok) return undefined;
-  return observation.cinderServices.value.find((row) => row.binary === "cinder-volume" && row.host === backendHost);
+  return observation.cinderServices.value.find(isVolumeServiceOf(backendHost));
 }

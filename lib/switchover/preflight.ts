@@ -2,7 +2,6 @@ import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
 import {
-  shadowsOf,
   arrayOf,
   cinderServiceOf,
   isServed,
@@ -12,6 +11,7 @@ import {
   rootOf,
   serviceRowOf,
   volumesOf,
+  shadowsOf,
 } from "./observation";
 import { compareDevices } from "./plan";
 

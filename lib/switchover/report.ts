@@ -178,16 +178,17 @@ function remainingOf(plan: Plan, ended: boolean): string[] {
 
 /** What a reprotect left at the other site, by the journal. */
 function keptOf(plan: Plan, entries: readonly JournalEntry[]): string[] {
-  const ended = (step: string) => entries.some((e) => e.type === "step" && e.event === "end" && e.step === step);
+  const deleted = entries.some(
+    (e) => e.type === "step" && e.event === "end" && e.step === "reprotect/delete-set-aside",
+  );
   const names = entries.flatMap((entry) => {
     if (entry.type !== "done") return [];
     if (entry.step === "reprotect/keep-diverged") return [entry.facts["clone"]];
-    if (entry.step !== "reprotect/begin-baselines" || ended("reprotect/delete-set-aside")) return [];
-    return entry.facts["setAside"] === undefined ? [] : [entry.facts["setAside"]];
+    if (entry.step === "reprotect/begin-baselines" && !deleted) return [entry.facts["setAside"]];
+    return [];
   });
-  if (names.length === 0) return [];
-  const kept = [...new Set(names)].sort().join(", ");
-  return [`"${plan.from}" keeps what diverged in ${kept}; delete it when it's no longer needed.`];
+  const kept = [...new Set(names.filter((name) => typeof name === "string"))].sort().join(", ");
+  return kept === "" ? [] : [`"${plan.from}" keeps what diverged in ${kept}; delete it when it's no longer needed.`];
 }
 
 function stepReport(entries: readonly JournalEntry[], planned: Plan["steps"][number]): Report["steps"][number] {

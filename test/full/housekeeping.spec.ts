@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { missingForLab } from "../../lab/openstack/up";
-import { changeOntap } from "../openstack/site-pair";
+import { setIscsi } from "../openstack/site-pair";
 import { otherSite, say, sayFailures, Scene, type Site, until } from "../openstack/support";
 import { skipBecause } from "../support/skip";
 
@@ -165,13 +165,9 @@ describe("Cinder restarted at every step boundary, also with the former cinder.c
     await scene.assertSettled("iprod");
   });
 
-  const setIscsi = async (site: Site, enabled: boolean): Promise<void> => {
-    const { uuid } = await scene.onArray(site, (client) => client.getSvm());
-    await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
-  };
   // By failover-host its cluster answers, so that a restarted driver comes up, and could do harm.
   for (const { route, give } of [
-    { route: "failover-host", give: setIscsi },
+    { route: "failover-host", give: (site: Site, present: boolean) => setIscsi(scene.lab, site, present) },
     { route: "direct", give: (site: Site, present: boolean) => scene.setReachable(site, present) },
   ])
     it(`unplanned by ${route}, and the former site's return: nothing of the new site is overwritten`, async () => {

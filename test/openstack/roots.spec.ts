@@ -5,7 +5,7 @@ import { runGuest } from "../../lab/guest/main";
 import { missingForLab } from "../../lab/openstack/up";
 import { pairOfLab } from "../../lab/pair";
 import { skipBecause } from "../support/skip";
-import { changeOntap } from "./site-pair";
+import { setIscsi } from "./site-pair";
 import { say, sayFailures, Scene, type Server, type Site, until } from "./support";
 
 const FILL_BYTES = 1 << 20;
@@ -247,7 +247,7 @@ describe("an instance that boots from the pair", function () {
     const kept = new Map(fills);
     const lines = readFileSync(record(), "utf8");
     // Neither its API nor a path to its LUNs answers any more.
-    await setIscsi("iprod", false);
+    await setIscsi(scene.lab, "iprod", false);
     await scene.setReachable("iprod", false);
     try {
       const report = await scene.flip("idr", { unplanned: { from: "iprod", acceptLossSeconds: 7200 } });
@@ -258,7 +258,7 @@ describe("an instance that boots from the pair", function () {
       await assertAt("idr");
     } finally {
       await scene.setReachable("iprod", true);
-      await setIscsi("iprod", true);
+      await setIscsi(scene.lab, "iprod", true);
     }
     await scene.flip("idr", { unplanned: undefined, reprotect: "discardDiverged" });
     scene.configure({ reprotect: undefined });
@@ -269,11 +269,6 @@ describe("an instance that boots from the pair", function () {
     assert.equal(await status(), normal("iprod"));
     await assertAt("iprod");
   });
-
-  async function setIscsi(site: Site, enabled: boolean): Promise<void> {
-    const { uuid } = await scene.onArray(site, (client) => client.getSvm());
-    await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
-  }
 
   it("leaves no connector and no secret in what was printed, journalled and reported", async () => {
     const texts = new Map([...scene.reportTexts(), ["what was printed", scene.printed]]);

@@ -38,15 +38,23 @@ export async function changeOntap(
   }
 }
 
-/** Stops or starts the site's SVM: the way in which the procedure plays the loss of a site. */
-export async function setSvmState(lab: LabDescription, site: Site, state: "running" | "stopped"): Promise<void> {
+async function svmUuid(lab: LabDescription, site: Site): Promise<string> {
   const client = ontapClient(lab, site);
   try {
-    const { uuid } = await client.getSvm();
-    await changeOntap(lab, site, `/api/svm/svms/${uuid}`, { state });
+    return (await client.getSvm()).uuid;
   } finally {
     await client.close();
   }
+}
+
+/** Stops or starts the site's SVM: the way in which the procedure plays the loss of a site. */
+export async function setSvmState(lab: LabDescription, site: Site, state: "running" | "stopped"): Promise<void> {
+  await changeOntap(lab, site, `/api/svm/svms/${await svmUuid(lab, site)}`, { state });
+}
+
+/** Turns the SVM's iSCSI service on or off: then its cluster answers, and serves nothing. */
+export async function setIscsi(lab: LabDescription, site: Site, enabled: boolean): Promise<void> {
+  await changeOntap(lab, site, `/api/protocols/san/iscsi/services/${await svmUuid(lab, site)}`, { enabled });
 }
 
 /** Peers the clusters and the two SVMs. */

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { type Flavour, missingFor, readSecret } from "../../lab/lab";
 import { met } from "../support/hazards";
 import { skipBecause } from "../support/skip";
-import { changeOntap, setSvmState } from "./site-pair";
+import { setIscsi, setSvmState } from "./site-pair";
 import { otherSite, type RecordedRequest, say, sayFailures, Scene, type Site, until } from "./support";
 
 const run = promisify(execFile);
@@ -59,12 +59,6 @@ export function switchoverSuite(flavour: Flavour): void {
           );
         return begun;
       });
-    }
-
-    /** Updates each mirror into the site, and waits until that is over. */
-    async function setIscsi(site: Site, enabled: boolean): Promise<void> {
-      const { uuid } = await scene.onArray(site, (client) => client.getSvm());
-      await changeOntap(scene.lab, site, `/api/protocols/san/iscsi/services/${uuid}`, { enabled });
     }
 
     /** What a person does who fails over by hand: stop, detach, failover-host, attach, start. */
@@ -432,8 +426,8 @@ export function switchoverSuite(flavour: Flavour): void {
         {
           what: "the iSCSI service off",
           from: "iprod",
-          lose: () => setIscsi("iprod", false),
-          give: () => setIscsi("iprod", true),
+          lose: () => setIscsi(scene.lab, "iprod", false),
+          give: () => setIscsi(scene.lab, "iprod", true),
           driverUpdates: true,
         },
         {

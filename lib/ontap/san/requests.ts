@@ -60,16 +60,12 @@ export async function renameLun(
 ): Promise<void> {
   const path = `/vol/${lun.flexVol}/${name}`;
   const attempted = `Rename LUN ${lun.path} to ${path}`;
-  const isRenamed = async () => {
-    const [found] = await api.list(attempted, lunsUrl, lunBody, {
-      uuid: lun.uuid,
-      fields: "uuid,name,serial_number,space.size,location.volume.name",
-    });
-    return found?.path === path || undefined;
-  };
   await api.converge(
     () => api.change({ method: "PATCH", path: lunUrl(lun.uuid), body: { name: path }, attempted }),
-    isRenamed,
+    async () => {
+      const [found] = await api.list(attempted, lunsUrl, lunNameBody, { uuid: lun.uuid, fields: "name" });
+      return found?.name === path || undefined;
+    },
   );
 }
 

@@ -137,7 +137,7 @@ async function unmount(api: OntapApi, svm: string, { uuid, name }: FlexVol, atte
   const [found] = await api.list(attempted, volumesUrl, junctionBody, {
     "svm.name": svm,
     name,
-    fields: "uuid,nas.path",
+    fields: "nas.path",
   });
   if (found?.nas?.path === undefined || found.nas.path === "") return;
   await api.change({ method: "PATCH", path: volumeUrl(uuid), body: { nas: { path: "" } }, attempted });

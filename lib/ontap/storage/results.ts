@@ -27,7 +27,6 @@ export const flexVolBody = identified
   .transform(({ uuid, name, type, state, size }): FlexVol => ({ uuid, name, type, state, sizeBytes: size ?? 0 }));
 
 export const junctionBody = z.object({
-  uuid: z.string(),
   /** Absent while it isn't mounted. */
   nas: z.object({ path: z.string().optional() }).optional(),
 });

@@ -2,6 +2,7 @@ import { DrError, messageOf } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Facts } from "../journal";
 import type { PlannedAttachment } from "../plan";
+import { isVolumeServiceOf } from "../observation";
 import type { CinderAttachment, NovaManagePort } from "../ports";
 import type { Step, StepContext, StepItem } from "../context";
 import { arrayAt, completeServers, deletedServer, plannedServer, serverItems, untilAtRest, waitFor } from "../context";
@@ -169,7 +170,7 @@ const byShelving = "Shelve and unshelve the instance by hand, which connects its
 async function assertVolumeServiceUp(ctx: StepContext, root: PlannedAttachment, attempted: string): Promise<void> {
   const [host] = (await ctx.live.volumes()).get(root.volumeId)?.host.split("#") ?? [];
   const services = await ctx.ports.blockStorage.listServices();
-  if (services.some((service) => service.binary === "cinder-volume" && service.host === host && service.up)) return;
+  if (services.some((service) => isVolumeServiceOf(host ?? "")(service) && service.up)) return;
   throw new DrError({
     code: "failure-state",
     attempted,

@@ -1,9 +1,9 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
-import { isMirrorOf } from "../observation";
 import type { Mirror } from "../ports";
 import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor } from "../context";
+import { findMirror, forward } from "./mirrors";
 import { assertSourceUnmapped } from "./premises";
 
 /**
@@ -78,8 +78,7 @@ async function anyBroken(ctx: StepContext): Promise<boolean> {
 }
 
 async function find(ctx: StepContext, flexVol: string): Promise<Mirror> {
-  const mirrors = await arrayAt(ctx, ctx.plan.to).listMirrors(ctx.pair.flexVols);
-  const mirror = mirrors.find((candidate) => isMirrorOf(ctx.pair, candidate, ctx.plan.from, ctx.plan.to, flexVol));
+  const mirror = await findMirror(ctx, forward(ctx, flexVol));
   if (mirror === undefined)
     throw new DrError({
       code: "failure-state",

@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import { backendHost, siteOf } from "../../topology/site-pair";
 import { deadlines } from "../deadlines";
-import { isMirrorOf, isServed } from "../observation";
+import { isMirrorOf, isServed, isVolumeServiceOf } from "../observation";
 import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor, whole } from "../context";
 import { Heartbeats } from "./heartbeats";
@@ -43,9 +43,7 @@ export const cutoverFailoverHost: Step = {
 
 async function row(ctx: StepContext) {
   const host = backendHost(ctx.pair, ctx.plan.from);
-  const found = (await ctx.ports.database.listServiceRows()).find(
-    (r) => r.binary === "cinder-volume" && r.host === host,
-  );
+  const found = (await ctx.ports.database.listServiceRows()).find(isVolumeServiceOf(host));
   if (found === undefined)
     throw new DrError({
       code: "failure-state",
@@ -119,7 +117,7 @@ function watchHeartbeats(ctx: StepContext, host: string): () => Promise<boolean>
     [counted, lookedAt] = [count, now];
     if (silentMs < deadlines.heartbeat * 1000) return false;
     const services = await ctx.ports.blockStorage.listServices();
-    return services.some((each) => each.binary === "cinder-volume" && each.host === host && !each.up);
+    return services.some((each) => isVolumeServiceOf(host)(each) && !each.up);
   };
 }
 

@@ -1,5 +1,6 @@
 import { isUnanswered } from "../../errors";
 import { backendHost } from "../../topology/site-pair";
+import { isVolumeServiceOf } from "../observation";
 import type { Step, StepContext } from "../context";
 import { whole } from "../context";
 
@@ -37,5 +38,5 @@ const host = (ctx: StepContext): string => backendHost(ctx.pair, ctx.plan.from);
 
 async function serviceRow(ctx: StepContext) {
   const services = await ctx.ports.blockStorage.listServices();
-  return services.find((service) => service.binary === "cinder-volume" && service.host === host(ctx));
+  return services.find(isVolumeServiceOf(host(ctx)));
 }

@@ -1,6 +1,7 @@
 import { DrError } from "../../errors";
 import { backendHost } from "../../topology/site-pair";
 import { deadlines } from "../deadlines";
+import { isVolumeServiceOf } from "../observation";
 import type { StepContext } from "../context";
 import { waitFor } from "../context";
 import { Heartbeats } from "./heartbeats";
@@ -44,9 +45,7 @@ export async function provenInitialised(
             remedy: "Repair its cause and run up again.",
           });
       }
-      const row = (await ctx.ports.database.listServiceRows()).find(
-        (r) => r.binary === "cinder-volume" && r.host === host,
-      );
+      const row = (await ctx.ports.database.listServiceRows()).find(isVolumeServiceOf(host));
       const heartbeats = counted.until(row);
       if (heartbeats < 2) return { seen: `${heartbeats} of 2 heartbeats` };
       if (row?.disabled === true) return { value: { heartbeats, pools: [] } };

@@ -1,8 +1,8 @@
 import { DrError } from "../../errors";
 import type { StepContext, StepItem } from "../context";
-import { arrayAt, waitFor } from "../context";
+import { arrayAt, findFlexVol, waitFor } from "../context";
 import { deadlines } from "../deadlines";
-import { isServed } from "../observation";
+import { isServed, isVolumeServiceOf } from "../observation";
 import { Heartbeats } from "./heartbeats";
 
 /** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
@@ -40,7 +40,7 @@ export async function assertSourceUnmapped(
 
 /** The side that is to be the source holds production's data, read-write: anything else must not be copied from. */
 export async function assertProductionWritable(ctx: StepContext, flexVol: string): Promise<void> {
-  const volume = (await arrayAt(ctx, ctx.plan.to).listFlexVols()).find((candidate) => candidate.name === flexVol);
+  const volume = await findFlexVol(ctx, ctx.plan.to, flexVol);
   if (volume?.type !== "rw")
     throw new DrError({
       code: "invariant",
@@ -67,11 +67,11 @@ export async function assertServed(ctx: StepContext, item: StepItem): Promise<vo
       check: async () => {
         if (!isServed(await ctx.ports.messageQueue.listBackendQueues(host))) return { value: "unserved" as const };
         const services = await ctx.ports.blockStorage.listServices();
-        const own = services.find((each) => each.binary === "cinder-volume" && each.host === host);
+        const own = services.find(isVolumeServiceOf(host));
         if (own?.up !== false) return { value: "served" as const };
         // By the API's clock: where that differs from the service's, its heartbeats count.
         const rows = await ctx.ports.database.listServiceRows();
-        const row = rows.find((each) => each.binary === "cinder-volume" && each.host === host);
+        const row = rows.find(isVolumeServiceOf(host));
         return beats.until(row) > 0 ? { value: "served" as const } : { seen: "down" };
       },
     }).catch((error: unknown) => {

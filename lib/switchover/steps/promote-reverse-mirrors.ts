@@ -1,10 +1,8 @@
 import { DrError } from "../../errors";
-import { siteOf } from "../../topology/site-pair";
 import { deadlines } from "../deadlines";
-import { isMirrorOf } from "../observation";
-import type { Mirror } from "../ports";
 import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor } from "../context";
+import { back, createMirror, endMirror, findMirror, forward, runs } from "./mirrors";
 import { assertProductionWritable, assertSourceUnmapped } from "./premises";
 import { assertServicesStopped } from "./promote-stop-services";
 
@@ -28,19 +26,19 @@ export const promoteReverseMirrors: Step = {
     );
   },
   async satisfied(ctx, item) {
-    const reverse = await reverseOf(ctx, item.key);
-    const forward = await forwardOf(ctx, item.key);
-    return reverse !== undefined && runs(reverse) && forward === undefined ? { uuid: reverse.uuid } : undefined;
+    const reversed = await findMirror(ctx, back(ctx, item.key));
+    const former = await findMirror(ctx, forward(ctx, item.key));
+    return reversed !== undefined && runs(reversed) && former === undefined ? { uuid: reversed.uuid } : undefined;
   },
   async apply(ctx, item) {
     await assertProductionWritable(ctx, item.key);
-    if ((await reverseOf(ctx, item.key)) === undefined) await reverse(ctx, item.key);
-    const forward = await forwardOf(ctx, item.key);
-    if (forward !== undefined) {
+    if ((await findMirror(ctx, back(ctx, item.key))) === undefined) await reverse(ctx, item.key);
+    const former = await findMirror(ctx, forward(ctx, item.key));
+    if (former !== undefined) {
       await ctx.guard();
-      await arrayAt(ctx, ctx.plan.to).deleteMirror(forward.uuid);
+      await arrayAt(ctx, ctx.plan.to).deleteMirror(former.uuid);
     }
-    const made = await reverseOf(ctx, item.key);
+    const made = await findMirror(ctx, back(ctx, item.key));
     if (made !== undefined && !runs(made)) {
       await ctx.guard();
       await arrayAt(ctx, ctx.plan.from).setMirrorState(made.uuid, "snapmirrored");
@@ -51,7 +49,7 @@ export const promoteReverseMirrors: Step = {
       attempted: `Turn mirror ${item.label} round`,
       deadlineSeconds: deadlines.serviceRow,
       check: async () => {
-        const made = await reverseOf(ctx, item.key);
+        const made = await findMirror(ctx, back(ctx, item.key));
         if (made === undefined) return { seen: "no reverse mirror" };
         return runs(made) ? { value: { uuid: made.uuid, state: made.state } } : { seen: made.state };
       },
@@ -59,49 +57,18 @@ export const promoteReverseMirrors: Step = {
   },
 };
 
-/** Transferring towards snapmirrored, or there already. */
-export function runs(mirror: Mirror): boolean {
-  return (
-    mirror.state === "snapmirrored" || mirror.transfer?.state === "transferring" || mirror.transfer?.state === "queued"
-  );
-}
-
 async function reverse(ctx: StepContext, flexVol: string): Promise<void> {
-  const { from, to } = ctx.plan;
-  const forward = await forwardOf(ctx, flexVol);
-  if (forward !== undefined) {
+  const former = await findMirror(ctx, forward(ctx, flexVol));
+  if (former !== undefined) {
     await ctx.guard();
     try {
-      await arrayAt(ctx, to).reverseMirror(forward);
+      await arrayAt(ctx, ctx.plan.to).reverseMirror(former);
       return;
     } catch (error) {
       if (!DrError.is(error, "remote") || error.retryable) throw error;
       ctx.say(`${flexVol}: the array doesn't turn mirrors round (${error.seen}); making a new one`);
     }
-    // Snapshots stay on both sides: the newest common one is what the resync starts from.
-    await ctx.guard();
-    await arrayAt(ctx, to).deleteMirror(forward.uuid);
-    await ctx.guard();
-    await arrayAt(ctx, from).releaseMirror({ sourceFlexVol: flexVol, destinationSvm: siteOf(ctx.pair, to).svm });
+    await endMirror(ctx, forward(ctx, flexVol));
   }
-  await ctx.guard();
-  await arrayAt(ctx, from).createMirror({
-    sourceSvm: siteOf(ctx.pair, to).svm,
-    destinationSvm: siteOf(ctx.pair, from).svm,
-    flexVol,
-    policy: ctx.pair.replication.policy,
-    schedule: ctx.pair.replication.schedule,
-  });
-}
-
-async function reverseOf(ctx: StepContext, flexVol: string): Promise<Mirror | undefined> {
-  const { from, to } = ctx.plan;
-  const mirrors = await arrayAt(ctx, from).listMirrors(ctx.pair.flexVols);
-  return mirrors.find((mirror) => isMirrorOf(ctx.pair, mirror, to, from, flexVol));
-}
-
-async function forwardOf(ctx: StepContext, flexVol: string): Promise<Mirror | undefined> {
-  const { from, to } = ctx.plan;
-  const mirrors = await arrayAt(ctx, to).listMirrors(ctx.pair.flexVols);
-  return mirrors.find((mirror) => isMirrorOf(ctx.pair, mirror, from, to, flexVol));
+  await createMirror(ctx, back(ctx, flexVol));
 }

@@ -1,31 +1,26 @@
 import { DrError } from "../../errors";
-import { siteOf } from "../../topology/site-pair";
 import type { Step, StepContext } from "../context";
-import { arrayAt, waitFor } from "../context";
+import { arrayAt, hasItemsLeft, waitFor } from "../context";
 import { deadlines } from "../deadlines";
 import { newestCommon } from "../difference";
-import { isMirrorOf } from "../observation";
 import type { FlexVol, Mirror } from "../ports";
-import { runs } from "./promote-reverse-mirrors";
 import { formerName, hideLuns, visibleLuns } from "./diverged";
+import { back, createMirror, endMirror, findMirror, forward, runs } from "./mirrors";
 import { assertProductionWritable, assertSourceUnmapped } from "./premises";
 
 /**
- * Needs: the lost site's LUNs unmapped, production's FlexVol writable. Does, where no snapshot is common: ends what mirrors the FlexVol
- * there still has with the active site, gives it and its LUNs other names, makes an empty destination under the old
- * one, and begins to replicate onto it, while Cinder runs: what needs room or time comes before its services are stopped.
- * Proof: a FlexVol of type dp under the old name with a mirror that transfers, the former one under the other. Safe to repeat because the other name is the
- * switchover's: once something has it, what has the old name is new. Nothing is deleted.
+ * Needs: the lost site's LUNs unmapped, production's FlexVol writable. Does, where no snapshot is common: ends what mirrors
+ * the FlexVol there still has with the active site, gives it and its LUNs other names, makes an empty destination under the
+ * old one, and begins to replicate onto it, while Cinder runs: what needs room or time comes before its services are
+ * stopped. Proof: a FlexVol of type dp under the old name with a mirror that transfers, the former one under the other. Safe
+ * to repeat because the other name is the switchover's: once something has it, what has the old name is new. No FlexVol is
+ * deleted.
  */
 export const reprotectBeginBaselines: Step = {
   id: "reprotect/begin-baselines",
   lanes: 4,
   items: (ctx) => (ctx.plan.baselines ?? []).map(({ flexVol }) => ({ key: flexVol, label: flexVol })),
-  // Planned anew there may be more of them.
-  stale: (ctx) =>
-    Promise.resolve(
-      (ctx.plan.baselines ?? []).some(({ flexVol }) => !ctx.journal.isDone("reprotect/begin-baselines", flexVol)),
-    ),
+  stale: (ctx) => hasItemsLeft(ctx, reprotectBeginBaselines),
   premise: (ctx) => assertSourceUnmapped(ctx, `Production is at "${ctx.plan.to}"; nothing was renamed.`),
   async satisfied(ctx, item) {
     const seen = await look(ctx, item.key);
@@ -39,24 +34,21 @@ export const reprotectBeginBaselines: Step = {
     if (setAside) {
       if (former === undefined) {
         await assertUncommon(ctx, item.key, made);
-        await endMirrors(ctx, item.key);
+        await endMirror(ctx, forward(ctx, item.key));
+        await endMirror(ctx, back(ctx, item.key));
         await ctx.guard();
         await arrayAt(ctx, from).renameFlexVol({ from: item.key, to: formerName(ctx.journal, item.key) });
       }
       await hideLuns(ctx, formerName(ctx.journal, item.key));
     }
     // One that was begun by a run that was cut off is this one's own.
-    if (!setAside && mirror?.state === "broken_off") await endMirrors(ctx, item.key);
+    if (!setAside && mirror?.state === "broken_off") {
+      await endMirror(ctx, forward(ctx, item.key));
+      await endMirror(ctx, back(ctx, item.key));
+    }
     await ctx.guard();
     await arrayAt(ctx, from).createDestinationVolume({ name: item.key, sizeBytes });
-    await ctx.guard();
-    const uuid = await arrayAt(ctx, from).createMirror({
-      sourceSvm: siteOf(ctx.pair, ctx.plan.to).svm,
-      destinationSvm: siteOf(ctx.pair, from).svm,
-      flexVol: item.key,
-      policy: ctx.pair.replication.policy,
-      schedule: ctx.pair.replication.schedule,
-    });
+    const uuid = await createMirror(ctx, back(ctx, item.key));
     await ctx.guard();
     await arrayAt(ctx, from).setMirrorState(uuid, "snapmirrored");
   },
@@ -101,17 +93,16 @@ interface Look {
 }
 
 async function look(ctx: StepContext, flexVol: string): Promise<Look> {
-  const { from, to } = ctx.plan;
-  const [volumes, mirrors] = await Promise.all([
-    arrayAt(ctx, from).listFlexVols(),
-    arrayAt(ctx, from).listMirrors(ctx.pair.flexVols),
+  const [volumes, mirror] = await Promise.all([
+    arrayAt(ctx, ctx.plan.from).listFlexVols(),
+    findMirror(ctx, back(ctx, flexVol)),
   ]);
   const named = (wanted: string) => volumes.find(({ name }) => name === wanted);
   const former = named(formerName(ctx.journal, flexVol));
   return {
     made: named(flexVol),
     former,
-    mirror: mirrors.find((each) => isMirrorOf(ctx.pair, each, to, from, flexVol)),
+    mirror,
     visible: former === undefined ? 0 : (await visibleLuns(ctx, formerName(ctx.journal, flexVol))).length,
   };
 }
@@ -141,26 +132,6 @@ async function assertUncommon(ctx: StepContext, flexVol: string, present: FlexVo
       ? `its snapshot ${common?.name ?? ""} is common after all`
       : `it is ${present === undefined ? "not there" : `of type ${present.type} and ${present.state}, needed rw and online`}`,
     state: `Production runs at "${to}"; nothing was renamed.`,
-    remedy: `Take "reprotect" out and run up, which gives this one up; then set it again.`,
+    remedy: "Run up again: what both sides have in common is looked at anew.",
   });
-}
-
-/** Of this FlexVol, in both directions. Snapshots stay everywhere. */
-async function endMirrors(ctx: StepContext, flexVol: string): Promise<void> {
-  const { from, to } = ctx.plan;
-  for (const [source, destination] of [
-    [from, to],
-    [to, from],
-  ] as const) {
-    const mirrors = await arrayAt(ctx, destination).listMirrors(ctx.pair.flexVols);
-    for (const mirror of mirrors.filter((each) => isMirrorOf(ctx.pair, each, source, destination, flexVol))) {
-      await ctx.guard();
-      await arrayAt(ctx, destination).deleteMirror(mirror.uuid);
-    }
-    await ctx.guard();
-    await arrayAt(ctx, source).releaseMirror({
-      sourceFlexVol: flexVol,
-      destinationSvm: siteOf(ctx.pair, destination).svm,
-    });
-  }
 }

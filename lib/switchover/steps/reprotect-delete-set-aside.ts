@@ -1,13 +1,13 @@
 import { DrError } from "../../errors";
 import type { Step, StepContext } from "../context";
-import { arrayAt } from "../context";
+import { arrayAt, findFlexVol } from "../context";
 import { isMirrorOf } from "../observation";
 import { formerName } from "./diverged";
 
 /**
- * Needs: the new baselines done and healthy, so that the second copy is there again; nobody who uses what was renamed. Does: deletes what was renamed for
- * them, as discarding was asked for. Proof: it's no longer listed. Safe to repeat because the name is the switchover's, and
- * one that is gone is success.
+ * Needs: the new baselines done and healthy, so that the second copy is there again; nobody who uses what was renamed.
+ * Does: deletes what was renamed for them, as discarding was asked for. Proof: it's no longer listed. Safe to repeat
+ * because the name is the switchover's, and one that is gone is success.
  */
 export const reprotectDeleteSetAside: Step = {
   id: "reprotect/delete-set-aside",
@@ -43,7 +43,7 @@ export const reprotectDeleteSetAside: Step = {
         attempted: `Delete "${item.label}" at "${ctx.plan.from}"`,
         seen: `${map.lunPath} is mapped to ${map.igroup}: somebody uses it`,
         state: "Production runs, and is protected.",
-        remedy: `Unmap it when it's no longer needed, then run up again; or take "reprotect" out and run up, which keeps it.`,
+        remedy: `Unmap it when it's no longer needed, then run up again; with "reprotect" taken out it stays until then.`,
       });
     await ctx.guard();
     await arrayAt(ctx, ctx.plan.from).deleteFlexVol(name);
@@ -62,7 +62,5 @@ export const reprotectDeleteSetAside: Step = {
 };
 
 async function isThere(ctx: StepContext, flexVol: string): Promise<boolean> {
-  return (await arrayAt(ctx, ctx.plan.from).listFlexVols()).some(
-    ({ name }) => name === formerName(ctx.journal, flexVol),
-  );
+  return (await findFlexVol(ctx, ctx.plan.from, formerName(ctx.journal, flexVol))) !== undefined;
 }

@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
-import type { Step, StepContext } from "../context";
-import { arrayAt, waitFor } from "../context";
+import type { Step } from "../context";
+import { arrayAt, findFlexVol, hasItemsLeft, waitFor } from "../context";
 import { divergedName, hideLuns, visibleLuns } from "./diverged";
 
 /**
@@ -15,16 +15,12 @@ export const reprotectKeepDiverged: Step = {
   id: "reprotect/keep-diverged",
   lanes: 4,
   items: (ctx) => (ctx.plan.resyncs ?? ctx.pair.flexVols).map((flexVol) => ({ key: flexVol, label: flexVol })),
-  // Planned anew there may be more of them.
-  stale: (ctx) =>
-    Promise.resolve(
-      (ctx.plan.resyncs ?? []).some((flexVol) => !ctx.journal.isDone("reprotect/keep-diverged", flexVol)),
-    ),
+  stale: (ctx) => hasItemsLeft(ctx, reprotectKeepDiverged),
   // Whether it's split can't be asked without asking for it.
   satisfied: () => Promise.resolve(undefined),
   async apply(ctx, item) {
     const clone = divergedName(ctx.journal, item.key);
-    if (!(await exists(ctx, clone))) {
+    if ((await findFlexVol(ctx, ctx.plan.from, clone)) === undefined) {
       await ctx.guard();
       await arrayAt(ctx, ctx.plan.from).cloneFlexVol({ parent: item.key, name: clone });
     }
@@ -44,7 +40,7 @@ export const reprotectKeepDiverged: Step = {
   },
   async verify(ctx, item) {
     const clone = divergedName(ctx.journal, item.key);
-    const there = await exists(ctx, clone);
+    const there = (await findFlexVol(ctx, ctx.plan.from, clone)) !== undefined;
     const visible = await visibleLuns(ctx, clone);
     if (there && visible.length === 0) return { clone };
     throw new DrError({
@@ -58,7 +54,3 @@ export const reprotectKeepDiverged: Step = {
     });
   },
 };
-
-async function exists(ctx: StepContext, flexVol: string): Promise<boolean> {
-  return (await arrayAt(ctx, ctx.plan.from).listFlexVols()).some(({ name }) => name === flexVol);
-}

@@ -1,8 +1,8 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
-import { isMirrorOf } from "../observation";
 import type { Step } from "../context";
 import { arrayAt, waitFor } from "../context";
+import { back, findMirror } from "./mirrors";
 
 /** A baseline is begun again so often where it failed: each goes on from its checkpoint. */
 const BASELINE_ATTEMPTS = 3;
@@ -18,7 +18,7 @@ export const reprotectWaitHealthy: Step = {
   satisfied: () => Promise.resolve(undefined),
   apply: () => Promise.resolve(),
   async verify(ctx, item) {
-    const { from, to } = ctx.plan;
+    const { from } = ctx.plan;
     let attempts = 1;
     let failed: string | undefined;
     return waitFor(ctx, {
@@ -26,8 +26,7 @@ export const reprotectWaitHealthy: Step = {
       deadlineSeconds: deadlines.mirrorHealthy,
       state: "Production runs; only its protection is outstanding.",
       check: async () => {
-        const mirrors = await arrayAt(ctx, from).listMirrors(ctx.pair.flexVols);
-        const mirror = mirrors.find((candidate) => isMirrorOf(ctx.pair, candidate, to, from, item.key));
+        const mirror = await findMirror(ctx, back(ctx, item.key));
         if (mirror === undefined) return { seen: "no reverse mirror" };
         if (mirror.state === "broken_off" && mirror.transfer?.state === "failed")
           throw new DrError({

@@ -1,5 +1,6 @@
 import { DrError } from "../../errors";
 import { backendHost } from "../../topology/site-pair";
+import { isVolumeServiceOf } from "../observation";
 import type { Step, StepContext } from "../context";
 import { whole } from "../context";
 import { holdReason } from "./hold-disable-backend";
@@ -43,5 +44,5 @@ const host = (ctx: StepContext): string =>
 
 async function serviceRow(ctx: StepContext) {
   const services = await ctx.ports.blockStorage.listServices();
-  return services.find((service) => service.binary === "cinder-volume" && service.host === host(ctx));
+  return services.find(isVolumeServiceOf(host(ctx)));
 }

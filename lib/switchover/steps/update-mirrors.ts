@@ -1,6 +1,6 @@
 import { DrError } from "../../errors";
 import { backendHost } from "../../topology/site-pair";
-import { isMirrorOf } from "../observation";
+import { isMirrorOf, isVolumeServiceOf } from "../observation";
 import { deadlines } from "../deadlines";
 import type { Step, StepContext, StepItem } from "../context";
 import { arrayAt, waitFor } from "../context";
@@ -96,7 +96,7 @@ export const finalSyncUpdateMirrors = updateMirrors("final-sync/update-mirrors",
   /** Since the run that was cut off, detached volumes may have been used elsewhere: as long as nothing was failed over. */
   stale: async (ctx) => {
     const row = (await ctx.ports.database.listServiceRows()).find(
-      (candidate) => candidate.binary === "cinder-volume" && candidate.host === backendHost(ctx.pair, ctx.plan.from),
+      isVolumeServiceOf(backendHost(ctx.pair, ctx.plan.from)),
     );
     if (row?.replicationStatus === "failing-over" || row?.replicationStatus === "failed-over") return false;
     const { from, to } = ctx.plan;

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
 import { withRowsWhereUnreachable } from "../../../lib/connections/rows-where-unreachable";
 import { applySwitchover, type SwitchoverState } from "../../../lib/switchover";
@@ -7,16 +6,11 @@ import { divergence } from "../../../lib/switchover/difference";
 import { digestOf, planReprotect } from "../../../lib/switchover/plan";
 import type { Ports } from "../../../lib/switchover/ports";
 import { leadsToLun } from "../../../lib/switchover/steps/attach-volumes";
-import { at, journals, killAt, Killed, look, lost, operator } from "./support";
+import { at, fails, journals, killAt, Killed, look, lost, operator } from "./support";
 import type { Operator } from "./support";
 import { intentTo, pair, World } from "./world";
 
 const newJournal = journals();
-const fails = (code: DrErrorCode, message: RegExp) => (error: unknown) => {
-  assert.ok(DrError.is(error, code), String(error));
-  assert.match(error.message, message);
-  return true;
-};
 const discard = intentTo("idr", { reprotect: "discardDiverged" });
 const keep = intentTo("idr", { reprotect: "keepDiverged" });
 

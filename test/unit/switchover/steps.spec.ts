@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { withRowsWhereUnreachable } from "../../../lib/connections/rows-where-unreachable";
 import { DrError } from "../../../lib/errors";
-import type { DrErrorCode } from "../../../lib/errors";
 import type { HookSpec, Intent } from "../../../lib/switchover";
 import { Live } from "../../../lib/switchover/context";
 import type { JournalEntry } from "../../../lib/switchover/journal";
@@ -9,18 +8,12 @@ import { Journal } from "../../../lib/switchover/journal";
 import type { ArrayPort } from "../../../lib/switchover/ports";
 import { buildReport } from "../../../lib/switchover/report";
 import { Heartbeats } from "../../../lib/switchover/steps/heartbeats";
-import { at, journals, killAt, lost, operator } from "./support";
+import { at, fails, journals, killAt, lost, operator } from "./support";
 import type { Operator } from "./support";
 import { intentTo, pair, World } from "./world";
 
 const newJournal = journals();
 const toIdr = intentTo("idr");
-const fails = (code: DrErrorCode, message: RegExp) => (error: unknown) => {
-  assert.ok(DrError.is(error, code), String(error));
-  assert.match(error.message, message);
-  return true;
-};
-
 let world: World;
 let dr: Operator;
 beforeEach(() => {

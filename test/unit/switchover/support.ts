@@ -1,7 +1,10 @@
+import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { DrError } from "../../../lib/errors";
+import type { DrErrorCode } from "../../../lib/errors";
 import type { Intent, Preview, SwitchoverState } from "../../../lib/switchover";
 import { applySwitchover, previewSwitchover } from "../../../lib/switchover";
 import type { ExecutionEvent } from "../../../lib/switchover/execute";
@@ -22,6 +25,13 @@ export const at = (activeSite: string, promoted = true, isProtected = true): Swi
 });
 
 export const lost = { from: "iprod", acceptLossSeconds: 3600 };
+
+/** For `assert.rejects`. */
+export const fails = (code: DrErrorCode, message: RegExp) => (error: unknown) => {
+  assert.ok(DrError.is(error, code), String(error));
+  assert.match(error.message, message);
+  return true;
+};
 
 /** A run that ends where `onEvent` throws this. */
 export class Killed extends Error {}

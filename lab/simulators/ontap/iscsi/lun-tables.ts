@@ -2,10 +2,8 @@
 import { stat } from "node:fs/promises";
 import { LoginStatus } from "./pdu";
 
-/** One LUN map: LUN number `lun` of every initiator of the igroup is `file`. `naa` is 32 hex digits, with or without "naa.". */
-export interface LunMap {
-  igroup: string;
-  initiators: readonly string[];
+/** A LUN as its initiator has to see it. `naa` is 32 hex digits, with or without "naa.". */
+export interface ServedLun {
   lun: number;
   file: string;
   serial: string;
@@ -14,14 +12,10 @@ export interface LunMap {
   readOnly: boolean;
 }
 
-/** A LUN as its initiator has to see it. */
-export interface ServedLun {
-  lun: number;
-  file: string;
-  serial: string;
-  naa: string;
-  sizeBytes: number;
-  readOnly: boolean;
+/** One LUN map: what every initiator of the igroup has to see. */
+export interface LunMap extends ServedLun {
+  igroup: string;
+  initiators: readonly string[];
 }
 
 /** LUN table of each initiator: the union over the igroups it's in. @throws on maps that ONTAP or tgtd can't have. */
