@@ -83,6 +83,8 @@ const firstDelayMs = 200;
 const longestDelayMs = 5_000;
 /** Overload, and gateways that could not reach what is behind them. */
 const passingStatuses: readonly number[] = [429, 502, 503, 504];
+/** Of a read also 500: a cloud's APIs answer so while their database or queue is taken over by another node. */
+const repeatedStatuses: readonly number[] = [...passingStatuses, 500];
 
 export class HttpClient {
   private readonly baseUrl: string;
@@ -134,7 +136,7 @@ export class HttpClient {
           }
         }
         failure = this.remoteError(url, request, response);
-        if (!idempotent || !passingStatuses.includes(response.status)) throw failure;
+        if (!idempotent || !repeatedStatuses.includes(response.status)) throw failure;
         waitMs = Math.max(waitMs, retryAfterMs(response.headers) ?? 0);
         // Longer than this request may take: the caller knows better whether to wait.
         if (waitMs > deadlineMs) throw failure;

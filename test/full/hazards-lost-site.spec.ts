@@ -111,7 +111,7 @@ onSharedLab("hazards: a site lost for long", (lab) => {
       () => lunsAt("idr"),
       (luns) => luns.some(({ path }) => path.includes(snapshot.id)),
     );
-    const rows = (await lab().sql("SELECT id, replication_status FROM cinder.volumes WHERE deleted = 0 AND id = ?", [
+    const rows = (await lab().scene.sql("SELECT id, replication_status FROM cinder.volumes WHERE deleted = 0 AND id = ?", [
       ids["new-at-idr"] ?? "",
     ])) as {
       replication_status: string | null;
@@ -242,7 +242,7 @@ onSharedLab("hazards: a site lost for long", (lab) => {
 
   it("fails back planned, after the preview told the difference, with everything that was made meanwhile", async () => {
     // The volume that was lost has no LUN anywhere but in the clone: its row would stop the way home.
-    await lab().sql("UPDATE cinder.volumes SET status = 'error' WHERE id = ?", [ids["never-transferred"] ?? ""]);
+    await lab().scene.sql("UPDATE cinder.volumes SET status = 'error' WHERE id = ?", [ids["never-transferred"] ?? ""]);
     await lab().scene.deleteVolume(ids["never-transferred"] ?? "");
     await lab().scene.write("before-home");
     const preview = await lab().preview("iprod");

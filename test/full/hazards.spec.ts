@@ -85,7 +85,7 @@ onSharedLab("hazards that take long", (lab) => {
     });
     await startAgain();
     const count = async (): Promise<number> => {
-      const rows = await lab().sql(
+      const rows = await lab().scene.sql(
         "SELECT id FROM nova.block_device_mapping WHERE deleted = 0 AND attachment_id IS NULL AND volume_id = ?",
         [volume.id],
       );
@@ -96,7 +96,7 @@ onSharedLab("hazards that take long", (lab) => {
     assert.match(said, /a mapping without attachment/);
     const [sql] = /UPDATE block_device_mapping SET [^;]*?IS NULL/.exec(said) ?? [];
     assert.ok(sql);
-    await lab().sql(sql.replace("UPDATE block_device_mapping", "UPDATE nova.block_device_mapping"));
+    await lab().scene.sql(sql.replace("UPDATE block_device_mapping", "UPDATE nova.block_device_mapping"));
     await lab().up("iprod");
     await lab().home();
     await lab().scene.assertBytes();

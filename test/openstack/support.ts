@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import mysql from "mysql2/promise";
 import { parse, stringify } from "yaml";
 import { Guests } from "../../lab/demo/guests";
 import { runGuest } from "../../lab/guest/main";
@@ -35,19 +36,22 @@ const FLAVOUR: Flavour = process.env["CHEESECAKE_LAB_FLAVOUR"] === "embedded" ? 
 
 /** In a suite: says at once why a test failed (mocha does so at the end, many minutes later), and what the services say. */
 export function sayFailures(scene: () => Scene | undefined): void {
-  const sayErrors = () =>
+  const errors = (): string[] =>
     scene()
       ?.errorsLogged()
-      .forEach((line) => say(`  ${line}`));
+      .map((line) => `  ${line}`) ?? [];
   afterEach(function () {
     if (this.currentTest?.state !== "failed") return;
-    say(String(this.currentTest.err?.stack ?? this.currentTest.err));
-    sayErrors();
+    const { err } = this.currentTest;
+    const text = [err?.stack ?? String(err), ...errors()].join("\n");
+    say(text);
+    // What the services logged is in the list of failures, too: of a long output often only the end is kept.
+    if (err) err.stack = text;
   });
   // After a hook that failed no test has run, nor any afterEach.
   const ran = (suite: Mocha.Suite): boolean => suite.tests.some(({ state }) => state) || suite.suites.some(ran);
   after(function () {
-    if (this.test?.parent && !ran(this.test.parent)) sayErrors();
+    if (this.test?.parent && !ran(this.test.parent)) errors().forEach(say);
   });
 }
 
@@ -57,13 +61,14 @@ export async function until<T>(
   read: () => Promise<T> | T,
   holds: (seen: T) => boolean,
   timeoutMs = 120_000,
+  everyMs = 250,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const seen = await read();
     if (holds(seen)) return seen;
     if (Date.now() > deadline) throw new Error(`${what} hasn't come true; last seen: ${JSON.stringify(seen)}`);
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }
 
@@ -583,6 +588,19 @@ export class Scene {
     const read = async () => (await this.cloud<{ volume: Volume }>("GET", "blockStorage", `/volumes/${id}`)).volume;
     const seen = await until(`volume ${id} is ${status}`, read, (v) => v.status === status || v.status === "error");
     assert.equal(seen.status, status);
+  }
+
+  /** A statement of the database's administrator. */
+  async sql(statement: string, values: string[] = []): Promise<unknown> {
+    const { host, port, services } = this.lab.database;
+    const password = readSecret(services.passwordFile);
+    const connection = await mysql.createConnection({ host, port, user: services.user, password });
+    try {
+      const [rows] = await connection.query(statement, values);
+      return rows;
+    } finally {
+      await connection.end();
+    }
   }
 
   control<T>(method: string, below: string, body?: object): Promise<T> {

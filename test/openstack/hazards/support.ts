@@ -7,8 +7,6 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
-import mysql from "mysql2/promise";
-import { readSecret } from "../../../lab/lab";
 import { missingForLab } from "../../../lab/openstack/up";
 import { pairOfLab, secretsOfLab } from "../../../lab/pair";
 import { connect, type Connections } from "../../../lib/connections";
@@ -225,19 +223,6 @@ export class HazardLab {
     return rows.find(({ binary, host }) => binary === "cinder-volume" && host === this.host(site));
   }
 
-  /** A statement of the database's administrator. */
-  async sql(statement: string, values: string[] = []): Promise<unknown> {
-    const { host, port, services } = this.scene.lab.database;
-    const password = readSecret(services.passwordFile);
-    const connection = await mysql.createConnection({ host, port, user: services.user, password });
-    try {
-      const [rows] = await connection.query(statement, values);
-      return rows;
-    } finally {
-      await connection.end();
-    }
-  }
-
   queues(site: Site) {
     return this.connections.ports.messageQueue.listBackendQueues(this.host(site));
   }
@@ -394,6 +379,15 @@ export function onSharedLab(title: string, define: (lab: () => HazardLab) => voi
     });
 
     sayFailures(() => lab?.scene);
+
+    // What a test that failed left under way stays its own failure.
+    let failed = false;
+    afterEach(function () {
+      failed = this.currentTest?.state === "failed";
+    });
+    beforeEach(async () => {
+      if (failed) await lab?.home();
+    });
 
     after(async () => {
       suites -= 1;

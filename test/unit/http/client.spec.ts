@@ -171,6 +171,22 @@ describe("HttpClient", () => {
     assert.deepEqual(waits, [7000, 9000, 800]);
   });
 
+  it("repeats a GET on 500, which passes where a node takes over, and says it where it doesn't", async () => {
+    let lasts = false;
+    let count = 0;
+    const server = await serve((_request, _body, response) => {
+      if (lasts || ++count === 1) json(response, 500, {});
+      else json(response, 200, { ok: true });
+    });
+    const { client } = connect(server.url);
+    const answer = await client.request({ method: "GET", path: "/", expected: [200] });
+    assert.deepEqual([answer.body, server.seen.length], [{ ok: true }, 2]);
+    lasts = true;
+    const error = await failureOf(client.request({ method: "GET", path: "/", expected: [200] }));
+    assert.deepEqual([error.code, error.context["status"], error.retryable], ["remote", 500, false]);
+    assert.equal(server.seen.length, 6);
+  });
+
   it("gives up after four attempts with the last failure, which may pass later", async () => {
     const server = await serve((_request, _body, response) => json(response, 429, {}));
     const { client } = connect(server.url);
@@ -193,7 +209,7 @@ describe("HttpClient", () => {
       let cut = false;
       const server = await serve((request, _body, response) => {
         if (cut) request.socket.destroy();
-        else json(response, 503, {});
+        else json(response, 500, {});
       });
       const { client } = connect(server.url);
       const refused = await failureOf(client.request({ method, path: "/", expected: [200] }));
