@@ -11,12 +11,15 @@ module.exports = class CountingReporter extends Mocha.reporters.Spec {
     super(runner, options);
     const result = { passed: 0, failed: [], skipped: [] };
     runner.on(EVENT_TEST_PASS, () => result.passed++);
-    // Hooks too.
-    runner.on(EVENT_TEST_FAIL, (test, error) =>
-      result.failed.push({ title: test.fullTitle(), reason: String(error?.message ?? error) }),
-    );
+    const failed = [];
+    runner.on(EVENT_TEST_FAIL, (test, error) => failed.push({ test, error })); // hooks too
     runner.on(EVENT_TEST_PENDING, (test) => result.skipped.push({ title: test.fullTitle(), reason: reasonOf(test) }));
-    runner.once(EVENT_RUN_END, () => fs.writeFileSync(process.env.CHEESECAKE_TEST_RESULT, JSON.stringify(result)));
+    runner.once(EVENT_RUN_END, () => {
+      // Only now: an afterEach adds to the stack what it knows.
+      for (const { test, error } of failed)
+        result.failed.push({ title: test.fullTitle(), reason: String(error?.stack ?? error?.message ?? error) });
+      fs.writeFileSync(process.env.CHEESECAKE_TEST_RESULT, JSON.stringify(result));
+    });
   }
 };
 

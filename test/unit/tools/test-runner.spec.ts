@@ -65,8 +65,44 @@ describe("the test runner", function () {
     spec("contract/a", `it("passes", () => {});`);
     const { status, lines } = run("unit", "contract");
     // Said again at the end: the first failure of a long run is the one that explains the others.
-    assert.deepEqual(lines.slice(-2), ["failed: fails: on purpose", "2 passed, 1 failed, 0 skipped"]);
+    const at = lines.indexOf("failed: fails: Error: on purpose");
+    assert.ok(at > lines.findLastIndex((line) => line.includes("✔")), lines.join("\n"));
+    assert.match(lines[at + 1] ?? "", /^ +at .*a\.spec\.ts/);
+    assert.equal(lines.at(-1), "2 passed, 1 failed, 0 skipped");
     assert.equal(status, 1);
+  });
+
+  it("runs two jobs side by side: a level, or a file or folder of one that has a lab", () => {
+    // Each ends only once the other one has begun.
+    const meets = (own: string, other: string) =>
+      `import { existsSync, writeFileSync } from "node:fs";
+       it("meets ${other}", async () => {
+         writeFileSync("${own}", "");
+         while (!existsSync("${other}")) await new Promise((resolve) => setTimeout(resolve, 20));
+       }).timeout(60_000);`;
+    spec("openstack/switchover", meets("a", "b"));
+    spec("openstack/hazards/one", meets("b", "a"));
+    spec("openstack/hazards/two", `it("runs in the process of one", () => {});`);
+    const { status, lines } = run("openstack");
+    assert.equal(lines.at(-1), "3 passed, 0 failed, 0 skipped");
+    assert.ok(lines.includes("openstack: 3 files"));
+    assert.ok(lines.includes("openstack/hazards: 2 passed, 0 failed, 0 skipped"));
+    assert.ok(
+      lines.some((line) => /^openstack\/switchover │ +✔ meets b/.test(line)),
+      lines.join("\n"),
+    );
+    assert.equal(status, 0);
+  });
+
+  it("runs one job after the other where told to", () => {
+    spec("unit/a", `it("passes", () => {});`);
+    spec("contract/a", `it("passes", () => {});`);
+    const { lines } = run("unit", "contract", "--jobs", "1");
+    assert.ok(
+      lines.indexOf("contract: 1 passed, 0 failed, 0 skipped") < lines.indexOf("unit: 1 passed, 0 failed, 0 skipped"),
+    );
+    assert.ok(lines.every((line) => !line.includes("│")));
+    assert.match(run("unit", "--jobs", "none").stderr, /^--jobs none: a number from 1 on is needed/);
   });
 
   it("prints why a test was skipped, also one skipped by a hook", () => {
