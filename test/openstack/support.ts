@@ -191,7 +191,7 @@ export class Scene {
     const lines = files.flatMap((file) =>
       readFileSync(path.join(logs, file), "utf8")
         .split("\n")
-        .filter((line) => / ERROR \S+ \[/.test(line)) // not the lines of a traceback
+        .filter((line) => / ERROR (?!stevedore|neutron\.api\.extensions)\S+ \[/.test(line)) // nor the lines of a traceback
         .slice(-count)
         .map((line) => `${line.slice(0, 23)} ${file}: ${line.slice(24, 400)}`),
     );
