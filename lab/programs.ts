@@ -2,9 +2,15 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 
-/** Where a program is, or undefined. Servers live in sbin, which isn't on an ordinary user's PATH. */
+/** Servers live in sbin, which isn't on an ordinary user's PATH; Fedora's MariaDB in libexec, Homebrew's in its own folder. */
+const BEYOND_PATH = [
+  ...["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/libexec"],
+  ...["/opt/homebrew/opt/mariadb/bin", "/usr/local/opt/mariadb/bin"],
+];
+
+/** Where a program is, or undefined. */
 export function findProgram(name: string, searchPath = process.env["PATH"] ?? ""): string | undefined {
-  const folders = [...searchPath.split(path.delimiter), "/usr/local/sbin", "/usr/sbin", "/sbin"];
+  const folders = [...searchPath.split(path.delimiter), ...BEYOND_PATH];
   return folders
     .filter((folder) => folder !== "")
     .map((folder) => path.join(folder, name))
@@ -16,4 +22,11 @@ export function findProgram(name: string, searchPath = process.env["PATH"] ?? ""
         return false;
       }
     });
+}
+
+/** @throws Error where this machine doesn't have it; what a lab needs is asked for before it's brought up. */
+export function requireProgram(name: string): string {
+  const file = findProgram(name);
+  if (file === undefined) throw new Error(`${name} can't be found on this machine.`);
+  return file;
 }

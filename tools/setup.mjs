@@ -365,8 +365,11 @@ const SYSTEM_TOOLS = {
   openssl: "openssl",
 };
 
-/** The embedded lab has substitutes for the others (lab/embedded/data-path.ts). */
+/** The embedded lab has substitutes for the others (lab/embedded/data-path.ts), and runs on other systems than Debian. */
 const EMBEDDED_TOOLS = ["mariadbd", "mariadb-install-db"];
+const MARIADB_BY_SYSTEM =
+  "`apt-get install mariadb-server` (Debian, Ubuntu; as root), `dnf install mariadb-server` (Fedora; as root), " +
+  "`brew install mariadb` (macOS)";
 
 /** Those in `needed` are there when it returns; the others, where they can be installed. */
 async function ensureSystemTools(context, needed = Object.keys(SYSTEM_TOOLS)) {
@@ -378,7 +381,10 @@ async function ensureSystemTools(context, needed = Object.keys(SYSTEM_TOOLS)) {
     context.log(
       `set-up: system: going on without ${missing.join(", ")}; as root, \`${commandFor(missing)}\` gets them`,
     );
-  if (!canInstall && missing.some((tool) => needed.includes(tool))) {
+  const lacking = missing.filter((tool) => needed.includes(tool));
+  if (!canInstall && lacking.length > 0) {
+    if (needed === EMBEDDED_TOOLS)
+      throw new SetupError(`MariaDB is missing: ${lacking.join(", ")} can't be found. Get it by ${MARIADB_BY_SYSTEM}.`);
     throw new SetupError(
       `Not on PATH: ${missing.join(", ")}; as root, run \`${commandFor(missing)}\` (Debian's names).`,
     );
@@ -670,9 +676,14 @@ function run(program, args, { cwd, env = process.env, onLine = () => {} } = {}) 
   });
 }
 
+// Servers live in sbin, which isn't on an ordinary user's PATH; Fedora's MariaDB in libexec, Homebrew's in its own folder.
+const BEYOND_PATH = [
+  ...["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/libexec"],
+  ...["/opt/homebrew/opt/mariadb/bin", "/usr/local/opt/mariadb/bin"],
+];
+
 export function findProgram(name, { searchPath = process.env.PATH } = {}) {
-  // Servers live in sbin, which isn't on an ordinary user's PATH.
-  for (const folder of [...(searchPath ?? "").split(path.delimiter), "/usr/local/sbin", "/usr/sbin", "/sbin"]) {
+  for (const folder of [...(searchPath ?? "").split(path.delimiter), ...BEYOND_PATH]) {
     const file = path.join(folder, name);
     try {
       fs.accessSync(file, fs.constants.X_OK);

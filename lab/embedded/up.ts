@@ -28,12 +28,12 @@ import {
   databaseSocket,
   isStandby,
   type LabService,
-  mariadbPrograms,
   ontapConfigFile,
   ontapService,
 } from "../openstack/services";
 import { reserveSlot } from "../openstack/slots";
 import { answers, databaseUser, describe, ontapConfig, SERVICE_MANAGER, settled } from "../openstack/up";
+import { findProgram } from "../programs";
 import type { SimulatorConfig } from "../simulators/openstack/config";
 import { chooseStorage } from "./data-path";
 import { transpiledSimulators } from "./transpiled";
@@ -54,10 +54,10 @@ const SCHEMA_FILES = {
 };
 
 /** What keeps an embedded lab from running on this machine, in words; undefined when nothing does. */
-export function missingForEmbeddedLab(): string | undefined {
-  const { server, install } = mariadbPrograms();
-  if (fs.existsSync(server) && fs.existsSync(install)) return undefined;
-  return "MariaDB is missing: `apt-get install mariadb-server` (Debian), `dnf install mariadb-server` (Fedora), `brew install mariadb` (macOS)";
+export function missingForEmbeddedLab(find = findProgram): string | undefined {
+  const lacking = ["mariadbd", "mariadb-install-db"].filter((name) => find(name) === undefined);
+  if (lacking.length === 0) return undefined;
+  return `MariaDB is missing (${lacking.join(", ")}): run \`npm run setup -- --need embedded\`, which gets it or says how`;
 }
 
 function schemasFromFiles(layout: Layout, addresses: Addresses): Schemas {

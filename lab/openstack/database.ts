@@ -7,11 +7,12 @@ import * as crypto from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import mysql from "mysql2/promise";
+import { requireProgram } from "../programs";
 import { type Addresses, ports } from "./addresses";
 import { DATABASE_USER, SCHEMAS } from "./config-files";
 import { type Layout, secretReader } from "./files";
 import { type Progress, runTool, waitUntil } from "./progress";
-import { databaseFolder, databaseInitFile, mariadbPrograms } from "./services";
+import { databaseFolder, databaseInitFile } from "./services";
 import { type ServiceId, start, stop } from "./service-manager";
 import { cacheFolder } from "./slots";
 
@@ -82,7 +83,7 @@ function initFile({ layout, databaseUser }: DatabaseInput, withTables: boolean):
 function templateFolder(schemas: Schemas): string {
   const hash = crypto.createHash("sha256");
   hash.update(schemas.fingerprint());
-  hash.update(execFileSync(mariadbPrograms().server, ["--version"]));
+  hash.update(execFileSync(requireProgram("mariadbd"), ["--version"]));
   hash.update(fs.readFileSync(__filename));
   return path.join(cacheFolder(), `lab-database-${hash.digest("hex").slice(0, 16)}`);
 }
@@ -164,7 +165,7 @@ export async function databaseUp(input: DatabaseInput, schemas: Schemas, progres
     fs.rmSync(data, { recursive: true, force: true });
     const template = templateFolder(schemas);
     if (!fs.existsSync(template)) {
-      await runTool(layout, "mariadb-install", mariadbPrograms().install, [
+      await runTool(layout, "mariadb-install", requireProgram("mariadb-install-db"), [
         "--no-defaults",
         `--user=${databaseUser}`,
         `--datadir=${data}`,

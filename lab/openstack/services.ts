@@ -1,6 +1,6 @@
 /** What runs on which host of the lab, as definitions for the service manager. */
-import * as fs from "node:fs";
 import * as path from "node:path";
+import { requireProgram } from "../programs";
 import { type Addresses, ports } from "./addresses";
 import { COMPUTES, CONTROLLERS } from "./config-files";
 import type { Layout } from "./files";
@@ -23,17 +23,6 @@ export interface ServicesInput {
 
 const DRIVERS = path.join(__dirname, "drivers");
 const RABBITMQ = "/usr/lib/rabbitmq/bin"; // the one on PATH insists on being started by its own user
-
-/** Where Debian, Fedora and Homebrew put them; the first that exists, else Debian's. */
-export function mariadbPrograms(): { server: string; install: string } {
-  const first = (...candidates: [string, ...string[]]): string =>
-    candidates.find((file) => fs.existsSync(file)) ?? candidates[0];
-  const homebrew = ["/opt/homebrew/opt/mariadb/bin", "/usr/local/opt/mariadb/bin"];
-  return {
-    server: first("/usr/sbin/mariadbd", "/usr/libexec/mariadbd", ...homebrew.map((bin) => `${bin}/mariadbd`)),
-    install: first("/usr/bin/mariadb-install-db", ...homebrew.map((bin) => `${bin}/mariadb-install-db`)),
-  };
-}
 
 export const databaseSocket = (layout: Layout) => layout.state("control", "mariadb", "my.sock");
 export const databaseFolder = (layout: Layout) => layout.state("control", "mariadb", "data");
@@ -73,7 +62,7 @@ export function databaseService({
   databaseUser,
 }: Pick<ServicesInput, "layout" | "addresses" | "databaseUser">): LabService {
   const command = [
-    mariadbPrograms().server,
+    requireProgram("mariadbd"),
     "--no-defaults",
     `--user=${databaseUser}`,
     `--datadir=${databaseFolder(layout)}`,
