@@ -3,6 +3,7 @@
  * writes what they and the services said to test/fixtures/openstack-traffic/. The embedded lab's simulator is made from
  * that, and held to it (test/contract/openstack-simulator).
  */
+import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -14,6 +15,7 @@ import { progressTo } from "../openstack/progress";
 import { LabPulumi, projectRoot } from "../pulumi";
 import { askAround } from "./questions";
 import { RecordingProxy } from "./proxy";
+import { readRows } from "./rows";
 import { StatementLog } from "./statements";
 
 const FOLDER = path.join(projectRoot, "test", "fixtures", "openstack-traffic");
@@ -74,10 +76,12 @@ async function main(): Promise<void> {
     const cli = new LabPulumi(proxy.through(lab), (line) => console.log(`   │ ${line}`));
     pulumi = cli;
     const { recoveryStack, testLabStack } = cli;
+    const rows: Record<string, Awaited<ReturnType<typeof readRows>>> = {};
     const stage = async (name: string, work: () => Promise<unknown>): Promise<void> => {
       progress(name);
       recorded.stage = name;
       await work();
+      rows[name] = await readRows(lab);
     };
     await cli.init({ instances: INSTANCES });
     await stage("declare both sites", () => cli.up(recoveryStack));
@@ -112,6 +116,9 @@ async function main(): Promise<void> {
     writeFileSync(path.join(FOLDER, "ontap-driver.jsonl.gz"), gzipSync(driver.join("\n") + "\n", { level: 9 }));
     const origin = { made: "by npm run record", instances: INSTANCES, calls: recorded.calls.length, ...originOf(lab) };
     writeFileSync(path.join(FOLDER, "origin.json"), JSON.stringify(origin, null, 2) + "\n");
+    const tables = JSON.stringify(rows) + "\n";
+    assert.ok(!secretsOf(lab).some((secret) => tables.includes(secret)), "a secret is in the database's rows");
+    writeFileSync(path.join(FOLDER, "rows.json.gz"), gzipSync(tables, { level: 9 }));
     writeFileSync(path.join(FOLDER, "statements.json"), JSON.stringify(await statements.end(), null, 2) + "\n");
     const head = "-- Nova's tables as `nova-manage db sync` made them; see origin.json.\n";
     writeFileSync(path.join(FOLDER, "nova-schema.sql"), head + dumpSchema(lab, "nova", NOVA_TABLES));

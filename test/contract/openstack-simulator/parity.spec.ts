@@ -11,8 +11,9 @@ import { readSecret } from "../../../lab/lab";
 import { enableSite, peerSites } from "../../openstack/site-pair";
 import { skipBecause } from "../../support/skip";
 import type { RecordedCall } from "../../../lab/recording/proxy";
+import { readRows } from "../../../lab/recording/rows";
 import type { Outcome } from "./replay";
-import { recordedCalls, Replay } from "./replay";
+import { recordedCalls, recordedRows, Replay } from "./replay";
 
 const run = promisify(execFile);
 
@@ -66,6 +67,12 @@ describe("the simulated OpenStack, asked what the real one was asked", function 
             `${call.seq} ${call.method} ${call.service} ${call.path}\n    ${outcome.details.join("\n    ")}`,
           );
       }
+      const rows = await readRows(lab);
+      for (const [table, recorded] of Object.entries(recordedRows()[stage] ?? assert.fail("no rows"))) {
+        const compared = replay.compareRows(table, recorded, rows[table] ?? []);
+        outcomes.push(...compared);
+        for (const { kind, details } of compared) if (kind === "different") different.push(details.join("\n    "));
+      }
       assert.deepEqual(different, []);
     });
 
@@ -99,17 +106,17 @@ async function poolsOf(lab: LabDescription, backend: string): Promise<void> {
 }
 
 function table(outcomes: readonly Outcome[]): string {
-  const services = [...new Set(outcomes.map(({ call }) => call.service))];
-  const count = (service: string | undefined, kind?: Outcome["kind"]): number =>
-    outcomes.filter(
-      ({ call, kind: seen }) =>
-        (service === undefined || call.service === service) && (kind === undefined || seen === kind),
-    ).length;
-  const row = (name: string, service?: string): string =>
-    `      ${name.padEnd(14)} ${[count(service), count(service, "equal"), count(service, "explained"), count(service, "different")].map((n) => String(n).padStart(9)).join(" ")}`;
+  const line = (name: string, cells: readonly (number | string)[]): string =>
+    `      ${name.padEnd(29)} ${cells.map((cell) => String(cell).padStart(9)).join(" ")}`;
+  const counts = (some: readonly Outcome[]): number[] => [
+    some.length,
+    ...(["equal", "explained", "different"] as const).map((kind) => some.filter((each) => each.kind === kind).length),
+  ];
   return [
-    `      ${"".padEnd(14)} ${["compared", "equal", "explained", "different"].map((title) => title.padStart(9)).join(" ")}`,
-    ...services.map((service) => row(service, service)),
-    row("all"),
+    line("calls and rows", ["compared", "equal", "explained", "different"]),
+    ...[...new Set(outcomes.map(({ of }) => of))].map((name) =>
+      line(name, counts(outcomes.filter(({ of }) => of === name))),
+    ),
+    line("all", counts(outcomes)),
   ].join("\n");
 }

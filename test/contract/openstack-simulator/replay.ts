@@ -1,6 +1,7 @@
 /**
  * Puts recorded requests to a lab again, in their order, and compares what it answers with what the real services did:
- * status, headers that clients read, shape of the body, and every value that is determined.
+ * status, headers that clients read, shape of the body, and every value that is determined; and the rows that the
+ * services then keep.
  */
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -8,6 +9,7 @@ import { gunzipSync } from "node:zlib";
 import type { LabDescription } from "../../../lab/lab";
 import { readSecret } from "../../../lab/lab";
 import type { RecordedCall } from "../../../lab/recording/proxy";
+import { type Row, TABLES } from "../../../lab/recording/rows";
 
 const FOLDER = path.join(__dirname, "..", "..", "fixtures", "openstack-traffic");
 
@@ -17,6 +19,12 @@ export function recordedCalls(): RecordedCall[] {
     .trim()
     .split("\n");
   return lines.map((line) => JSON.parse(line) as RecordedCall);
+}
+
+/** By stage, at its end: table → rows. */
+export function recordedRows(): Record<string, Record<string, Row[]>> {
+  const text = gunzipSync(readFileSync(path.join(FOLDER, "rows.json.gz"))).toString();
+  return JSON.parse(text) as Record<string, Record<string, Row[]>>;
 }
 
 /** Keys whose values can't be the same, with the reason. Their presence and type are compared. */
@@ -95,8 +103,12 @@ const meant: readonly { readonly where: (call: RecordedCall, at: string) => bool
   },
 ];
 
+/** The same of rows: "schema.table.column". */
+const meantOfRows: readonly { readonly where: RegExp; readonly reason: string }[] = [];
+
 export interface Outcome {
-  readonly call: RecordedCall;
+  /** The service that was asked, or the table that was read. */
+  readonly of: string;
   readonly kind: "equal" | "explained" | "different";
   readonly details: readonly string[];
 }
@@ -202,7 +214,7 @@ export class Replay {
       isObject(thing) && passing.has(String(thing["status"])) ? [String(thing["status"])] : [],
     );
     if (status === "deleting" && answer.status === 404)
-      return { call, kind: "explained", details: ["it's gone already"] };
+      return { of: call.service, kind: "explained", details: ["it's gone already"] };
     if (answer.status !== call.status) {
       const said = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body);
       note("status", `${answer.status} instead of ${call.status}: ${(said ?? "").slice(0, 200)}`);
@@ -221,8 +233,33 @@ export class Replay {
     }
     if (call.method === "POST" && answer.status === call.status) this.learnCreated(call.responseBody, answer.body);
     if (answer.status === call.status) this.walk("body", "", call.responseBody, answer.body, note, reasons);
-    if (different.length > 0) return { call, kind: "different", details: different };
-    return { call, kind: reasons.size > 0 ? "explained" : "equal", details: [...reasons] };
+    return outcomeOf(call.service, different, reasons);
+  }
+
+  /** Every recorded row is there, no other one is, and each has every value that is determined: one outcome a row. */
+  compareRows(table: string, recorded: readonly Row[], own: readonly Row[]): Outcome[] {
+    const columns = TABLES[table] ?? [];
+    const keyOf = (row: Row): string => columns.map((column) => this.translated(String(row[column]))).join(" ");
+    const others = new Map(own.map((row) => [keyOf(row), row]));
+    const outcomes = recorded.map((row) => {
+      const different: string[] = [];
+      const reasons = new Set<string>();
+      const key = keyOf(row);
+      const other = others.get(key);
+      others.delete(key);
+      if (other === undefined) return outcomeOf(table, [`${table} ${key}: no such row`], reasons);
+      const note = (at: string, what: string): void => {
+        const reason = meantOfRows.find(({ where }) => where.test(at))?.reason;
+        if (reason === undefined) different.push(`${at}: ${what}`);
+        else reasons.add(reason);
+      };
+      this.walk(table, "", row, other, note, reasons);
+      return outcomeOf(table, different, reasons);
+    });
+    const beyond = [...others.keys()].map((key) =>
+      outcomeOf(table, [`${table} ${key}: not in the recording`], new Set()),
+    );
+    return [...outcomes, ...beyond];
   }
 
   /** What was created has a new id, whatever that of the recording was taken for before. */
@@ -344,6 +381,11 @@ export class Replay {
     const [left, right] = [typeOf(recorded), typeOf(own)];
     if (left !== right && left !== "null" && right !== "null") note(at, `${right} instead of ${left}`);
   }
+}
+
+function outcomeOf(of: string, different: readonly string[], reasons: ReadonlySet<string>): Outcome {
+  if (different.length > 0) return { of, kind: "different", details: different };
+  return { of, kind: reasons.size > 0 ? "explained" : "equal", details: [...reasons] };
 }
 
 /** Things of another kind in one list have other keys. */
