@@ -153,7 +153,7 @@ async function runJob({ level, files }, { root, prepare, print }) {
         path.join(root, "node_modules", "mocha", "bin", "mocha.js"),
         "--reporter",
         path.join(import.meta.dirname, "mocha-reporter.cjs"),
-        ...(process.stdout.isTTY ? ["--color"] : []),
+        process.stdout.isTTY ? "--color" : "--no-color",
         ...files,
       ],
       {

@@ -11,7 +11,7 @@ import { readSecret } from "../../../lab/lab";
 import { enableSite, peerSites } from "../../openstack/site-pair";
 import { skipBecause } from "../../support/skip";
 import type { RecordedCall } from "../../../lab/recording/proxy";
-import { readRows } from "../../../lab/recording/rows";
+import { readRows, TABLES } from "../../../lab/recording/rows";
 import type { Outcome } from "./replay";
 import { recordedCalls, recordedRows, Replay } from "./replay";
 
@@ -42,13 +42,14 @@ describe("the simulated OpenStack, asked what the real one was asked", function 
     await labDown(lab.dir, {});
   });
 
-  // Each begins where the one before has ended, as when they were recorded.
-  for (const stage of [
-    "make the test lab",
-    "ask around",
-    "switch over to idr, promotion deferred",
-    "make volumes while failed over",
-    "destroy the test lab",
+  // Each begins where the one before has ended, as when they were recorded; but for two of them, whose rows differ: the
+  // questions were asked at the end, and what is destroyed here while failed over had failed back then.
+  for (const { stage, tables } of [
+    { stage: "make the test lab", tables: Object.keys(TABLES) },
+    { stage: "ask around", tables: [] },
+    { stage: "switch over to idr, promotion deferred", tables: Object.keys(TABLES) },
+    { stage: "make volumes while failed over", tables: Object.keys(TABLES) },
+    { stage: "destroy the test lab", tables: Object.keys(TABLES).filter((table) => table !== "cinder.services") },
   ])
     it(`answers alike: ${stage}`, async () => {
       const calls = recordedCalls().filter((call) => call.stage === stage && call.status > 0);
@@ -68,7 +69,8 @@ describe("the simulated OpenStack, asked what the real one was asked", function 
           );
       }
       const rows = await readRows(lab);
-      for (const [table, recorded] of Object.entries(recordedRows()[stage] ?? assert.fail("no rows"))) {
+      for (const table of tables) {
+        const recorded = recordedRows()[stage]?.[table] ?? assert.fail(`no rows of ${table}`);
         const compared = replay.compareRows(table, recorded, rows[table] ?? []);
         outcomes.push(...compared);
         for (const { kind, details } of compared) if (kind === "different") different.push(details.join("\n    "));

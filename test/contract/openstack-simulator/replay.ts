@@ -32,7 +32,7 @@ const explained: readonly [pattern: RegExp, reason: string][] = [
   [/(_at|^created|^updated|^timestamp|_time|launched_at)$/, "a time"],
   [/^(target_(lun|luns|iqn|iqns|portal|portals))$/, "given by the array"],
   [
-    /^(audit_ids|adminPass|secret|OS-EXT-SRV-ATTR:reservation_id|hostId|standard_attr_id)$/,
+    /^(audit_ids|adminPass|secret|(OS-EXT-SRV-ATTR:)?reservation_id|hostId|standard_attr_id)$/,
     "random, or a digest of it",
   ],
   [/_capacity_gb$|^total_volumes$|^utilization$|^provisioned|^allocated/, "what the array and its use amount to"],
@@ -42,7 +42,7 @@ const explained: readonly [pattern: RegExp, reason: string][] = [
   ],
   [/^(os-vol-host-attr:host)$/, "the scheduler's choice of a pool"],
   [/^(count|in_use|report_count|progress)$/, "depends on the moment"],
-  [/^(device_path)$/, "a path of the machine"],
+  [/^(device_path|ip)$/, "a path or address of the machine"],
   [/^(id)$/, "a number that counts up"],
 ];
 
@@ -104,7 +104,22 @@ const meant: readonly { readonly where: (call: RecordedCall, at: string) => bool
 ];
 
 /** The same of rows: "schema.table.column". */
-const meantOfRows: readonly { readonly where: RegExp; readonly reason: string }[] = [];
+const meantOfRows: readonly { readonly where: RegExp; readonly reason: string }[] = [
+  { where: /^nova\.instances\.compute_id$/, reason: "no compute nodes are kept" },
+];
+
+/** A pool is the scheduler's choice; the rest of where a volume is isn't. A usage of nothing is as good as no row. */
+const comparable = (rows: readonly Row[]): Row[] =>
+  rows
+    .filter((row) => row["in_use"] !== 0)
+    .map((row) =>
+      Object.fromEntries(
+        Object.entries(row).map(([column, value]) => [
+          column,
+          column === "provider_location" && typeof value === "string" ? value.replace(/\/pool\d+\//, "/POOL/") : value,
+        ]),
+      ),
+    );
 
 export interface Outcome {
   /** The service that was asked, or the table that was read. */
@@ -240,8 +255,8 @@ export class Replay {
   compareRows(table: string, recorded: readonly Row[], own: readonly Row[]): Outcome[] {
     const columns = TABLES[table] ?? [];
     const keyOf = (row: Row): string => columns.map((column) => this.translated(String(row[column]))).join(" ");
-    const others = new Map(own.map((row) => [keyOf(row), row]));
-    const outcomes = recorded.map((row) => {
+    const others = new Map(comparable(own).map((row) => [keyOf(row), row]));
+    const outcomes = comparable(recorded).map((row) => {
       const different: string[] = [];
       const reasons = new Set<string>();
       const key = keyOf(row);
