@@ -111,9 +111,10 @@ onSharedLab("hazards: a site lost for long", (lab) => {
       () => lunsAt("idr"),
       (luns) => luns.some(({ path }) => path.includes(snapshot.id)),
     );
-    const rows = (await lab().scene.sql("SELECT id, replication_status FROM cinder.volumes WHERE deleted = 0 AND id = ?", [
-      ids["new-at-idr"] ?? "",
-    ])) as {
+    const rows = (await lab().scene.sql(
+      "SELECT id, replication_status FROM cinder.volumes WHERE deleted = 0 AND id = ?",
+      [ids["new-at-idr"] ?? ""],
+    )) as {
       replication_status: string | null;
     }[];
     assert.equal(rows[0]?.replication_status ?? null, null);

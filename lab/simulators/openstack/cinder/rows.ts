@@ -88,7 +88,13 @@ export async function useQuota(
       [delta, sqlTime(), projectId, resource],
     );
     if (changed === 0)
-      await database.insert("cinder.quota_usages", { project_id: projectId, resource, in_use: delta, reserved: 0, race_preventer: 1 });
+      await database.insert("cinder.quota_usages", {
+        project_id: projectId,
+        resource,
+        in_use: delta,
+        reserved: 0,
+        race_preventer: 1,
+      });
   }
 }
 
