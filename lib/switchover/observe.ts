@@ -44,9 +44,13 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     seen(() => ports.coordination.findLease(pair.name)),
   ]);
 
-  const involved = new Set(
-    Object.values(bothSites.volumes).flatMap((list) => list.flatMap((v) => v.attachments.map((a) => a.serverId))),
-  );
+  const volumes = Object.values(bothSites.volumes).flat();
+  const ids = new Set(volumes.flatMap(({ id, status }) => (status === "available" ? [] : [id])));
+  const involved = new Set([
+    ...volumes.flatMap((volume) => volume.attachments.map((a) => a.serverId)),
+    // Of shelved ones, and of those that are about to be attached.
+    ...valueOr(attachments, []).flatMap((a) => (ids.has(a.volumeId) && a.serverId !== undefined ? [a.serverId] : [])),
+  ]);
   const servers = valueOr(allServers, []).filter((server) => involved.has(server.id));
   const serverAttachments = await seen(() =>
     pooled(8, servers, async (server): Promise<[string, readonly ServerAttachment[]]> => [

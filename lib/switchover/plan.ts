@@ -4,6 +4,7 @@ import type { HookSpec, Intent, Mode, Phase, Promotion, Route } from "./intent";
 import type { Observation } from "./observation";
 import { volumesOf, mirrorOf, poolOf, rootOf } from "./observation";
 import { sizeOf } from "./size";
+import { reasonToLeave, runs } from "./states";
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 
 /** A plan is data: printable, comparable, and complete. The executor decides nothing that isn't written here. */
@@ -163,10 +164,9 @@ export function planSwitchover(o: {
   const { intent, observation, from, route, begun } = o;
   const to = peerOf(observation.pair, from);
   const mode: Mode = o.mode ?? (intent.unplanned === undefined ? "planned" : "unplanned");
-  const inventory = {
-    ...inventoryOf(observation, from, to),
-    ...(begun === undefined ? {} : { servers: begun.servers, volumes: begun.volumes }),
-  };
+  const all = { ...inventoryOf(observation, from, to), ...(begun === undefined ? {} : begunInventory(begun)) };
+  const left = new Set(observation.servers.flatMap((each) => (reasonToLeave(each, mode) === undefined ? [] : [each.id])));
+  const inventory = { ...all, servers: all.servers.filter((server) => !left.has(server.id)) };
   const steps = sentencesFor({ ...inventory, observation, mode, route, from, to, promotion: intent.promotion });
   return sealed({
     version: 1,
@@ -184,6 +184,8 @@ export function planSwitchover(o: {
     warnings: o.warnings,
   });
 }
+
+const begunInventory = ({ servers, volumes }: Plan): Pick<Inventory, "servers" | "volumes"> => ({ servers, volumes });
 
 const untilFinalSync = ["pre-sync/update-mirrors", "detach/unmap-source", "final-sync/update-mirrors"];
 
@@ -492,7 +494,7 @@ function inventoryOf(observation: Observation, from: string, to: string): Invent
       id: server.id,
       name: server.name,
       ...(server.host === undefined ? {} : { host: server.host }),
-      running: server.status === "ACTIVE",
+      running: runs(server),
       lockedBefore: server.locked,
       ...(root === undefined ? {} : { root }),
       attachments: all.filter((attachment) => attachment !== root),

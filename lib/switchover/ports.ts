@@ -344,6 +344,8 @@ export interface PromotionChange {
    * (failed-over, active_backend_id, disabled) and volumes.replication_status.
    */
   readonly writeFence: boolean;
+  /** Volumes in flight move as they are: nobody works on them any more, as the site is lost and the services are stopped. */
+  readonly takeInFlight: boolean;
   /** Version of a schema that isn't a known one, and is accepted all the same. */
   readonly acceptSchema?: string | undefined;
 }

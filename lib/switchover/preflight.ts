@@ -1,6 +1,7 @@
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
+import type { CinderVolume } from "./ports";
 import {
   arrayOf,
   cinderServiceOf,
@@ -14,6 +15,17 @@ import {
   shadowsOf,
 } from "./observation";
 import { compareDevices } from "./plan";
+import {
+  isMigrating,
+  isMovable,
+  isOffloaded,
+  lunlessStatuses,
+  passingSnapshotStatuses,
+  passingStatuses,
+  reasonToLeave,
+  remedyFor,
+  restingStatuses,
+} from "./states";
 
 /** Every unmet precondition at once, each with its remedy; nothing has been changed when these are printed. Pure. */
 export interface Finding {
@@ -47,6 +59,7 @@ export function preflight(observation: Observation, intent: Intent, from: string
   checkServers(observation, mode, fail, warnings);
   checkHooks(intent, fail);
   const { route, reason } = chooseRoute(observation, intent, from, fail);
+  checkReplicated(observation, route, fail);
   checkQueues(observation, from, route, fail, warnings);
   if (observation.lease !== undefined && !observation.lease.expired)
     warnings.push(
@@ -380,14 +393,6 @@ export function checkDatabase(o: Observation, intent: Intent): { failures: Findi
   return { failures, warnings };
 }
 
-/** States in which the switchover can take a volume along. */
-const movableStatuses = new Set(["available", "in-use"]);
-/** States that pass by themselves; the hold phase waits for them. */
-const passingStatuses = new Set([
-  "creating", "deleting", "attaching", "detaching", "extending", "uploading", "downloading", "retyping", "backing-up",
-  "restoring-backup", "reverting", "maintenance",
-]); // prettier-ignore
-
 function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warnings: string[]): void {
   if (o.volumesError !== undefined) {
     fail(
@@ -397,50 +402,94 @@ function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warn
     );
     return;
   }
+  const planned = mode === "planned";
   const luns = arrayOf(o, from)?.luns;
   const lunPaths = luns && new Set(luns.map((lun) => lun.path));
+  const parked = parkedVolumes(o);
   for (const volume of volumesOf(o)) {
+    const { status, attachments } = volume;
     const name = `volume "${volume.name}" (${volume.id})`;
-    if (passingStatuses.has(volume.status)) warnings.push(`${name} is ${volume.status}; the switchover waits for it`);
-    else if (mode === "unplanned" && volume.status.startsWith("error") && volume.attachments.length === 0)
-      warnings.push(`${name} is ${volume.status}; it's moved as it is`);
-    else if (!movableStatuses.has(volume.status))
-      fail(
-        `volume-status:${volume.id}`,
-        `${name} is ${volume.status}`,
-        "Bring it to available or in-use, or delete it.",
-      );
-    if (volume.multiattach && volume.attachments.length > 1)
+    if (passingStatuses.has(status)) warnings.push(`${name} is ${status}; the switchover waits for it`);
+    else if (!restingStatuses.has(status) && !parked.has(volume.id)) {
+      if (!planned && attachments.length === 0) warnings.push(`${name} is ${status}; it's moved as it is`);
+      else fail(`volume-status:${volume.id}`, `${name} is ${status}`, statusRemedy(volume));
+    }
+    if (volume.multiattach && attachments.length > 1)
       fail(
         `multiattach:${volume.id}`,
-        `${name} is attached ${volume.attachments.length} times, which isn't supported`,
+        `${name} is attached ${attachments.length} times, which isn't supported`,
         "Detach it from all but one instance.",
       );
-    if (
-      volume.migrationStatus !== undefined &&
-      volume.migrationStatus !== "" &&
-      !["success", "error", "none"].includes(volume.migrationStatus)
-    )
-      fail(`migration:${volume.id}`, `${name} is being migrated (${volume.migrationStatus})`, "Let the migration end.");
-    if (volume.replicationStatus !== undefined && ["disabled", "not-capable"].includes(volume.replicationStatus))
-      fail(
-        `not-replicated:${volume.id}`,
-        `${name} isn't replicated (${volume.replicationStatus}): Cinder sets it and its snapshots to error at a failover`,
-        "Retype or move it to another backend, or delete it.",
-      );
-    if (volume.status === "in-use" && volume.attachments.length === 0)
-      fail(
-        `no-instance:${volume.id}`,
-        `${name} is in use, but by no instance`,
-        "Detach it where it's attached (bare metal, container).",
-      );
-    if (lunPaths !== undefined && !lunPaths.has(lunPathOf(volume)))
-      fail(
-        `lun-missing:${volume.id}`,
-        `${name} has no LUN ${lunPathOf(volume)} at "${from}"`,
-        "Find out where its data is before anything else.",
-      );
+    if (isMigrating(volume.migrationStatus)) {
+      const message = `${name} is being migrated (${volume.migrationStatus ?? ""})`;
+      if (planned) fail(`migration:${volume.id}`, message, "Let the migration end.");
+      else
+        warnings.push(`${message}; it's moved as it is: reset that afterwards (cinder reset-state --reset-migration-status)`);
+    }
+    const hosts = attachments.filter((attachment) => attachment.serverId === "");
+    if (hosts.length > 0 || (status === "in-use" && attachments.length === 0)) {
+      const where = hosts.flatMap((attachment) => attachment.host ?? []).join(", ");
+      const message = `${name} is in use${where === "" ? "" : ` on ${where}`}, but by no instance`;
+      if (planned)
+        fail(`no-instance:${volume.id}`, message, "Detach it where it's attached (bare metal, container).");
+      else warnings.push(`${message}; it's moved, and whoever uses it has to detach and attach it`);
+    }
+    if (lunPaths !== undefined && !lunPaths.has(lunPathOf(volume)) && !lunlessStatuses.has(status)) {
+      const message = `${name} has no LUN ${lunPathOf(volume)} at "${from}"`;
+      if (planned) fail(`lun-missing:${volume.id}`, message, "Find out where its data is before anything else.");
+      else warnings.push(message);
+    }
   }
+  const ids = new Set(volumesOf(o).map((volume) => volume.id));
+  for (const snapshot of o.snapshots)
+    if (ids.has(snapshot.volumeId) && passingSnapshotStatuses.has(snapshot.status))
+      warnings.push(`snapshot ${snapshot.id} is ${snapshot.status}; the switchover waits for it`);
+  checkForeignLuns(o, mode, from, fail, warnings);
+}
+
+/** Reserved for shelved instances: such a volume is connected to nothing until it's unshelved. */
+function parkedVolumes(o: Observation): ReadonlySet<string> {
+  const offloaded = new Set(o.servers.filter(isOffloaded).map((server) => server.id));
+  const reserved = new Set(volumesOf(o).flatMap(({ id, status }) => (status === "reserved" ? [id] : [])));
+  return new Set(
+    o.attachments.flatMap(({ volumeId, serverId }) =>
+      reserved.has(volumeId) && offloaded.has(serverId ?? "") ? [volumeId] : [],
+    ),
+  );
+}
+
+function statusRemedy({ id, status, attachments }: CinderVolume): string {
+  if (status === "reserved")
+    return "Let the attach end; an attachment that was left without a connection can be deleted (openstack volume attachment delete).";
+  return attachments.length > 0
+    ? `If its data is right, set it back (cinder reset-state --state in-use --attach-status attached ${id}): Nova detaches no other.`
+    : "Bring it to available, or delete it.";
+}
+
+/** What somebody uses beside Cinder: its FlexVol becomes read-only here, and its map would be in the way. */
+function checkForeignLuns(o: Observation, mode: Mode, from: string, fail: Fail, warnings: string[]): void {
+  const own = new Set(volumesOf(o).map(lunPathOf));
+  for (const { lunPath, igroup } of arrayOf(o, from)?.lunMaps ?? []) {
+    if (own.has(lunPath)) continue;
+    const message = `LUN ${lunPath} at "${from}" is mapped to ${igroup}, and isn't a volume of this backend's`;
+    if (mode === "planned")
+      fail(`lun-foreign:${lunPath}`, message, "Move it to a FlexVol that isn't part of the pair, or unmap it.");
+    else warnings.push(`${message}: whoever uses it isn't moved`);
+  }
+}
+
+/** Cinder's own failover takes them for lost; past it they are moved like the others, as they are on the same FlexVols. */
+const isUnreplicated = ({ replicationStatus }: CinderVolume): boolean =>
+  replicationStatus === "disabled" || replicationStatus === "not-capable";
+
+function checkReplicated(o: Observation, route: Route, fail: Fail): void {
+  if (route === "direct") return;
+  for (const volume of volumesOf(o).filter(isUnreplicated))
+    fail(
+      `not-replicated:${volume.id}`,
+      `volume "${volume.name}" (${volume.id}) isn't replicated (${volume.replicationStatus ?? ""}): Cinder sets it and its snapshots to error at a failover`,
+      "Retype or move it to another backend, or delete it; or set route to direct, which moves it like the others of its FlexVol.",
+    );
 }
 
 function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]): void {
@@ -455,12 +504,12 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
   const ours = new Map(volumesOf(o).map((volume) => [volume.id, volume]));
   const known = new Set(o.servers.map((server) => server.id));
   for (const volume of ours.values())
-    for (const attachment of volume.attachments)
+    for (const attachment of volume.attachments.filter(({ serverId }) => serverId !== ""))
       if (!known.has(attachment.serverId))
         fail(
           `instance-unknown:${attachment.serverId}`,
           `instance ${attachment.serverId} holds volume "${volume.name}", but Nova doesn't list it`,
-          "Check Nova's cells, and the account's rights.",
+          `Restore or force-delete it if it's soft-deleted, which Nova doesn't list; if it's gone for good, delete the attachment (openstack volume attachment delete ${attachment.attachmentId}). Else check Nova's cells, and the account's rights.`,
         );
       else if (!(o.serverAttachments[attachment.serverId] ?? []).some((row) => row.volumeId === volume.id))
         fail(
@@ -477,20 +526,29 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
   const computes = new Map(o.computeServices.map((service) => [service.host, service]));
   for (const server of o.servers) {
     const name = `instance "${server.name}" (${server.id})`;
-    if (server.status !== "ACTIVE" && server.status !== "SHUTOFF")
+    const left = reasonToLeave(server, mode);
+    if (left !== undefined) {
+      warnings.push(`${name} ${left}`);
+      continue;
+    }
+    if (!isMovable(server, mode))
       fail(
         `instance-status:${server.id}`,
         `${name} is ${server.status}: its volumes can't be detached and attached`,
-        "Bring it to ACTIVE or SHUTOFF (resume, unrescue, reset).",
+        remedyFor(server, mode),
       );
+    else if (server.status === "ERROR") warnings.push(`${name} is ERROR; it's stopped and moved, and stays off`);
     if (server.taskState !== undefined)
       warnings.push(`${name} is in task ${server.taskState}; the switchover waits for it`);
     const compute = server.host === undefined ? undefined : computes.get(server.host);
-    if (compute?.up !== true || (server.hostStatus !== undefined && server.hostStatus !== "UP"))
+    // MAINTENANCE is a disabled one, whether it's up or not (nova/compute/api.py: `get_instance_host_status`).
+    if (compute?.up !== true || !["UP", "MAINTENANCE"].includes(server.hostStatus ?? "UP"))
       fail(
         `compute:${server.id}`,
         `${name} is on compute host "${server.host ?? "?"}", which is down`,
-        "Start nova-compute there, or evacuate the instance.",
+        mode === "planned"
+          ? "Start nova-compute there, or evacuate the instance."
+          : "Start nova-compute there. If the host is lost and fenced, say so to Nova (openstack compute service set --down): its instances are left then, to be evacuated after the failover.",
       );
     const attachments = o.serverAttachments[server.id] ?? [];
     for (const { volumeId, attachmentId } of attachments)
@@ -713,6 +771,9 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
         `the last transfer of "${flexVol}" ended as ${mirror.transfer.state}, which NetApp's driver refuses to break`,
       );
   }
+  const unreplicated = volumesOf(o).filter(isUnreplicated).length;
+  if (unreplicated > 0 && intent.unplanned !== undefined)
+    against.push(`${unreplicated} volumes aren't replicated in Cinder's eyes, which it sets to error`);
   if (intent.route === "direct") return { route: "direct", reason: "asked for" };
   if (intent.route === "failover-host") {
     if (against.length > 0)

@@ -151,7 +151,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
         }),
     resumes: entries.filter((entry) => entry.type === "resume").length,
     warnings: plan.warnings,
-    remaining: [...remainingOf(plan, end !== undefined), ...keptOf(plan, entries)],
+    remaining: [...remainingOf(plan, end !== undefined), ...halfWayOf(database), ...keptOf(plan, entries)],
   };
 }
 
@@ -174,6 +174,12 @@ function remainingOf(plan: Plan, ended: boolean): string[] {
       `Remove "unplanned" from the configuration.`,
     ];
   return [];
+}
+
+/** Volumes that an operation was under way on when the site was lost. */
+function halfWayOf(database: Facts | undefined): string[] {
+  const inFlight = (database?.["inFlight"] as { readonly id: string; readonly status: string }[] | undefined) ?? [];
+  return inFlight.map(({ id, status }) => `Volume ${id} is ${status}: reset its state (openstack volume set --state).`);
 }
 
 /** What a reprotect left at the other site, by the journal. */

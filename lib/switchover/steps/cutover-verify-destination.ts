@@ -2,10 +2,9 @@ import { DrError } from "../../errors";
 import { lunPathOf, snapshotLunPath } from "../observation";
 import type { Step } from "../context";
 import { arrayAt, whole } from "../context";
+import { lunlessStatuses } from "../states";
 
 const GiB = 2 ** 30;
-/** Without a LUN, or about to be: nothing that could be lost. */
-const gone: ReadonlySet<string> = new Set(["creating", "deleting", "error_deleting"]);
 
 /**
  * Needs: mirrors broken, Cinder's API. Does: nothing but read. Proof: every volume and every snapshot that Cinder has on
@@ -25,7 +24,7 @@ export const cutoverVerifyDestination: Step = {
       ctx.ports.blockStorage.listSnapshots(),
     ]);
     const byPath = new Map(luns.map((lun) => [lun.path, lun]));
-    const volumes = new Map([...listed].filter(([, volume]) => !gone.has(volume.status)));
+    const volumes = new Map([...listed].filter(([, volume]) => !lunlessStatuses.has(volume.status)));
     const missing: string[] = [];
     const short: string[] = [];
     const serials: Record<string, string> = {};
@@ -40,7 +39,7 @@ export const cutoverVerifyDestination: Step = {
     const snapshots = allSnapshots.flatMap((snapshot) => {
       const volume = volumes.get(snapshot.volumeId);
       // One that failed to be made has none either.
-      if (volume === undefined || gone.has(snapshot.status) || snapshot.status === "error") return [];
+      if (volume === undefined || lunlessStatuses.has(snapshot.status) || snapshot.status === "error") return [];
       return byPath.has(snapshotLunPath(volume, snapshot.id)) ? [] : [snapshot.id];
     });
     const named = (ids: readonly string[]): string => ids.map((id) => `"${volumes.get(id)?.name ?? id}"`).join(", ");
@@ -55,7 +54,8 @@ export const cutoverVerifyDestination: Step = {
         attempted: `Prove that "${ctx.plan.to}" holds everything`,
         seen: faults.join("; "),
         state: "Nothing is attached; the source's data is untouched.",
-        remedy: "Find out why the last transfer didn't bring them, before anything is started.",
+        remedy:
+          "A snapshot that was made after the last transfer can be deleted (openstack volume snapshot delete). Of anything else find out why the transfer didn't bring it, before anything is started. Then run up again.",
       });
     for (const fault of faults) ctx.say(`lost: ${fault}`);
     const lostVolumeIds = [...missing, ...short];

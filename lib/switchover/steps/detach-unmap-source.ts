@@ -1,4 +1,5 @@
 import { DrError } from "../../errors";
+import { lunPathOf } from "../observation";
 import type { Step } from "../context";
 import { arrayAt, whole } from "../context";
 import { assertSourceUnmapped, assertStopped } from "./premises";
@@ -24,11 +25,16 @@ export const detachUnmapSource: Step = {
     const roots = new Map(
       ctx.plan.servers.flatMap(({ id, root }) => (root === undefined ? [] : [[root.volumeId, id]])),
     );
-    const attached = [...volumes.values()].filter(
-      ({ id, status, attachments }) =>
-        status !== "available" &&
-        !(status === "in-use" && roots.has(id) && attachments.every((a) => a.serverId === roots.get(id))),
-    );
+    const port = arrayAt(ctx, ctx.plan.from);
+    const maps = await port.listLunMaps(ctx.pair.flexVols);
+    const mapped = new Set(maps.map((map) => map.lunPath));
+    const attached = [...volumes.values()].filter((volume) => {
+      const { id, status, attachments } = volume;
+      if (status === "available" || status === "awaiting-transfer") return false;
+      // Of a shelved instance; with a map somebody is attaching it.
+      if (status === "reserved") return mapped.has(lunPathOf(volume));
+      return !(status === "in-use" && roots.has(id) && attachments.every((a) => a.serverId === roots.get(id)));
+    });
     if (attached.length > 0)
       throw new DrError({
         code: "failure-state",
@@ -36,8 +42,9 @@ export const detachUnmapSource: Step = {
         seen: attached.map((volume) => `volume "${volume.name}" is ${volume.status}`).join("; "),
         remedy: "Detach it where it's attached, then run up again.",
       });
-    const port = arrayAt(ctx, ctx.plan.from);
-    for (const map of await port.listLunMaps(ctx.pair.flexVols)) {
+    // What isn't Cinder's is used by somebody else, and named by the proof.
+    const own = new Set([...volumes.values()].map(lunPathOf));
+    for (const map of maps.filter(({ lunPath }) => own.has(lunPath))) {
       await ctx.guard();
       ctx.say(`removing a LUN map: ${map.lunPath} to ${map.igroup}`);
       await port.deleteLunMap(map);

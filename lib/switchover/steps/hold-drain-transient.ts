@@ -1,11 +1,12 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
-import type { Step } from "../context";
+import type { Step, StepContext } from "../context";
 import { waitFor, whole } from "../context";
 import { volumesOfServer } from "../plan";
+import { isOffloaded, passingSnapshotStatuses, passingStatuses, restingStatuses } from "../states";
 
 /**
- * Needs: the backend disabled, the instances locked. Does: nothing but wait until every volume is available or in-use
+ * Needs: the backend disabled, the instances locked. Does: nothing but wait until nothing works on any volume or snapshot
  * and no instance has a task; with the source lost not for long, as what hangs there doesn't come to rest. Proof: the
  * listing; and the volumes and attachments are still the planned ones. A volume that is `detaching` for longer than
  * any detach takes was forgotten (Nova leaves it so when Cinder's side fails): it's rolled back to in-use.
@@ -24,14 +25,21 @@ export const holdDrainTransient: Step = {
       attempted: "Wait for volumes and instances to come to rest",
       deadlineSeconds: planned ? deadlines.drainTransient : deadlines.drainTransientUnplanned,
       check: async () => {
-        const [volumes, servers] = await Promise.all([ctx.live.volumes(), ctx.live.servers()]);
+        const [volumes, servers, snapshots, parked] = await Promise.all([
+          ctx.live.volumes(),
+          ctx.live.servers(),
+          ctx.ports.blockStorage.listSnapshots(),
+          parkedVolumes(ctx),
+        ]);
         const busy = [
           ...ctx.plan.volumes.flatMap(({ id, name }) => {
-            const status = volumes.get(id)?.status;
-            return status === undefined || status === "available" || status === "in-use"
-              ? []
-              : [`volume "${name}" is ${status}`];
+            const status = volumes.get(id)?.status ?? "";
+            const passing = passingStatuses.has(status) || (status === "reserved" && !parked.has(id));
+            return passing ? [`volume "${name}" is ${status}`] : [];
           }),
+          ...snapshots.flatMap(({ id, volumeId, status }) =>
+            volumes.has(volumeId) && passingSnapshotStatuses.has(status) ? [`snapshot ${id} is ${status}`] : [],
+          ),
           ...ctx.plan.servers.flatMap(({ id, name }) => {
             const task = servers.get(id)?.taskState;
             return task === undefined ? [] : [`instance "${name}" is in task ${task}`];
@@ -72,7 +80,13 @@ export const holdDrainTransient: Step = {
         .filter((a) => !present.has(`${server.id}/${a.volumeId}`))
         .map((a) => `"${a.volumeName}" from "${server.name}"`),
     );
+    const parked = await parkedVolumes(ctx);
+    const failed = ctx.plan.volumes.flatMap(({ id, name }) => {
+      const status = volumes.get(id)?.status;
+      return status === undefined || restingStatuses.has(status) || parked.has(id) ? [] : [`volume "${name}" is ${status}`];
+    });
     const changes = [
+      ...(planned ? failed : []),
       ...strangers.map((volume) => `new volume "${volume.name}" (${volume.id})`),
       ...moved.map((text) => `new attachment of ${text}`),
       ...gone.map((text) => `detached meanwhile: ${text}`),
@@ -89,3 +103,15 @@ export const holdDrainTransient: Step = {
     return { volumes: volumes.size, changes };
   },
 };
+
+/** Reserved for shelved instances: nobody works on these. */
+async function parkedVolumes(ctx: StepContext): Promise<ReadonlySet<string>> {
+  const volumes = await ctx.live.volumes();
+  if (![...volumes.values()].some(({ status }) => status === "reserved")) return new Set();
+  const [servers, attachments] = await Promise.all([ctx.live.servers(), ctx.ports.blockStorage.listAttachments()]);
+  const parked = attachments.filter(({ volumeId, serverId }) => {
+    const server = servers.get(serverId ?? "");
+    return volumes.get(volumeId)?.status === "reserved" && server !== undefined && isOffloaded(server);
+  });
+  return new Set(parked.map(({ volumeId }) => volumeId));
+}

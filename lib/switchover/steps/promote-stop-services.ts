@@ -1,9 +1,13 @@
 import { DrError } from "../../errors";
+import { backendHost } from "../../topology/site-pair";
 import type { Step, StepContext, StepItem } from "../context";
+import { waitFor } from "../context";
+import { deadlines } from "../deadlines";
 import { pooled } from "../pool";
 
 /**
- * Needs: a way to each controller. Does: stops and masks all Cinder services everywhere, the API first, so that nothing
+ * Needs: a way to each controller; planned, no volume in flight, as users work again and a service that is stopped leaves
+ * theirs half-way. Does: stops and masks all Cinder services everywhere, the API first, so that nothing
  * is accepted that nobody will carry out; units that normally don't run there are masked as well, or a cluster manager
  * starts them. Proof: no process. Safe to repeat because what is stopped and masked stays so.
  */
@@ -14,6 +18,22 @@ export const promoteStopServices: Step = {
     { key: "api", label: "cinder-api on every controller" },
     { key: "others", label: "Cinder's other services on every controller" },
   ],
+  async premise(ctx) {
+    if (ctx.plan.mode === "unplanned" || !ctx.plan.steps.some(({ id }) => id === "promote/update-database")) return;
+    const host = backendHost(ctx.pair, ctx.plan.from);
+    await waitFor(ctx, {
+      attempted: "Wait until nothing works on any volume",
+      deadlineSeconds: deadlines.drainTransient,
+      state: "Cinder's services weren't stopped.",
+      remedy: "Let it end, or reset the volume's state (openstack volume set --state); then run up again.",
+      check: async () => {
+        const inFlight = await ctx.ports.database.listVolumesInFlight(host);
+        // Half stopped, they end nothing any more.
+        if (inFlight.length === 0 || !(await allRun(ctx))) return { value: undefined };
+        return { seen: inFlight.map((volume) => `volume ${volume.id} ${volume.status}`).join("; ") };
+      },
+    });
+  },
   async satisfied(ctx, item) {
     const units = await unitsOf(ctx, item);
     return units.every((unit) => !unit.active && unit.masked) ? { units: units.map((unit) => unit.name) } : undefined;
@@ -38,6 +58,11 @@ export const promoteStopServices: Step = {
     return { units: units.map((unit) => unit.name) };
   },
 };
+
+async function allRun(ctx: StepContext): Promise<boolean> {
+  const lists = await pooled(8, ctx.ports.controllers, (controller) => controller.listUnits());
+  return lists.flat().every((unit) => unit.active || !unit.startedHere);
+}
 
 async function unitsOf(ctx: StepContext, item: StepItem) {
   const units = await pooled(8, ctx.ports.controllers, async (controller) =>

@@ -23,13 +23,17 @@ export const promoteUpdateDatabase: Step = {
     const fromHost = backendHost(ctx.pair, ctx.plan.from);
     const toHost = backendHost(ctx.pair, ctx.plan.to);
     const inFlight = await ctx.ports.database.listVolumesInFlight(fromHost);
-    if (inFlight.length > 0)
+    const takeInFlight = ctx.plan.mode === "unplanned";
+    const seen = inFlight.map((volume) => `volume ${volume.id} is ${volume.status}`).join("; ");
+    if (takeInFlight && seen !== "") ctx.say(`moved as they are, to be reset afterwards: ${seen}`);
+    else if (seen !== "")
       throw new DrError({
         code: "failure-state",
         attempted: `Move the rows of ${fromHost} to ${toHost}`,
-        seen: inFlight.map((volume) => `volume ${volume.id} is ${volume.status}`).join("; "),
+        seen,
         state: "Cinder's services are stopped; the database is unchanged.",
-        remedy: "Reset what was left half-way (openstack volume set --state), then run up again.",
+        remedy:
+          "Its API being stopped, reset what was left half-way in Cinder's database: UPDATE volumes SET status = 'error' WHERE id = …; DELETE FROM workers WHERE resource_id = …. Then run up again.",
       });
     const expected = await ctx.ports.database.countHostRows(fromHost);
     await ctx.guard();
@@ -39,6 +43,7 @@ export const promoteUpdateDatabase: Step = {
       toBackendId: siteOf(ctx.pair, ctx.plan.to).backend,
       expected,
       // failover-host wrote the fence; the direct route has to, and so has a promotion after the backend was enabled again.
+      takeInFlight,
       writeFence: ctx.plan.route === "direct" || ctx.plan.kind === "promotion",
       acceptSchema: ctx.acceptSchema,
     });
@@ -48,6 +53,7 @@ export const promoteUpdateDatabase: Step = {
     return {
       made,
       gone,
+      inFlight,
       before: result.before,
       after: result.after,
       beforeImage: result.beforeImage,

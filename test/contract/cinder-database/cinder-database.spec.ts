@@ -79,6 +79,7 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
     toBackendId: "idr",
     expected: counts,
     writeFence: false,
+    takeInFlight: false,
     ...more,
   });
   /** Every row of every table of Cinder's schema. */
@@ -189,7 +190,9 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
     });
     it("lists volumes in flight by status, migration and workers row", async () => {
       assert.deepEqual(await database.listVolumesInFlight(iprod), []);
-      await all(`UPDATE volumes SET status = 'detaching' WHERE id = 'v1'; UPDATE volumes SET migration_status = 'migrating' WHERE id = 'v2';
+      await all("UPDATE volumes SET status = 'reserved', migration_status = 'deleting' WHERE id = 'v1'");
+      assert.deepEqual(await database.listVolumesInFlight(iprod), []);
+      await all(`UPDATE volumes SET status = 'detaching', migration_status = NULL WHERE id = 'v1'; UPDATE volumes SET migration_status = 'migrating' WHERE id = 'v2';
         INSERT INTO workers (resource_type, resource_id, status, service_id, race_preventer, updated_at, deleted) VALUES ('Volume', 'v7', 'creating', 1, 0, NOW(), 0);`);
       assert.deepEqual(await database.listVolumesInFlight(iprod), [
         { id: "v1", status: "detaching" },
@@ -403,6 +406,13 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
         await rejects(database.promote(change(refusal.change)), refusal.code, refusal.text);
         assert.equal(await everything(), before);
       });
+
+    it("takes volumes in flight along where nobody works on them any more", async () => {
+      await all("UPDATE volumes SET status = 'creating' WHERE id = 'v7'");
+      await database.promote(change({ takeInFlight: true }));
+      assert.deepEqual(await database.countHostRows(iprod), none);
+      assert.deepEqual(await all("SELECT status FROM volumes WHERE id = 'v7'"), [{ status: "creating" }]);
+    });
 
     it("writes the fence on the direct route", async () => {
       await all(

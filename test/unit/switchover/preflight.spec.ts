@@ -57,6 +57,7 @@ const lunAlso =
   (site: "iprod" | "idr", path: string): Change =>
   (o) =>
     array(site, { lunPaths: [...pathsAt(o, site), path] })(o);
+const unmapped: Change = array("iprod", { lunMaps: [] });
 const volume =
   (more: Partial<CinderVolume>): Change =>
   (o) =>
@@ -128,8 +129,8 @@ describe("preflight", () => {
   it("looks for a migrated volume's LUN under its other name", () => {
     const renamed: Change = (o) => array("iprod", { luns: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.luns.map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/pool1/volume-77", name: "volume-77" } : l)) : [] })(o);
     assert.deepEqual(ids(planned, renamed), ["lun-missing:00"]);
-    assert.deepEqual(ids(planned, renamed, volume({ nameId: "77" })), []);
-    assert.deepEqual(ids(planned, volume({ nameId: "77" })), ["lun-missing:00"]);
+    assert.deepEqual(ids(planned, renamed, volume({ nameId: "77" }), unmapped), []);
+    assert.deepEqual(ids(planned, volume({ nameId: "77" }), unmapped), ["lun-missing:00"]);
   }); // prettier-ignore
 
   it("takes the names before an instance's volumes for those of its flavour's disks", () => {
@@ -159,7 +160,8 @@ describe("preflight", () => {
     ["mirror-state:pool1", unplanned, dead("iprod"), mirror({ state: "uninitialized" })],
     ["mirror-unhealthy:pool1", planned, sick],
     ["lag-day:pool1", intentTo("idr", { route: "failover-host" }), mirror({ lagSeconds: 86_400 })],
-    ["mirror-coverage:other", planned, volume({ host: "cinder@iprod#other" }), (o) => array("iprod", { luns: lunsAt(o, "iprod").map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/other/volume-00", flexVol: "other" } : l)) })(o), ...(["iprod", "idr"] as const).map((site): Change => (o) => array(site, { lunPaths: pathsAt(o, site).filter((path) => !path.endsWith("/volume-00")) })(o))],
+    ["mirror-coverage:other", planned, unmapped, volume({ host: "cinder@iprod#other" }), (o) => array("iprod", { luns: lunsAt(o, "iprod").map((l) => (l.name === "volume-00" ? { ...l, path: "/vol/other/volume-00", flexVol: "other" } : l)) })(o), ...(["iprod", "idr"] as const).map((site): Change => (o) => array(site, { lunPaths: pathsAt(o, site).filter((path) => !path.endsWith("/volume-00")) })(o))],
+    ["lun-foreign:/vol/pool1/database", planned, array("iprod", { lunMaps: [{ lunUuid: "1", lunPath: "/vol/pool1/database", igroupUuid: "i", igroup: "i", logicalUnitNumber: 0 }] })],
     ["lun-shadowed:idr", planned, lunAlso("idr", "/vol/clone/volume-00")],
     ["lun-shadowed:iprod", planned, lunAlso("iprod", "/vol/pool2/volume-00")],
     ["lun-shadowed:iprod", planned, lunAlso("iprod", "/vol/pool1/a-qtree/volume-00")],
@@ -190,7 +192,7 @@ describe("preflight", () => {
     ["not-replicated:00", planned, volume({ replicationStatus: "disabled" })],
     ["no-instance:00", planned, volume({ attachments: [] }), attachments((rows) => rows.slice(1)), attachments((rows) => rows.map((r) => ({ ...r, device: "/dev/vdb" })))],
     ["lun-missing:00", planned, (o) => array("iprod", { luns: o.arrays["iprod"]?.ok === true ? o.arrays["iprod"].value.luns.filter((l) => l.name !== "volume-00") : [] })(o)],
-    ["instance-unknown:server-0", planned, (o) => void (o.servers = o.servers.filter((s) => s.id !== "server-0")), (o) => volume({})(o), (o) => void (o.volumes = { ...o.volumes, iprod: (o.volumes["iprod"] ?? []).filter((v) => v.id !== "01") })],
+    ["instance-unknown:server-0", planned, unmapped, (o) => void (o.servers = o.servers.filter((s) => s.id !== "server-0")), (o) => volume({})(o), (o) => void (o.volumes = { ...o.volumes, iprod: (o.volumes["iprod"] ?? []).filter((v) => v.id !== "01") })],
     ["attachment-mismatch:01", planned, attachments((rows) => rows.filter((r) => r.volumeId !== "01"))],
     ["attachment-mismatch:00", planned, volume({ status: "available", attachments: [] })],
     ["instance-status:server-0", planned, server({ status: "SUSPENDED" })],

@@ -844,7 +844,7 @@ export class World {
         countHostRows: async (host) => ({
           volumes: [...this.volumes.values()].filter((v) => v.host.startsWith(`${host}#`)).length,
         }),
-        listVolumesInFlight: async () => [],
+        listVolumesInFlight: async (host) => this.inFlight(host),
         findConnector: async ({ serverId }) => JSON.stringify({ host: "compute", initiator: serverId }),
         dump: async () => ({ bytes: 1, sha256: "x", tables: 1 }),
         promote: async (change) => this.promote(change),
@@ -1010,11 +1010,19 @@ export class World {
     this.did(`${serverId} refresh ${volumeId}`);
   }
 
+  private inFlight(host: string) {
+    return [...this.volumes.values()].filter(
+      (v) => v.host.startsWith(`${host}#`) && !/^(available|in-use|reserved|awaiting-transfer|error.*)$/.test(v.status),
+    );
+  }
+
   private promote(change: PromotionChange) {
     const moved = [...this.volumes.values()].filter((v) => v.host.startsWith(`${change.fromHost}#`));
     const before = { volumes: moved.length };
     if (change.expected["volumes"] !== before.volumes)
       throw new DrError({ code: "conflict", attempted: "Promote", seen: "row counts" });
+    if (!change.takeInFlight && this.inFlight(change.fromHost).length > 0)
+      throw new DrError({ code: "precondition", attempted: "Promote", seen: "volumes are in flight" });
     const from = change.fromHost.split("@")[1] as Site;
     const fence = this.rows[from];
     if (change.writeFence)
