@@ -165,7 +165,9 @@ export function planSwitchover(o: {
   const to = peerOf(observation.pair, from);
   const mode: Mode = o.mode ?? (intent.unplanned === undefined ? "planned" : "unplanned");
   const all = { ...inventoryOf(observation, from, to), ...(begun === undefined ? {} : begunInventory(begun)) };
-  const left = new Set(observation.servers.flatMap((each) => (reasonToLeave(each, mode) === undefined ? [] : [each.id])));
+  const left = new Set(
+    observation.servers.flatMap((each) => (reasonToLeave(each, mode) === undefined ? [] : [each.id])),
+  );
   const inventory = { ...all, servers: all.servers.filter((server) => !left.has(server.id)) };
   const steps = sentencesFor({ ...inventory, observation, mode, route, from, to, promotion: intent.promotion });
   return sealed({

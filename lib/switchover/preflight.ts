@@ -424,14 +424,15 @@ function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warn
       const message = `${name} is being migrated (${volume.migrationStatus ?? ""})`;
       if (planned) fail(`migration:${volume.id}`, message, "Let the migration end.");
       else
-        warnings.push(`${message}; it's moved as it is: reset that afterwards (cinder reset-state --reset-migration-status)`);
+        warnings.push(
+          `${message}; it's moved as it is: reset that afterwards (cinder reset-state --reset-migration-status)`,
+        );
     }
     const hosts = attachments.filter((attachment) => attachment.serverId === "");
     if (hosts.length > 0 || (status === "in-use" && attachments.length === 0)) {
       const where = hosts.flatMap((attachment) => attachment.host ?? []).join(", ");
       const message = `${name} is in use${where === "" ? "" : ` on ${where}`}, but by no instance`;
-      if (planned)
-        fail(`no-instance:${volume.id}`, message, "Detach it where it's attached (bare metal, container).");
+      if (planned) fail(`no-instance:${volume.id}`, message, "Detach it where it's attached (bare metal, container).");
       else warnings.push(`${message}; it's moved, and whoever uses it has to detach and attach it`);
     }
     if (lunPaths !== undefined && !lunPaths.has(lunPathOf(volume)) && !lunlessStatuses.has(status)) {

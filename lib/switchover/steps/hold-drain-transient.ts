@@ -83,7 +83,9 @@ export const holdDrainTransient: Step = {
     const parked = await parkedVolumes(ctx);
     const failed = ctx.plan.volumes.flatMap(({ id, name }) => {
       const status = volumes.get(id)?.status;
-      return status === undefined || restingStatuses.has(status) || parked.has(id) ? [] : [`volume "${name}" is ${status}`];
+      return status === undefined || restingStatuses.has(status) || parked.has(id)
+        ? []
+        : [`volume "${name}" is ${status}`];
     });
     const changes = [
       ...(planned ? failed : []),

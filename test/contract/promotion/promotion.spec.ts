@@ -129,7 +129,15 @@ describe("promotion on the schemas of Cinder's releases, compared with cinder-ma
       const expected = { volumes: 4, groups: 1, consistencygroups: 1, image_volume_cache_entries: 1 };
       const promote = (schema: string, more: Partial<PromotionChange> = {}) =>
         using(schema, (database) =>
-          database.promote({ fromHost: iprod, toHost: idr, toBackendId: "idr", expected, writeFence: false, takeInFlight: false, ...more }),
+          database.promote({
+            fromHost: iprod,
+            toHost: idr,
+            toBackendId: "idr",
+            expected,
+            writeFence: false,
+            takeInFlight: false,
+            ...more,
+          }),
         );
       const refused = async (schema: string, code: string, text: RegExp, more: Partial<PromotionChange> = {}) => {
         const before = await contentOf(server, schema);

@@ -11,6 +11,7 @@ import type {
   Mirror,
   Ports,
   PromotionChange,
+  Server,
   ServerAttachment,
 } from "../../../lib/switchover/ports";
 import { type SitePair, sitePairSchema } from "../../../lib/topology/site-pair";
@@ -121,7 +122,14 @@ export class World {
   readonly volumes = new Map<string, CinderVolume>();
   readonly servers = new Map<
     string,
-    { name: string; running: boolean; locked: boolean; attachments: ServerAttachment[] }
+    {
+      name: string;
+      running: boolean;
+      locked: boolean;
+      attachments: ServerAttachment[];
+      /** What Nova says of it besides. */
+      as?: Partial<Server>;
+    }
   >();
   readonly connections = new Map<string, { volumeId: string; serverId: string; site: Site }>();
   /** Attachments that a refresh hasn't finished: reserved ones without a site, attaching ones with it. */
@@ -247,6 +255,27 @@ export class World {
     this.maps.iprod.set(id, "host");
     this.volumes.set(id, this.volume(id, "pool1", [{ attachmentId, serverId, device: "/dev/vda" }]));
     return id;
+  }
+
+  /** A volume that nobody uses, with its LUN. */
+  addVolume(id: string, more: Partial<CinderVolume> = {}): void {
+    for (const site of ["iprod", "idr"] as const)
+      this.luns[site].set(more.nameId ?? id, { flexVol: "pool1", sizeBytes: 2 ** 30 });
+    this.volumes.set(id, { ...this.volume(id, "pool1", []), ...more });
+  }
+
+  /** No compute host has anything of it any more; its volumes are kept for it. */
+  shelveAndOffload(serverId: string): void {
+    const server = this.servers.get(serverId);
+    if (server === undefined) throw new Error(serverId);
+    server.as = { status: "SHELVED_OFFLOADED" };
+    for (const { volumeId, attachmentId = "" } of server.attachments) {
+      this.connections.delete(attachmentId);
+      this.maps.iprod.delete(volumeId);
+      this.unfinished.set(attachmentId, { volumeId, serverId });
+      const volume = this.volumes.get(volumeId);
+      if (volume !== undefined) this.volumes.set(volumeId, { ...volume, status: "reserved", attachments: [] });
+    }
   }
 
   private volume(id: string, flexVol: string, attachments: CinderVolume["attachments"]): CinderVolume {
@@ -764,7 +793,11 @@ export class World {
         listComputeServices: async () => [{ host: "compute", up: true, enabled: true }],
         lock: async (id) => this.change(id, "lock", (server) => (server.locked = true)),
         unlock: async (id) => this.change(id, "unlock", (server) => (server.locked = false)),
-        stop: async (id) => this.act(id, "stop", (server) => (server.running = false)),
+        stop: async (id) =>
+          this.act(id, "stop", (server) => {
+            server.running = false;
+            if (server.as?.status !== undefined) delete server.as;
+          }),
         start: async (id) =>
           this.act(id, "start", (server) => {
             server.running = true;
@@ -1068,13 +1101,17 @@ export class World {
       projectId: "p",
       rootDevice: "/dev/vda",
       localDisks: 0,
+      ...server.as,
     };
   }
 
-  /** What Nova refuses while a task is going on, and what may begin one. */
+  /** What Nova refuses while a task is going on or in another state, and what may begin one. */
   private act(id: string, what: string, how: (server: NonNullable<ReturnType<World["servers"]["get"]>>) => void): void {
     if ((this.tasks.get(id) ?? 0) > 0)
       throw refused(409, `${id} ${what}`, "Cannot do that while it is in task_state powering-off");
+    const status = this.servers.get(id)?.as?.status;
+    if (status !== undefined && !(status === "ERROR" && what === "stop"))
+      throw refused(409, `${id} ${what}`, `Cannot do that while it is in vm_state ${status}`);
     this.change(id, what, how);
     if (what === "stop") this.tasks.set(id, this.faults.task.get(id) ?? 0);
   }

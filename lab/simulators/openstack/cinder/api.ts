@@ -13,7 +13,7 @@ import type { Rpc } from "../rpc";
 import { textOf } from "../text";
 import { isAdmin } from "../tokens";
 import { backendOf } from "./driver";
-import { beginWork, isUp, softDelete, typeName, useQuota } from "./rows";
+import { beginWork, endWork, isUp, softDelete, typeName, useQuota } from "./rows";
 
 export interface CinderApiOptions {
   config: SimulatorConfig;
@@ -594,6 +594,8 @@ export class CinderApi {
     if (
       (!force && !quiet.includes(String(row["status"]))) ||
       row["attach_status"] === "attached" ||
+      (row["group_id"] ?? row["consistencygroup_id"] ?? null) !== null ||
+      isMigrating(row) ||
       snapshots.length > 0
     )
       throw new Refusal(400, refused);
@@ -698,18 +700,23 @@ export class CinderApi {
         403,
         "Policy doesn't allow volume_extension:volume_admin_actions:reset_status to be performed.",
       );
-    onlyKeys(wanted, ["status", "attach_status"], "os-reset_status");
+    onlyKeys(wanted, ["status", "attach_status", "migration_status"], "os-reset_status");
+    // Not of error_deleting and detaching: a comma is missing there (api/contrib/admin_actions.py: `_reset_status`).
+    if (wanted["status"] === "deleting") throw new Refusal(400, "Cannot reset-state to deleting");
     const id = String(row["id"]);
     const [attached] = await this.database.rows(
       "SELECT id FROM cinder.volume_attachment WHERE deleted = 0 AND volume_id = ?",
       [id],
     );
     if (wanted["status"] === "in-use" && attached === undefined)
-      throw new Refusal(400, "Invalid volume: Can't reset status to in-use with no attachments");
+      throw new Refusal(400, "Cannot reset-state to in-use because volume does not have any attachments.");
     const set: Row = {};
     if (typeof wanted["status"] === "string") set["status"] = wanted["status"];
     if (typeof wanted["attach_status"] === "string") set["attach_status"] = wanted["attach_status"];
+    const migration = wanted["migration_status"];
+    if (typeof migration === "string") set["migration_status"] = migration === "none" ? null : migration;
     await this.database.update("cinder.volumes", { id }, set);
+    await endWork(this.database, id);
     if (wanted["attach_status"] === "detached") await softDelete(this.database, "volume_attachment", { volume_id: id });
     return { status: 202, headers: {} };
   }
@@ -882,6 +889,7 @@ export class CinderApi {
     const volume = await this.volume(String(wanted["volume_uuid"]), q);
     const id = randomUUID();
     const volumeId = String(volume["id"]);
+    assertNoError(volume, 400, "Invalid volume: Volume attachments can not be created");
     const taken = await this.database.transaction(async (database) => {
       const from = volume["multiattach"] === 1 ? ["available", "in-use"] : ["available"];
       const reserved = await database.change(
@@ -893,7 +901,7 @@ export class CinderApi {
         "SELECT id FROM cinder.volume_attachment WHERE deleted = 0 AND volume_id = ? AND instance_uuid = ? LIMIT 1",
         [volumeId, String(wanted["instance_uuid"])],
       );
-      if (reserved === 0 && !(own !== undefined && ["in-use", "detaching"].includes(String(volume["status"]))))
+      if (reserved === 0 && !(own !== undefined && ["in-use", "reserved"].includes(String(volume["status"]))))
         return false;
       await database.insert("cinder.volume_attachment", {
         id,
@@ -917,6 +925,7 @@ export class CinderApi {
     const row = await this.attachment(q);
     const { connector } = asObject(q.body["attachment"]);
     const volume = await this.volume(String(row["volume_id"]), q);
+    assertNoError(volume, 409, "Resource conflict: Volume attachments can not be updated");
     await this.call(String(volume["host"]), "attachment_update", {
       volume_id: row["volume_id"],
       attachment_id: row["id"],
@@ -1311,3 +1320,17 @@ export class CinderApi {
 
 const truthy = (text: string | null): boolean => /^(1|true|yes|on|t|y)$/i.test(text ?? "");
 const escapeLike = (text: string): string => text.replace(/[\\%_]/g, "\\$&");
+
+/** volume/api.py: `AVAILABLE_MIGRATION_STATUS`. */
+const isMigrating = (row: Row): boolean =>
+  ![null, "deleting", "error", "success"].includes((row["migration_status"] ?? null) as string | null);
+
+/** volume/api.py: `attachment_create`, `attachment_update`. */
+function assertNoError(volume: Row, refusal: number, refused: string): void {
+  const status = String(volume["status"]);
+  if (status.includes("error"))
+    throw new Refusal(
+      refusal,
+      `${refused} if the volume is in an error state. The Volume ${String(volume["id"])} currently has a status of: ${status} `,
+    );
+}

@@ -84,22 +84,51 @@ export interface NovaApiOptions {
   cinder: CinderCalls;
 }
 
-/** vm_state and task_state as one word (api/openstack/common.py). */
+const resizing = {
+  resize_prep: "RESIZE",
+  resize_migrating: "RESIZE",
+  resize_migrated: "RESIZE",
+  resize_finish: "RESIZE",
+};
+const rebuilding = {
+  rebuilding: "REBUILD",
+  rebuild_block_device_mapping: "REBUILD",
+  rebuild_spawning: "REBUILD",
+};
+
+/** api/openstack/common.py: `_STATE_MAP`; the first word is what every other task_state gives. */
+const statuses: Readonly<Record<string, readonly [string, Readonly<Record<string, string>>]>> = {
+  active: [
+    "ACTIVE",
+    {
+      rebooting: "REBOOT",
+      reboot_pending: "REBOOT",
+      reboot_started: "REBOOT",
+      rebooting_hard: "HARD_REBOOT",
+      reboot_pending_hard: "HARD_REBOOT",
+      reboot_started_hard: "HARD_REBOOT",
+      updating_password: "PASSWORD",
+      migrating: "MIGRATING",
+      ...rebuilding,
+      ...resizing,
+    },
+  ],
+  building: ["BUILD", {}],
+  stopped: ["SHUTOFF", { ...rebuilding, ...resizing }],
+  resized: ["VERIFY_RESIZE", { resize_reverting: "REVERT_RESIZE" }],
+  paused: ["PAUSED", { migrating: "MIGRATING" }],
+  suspended: ["SUSPENDED", {}],
+  rescued: ["RESCUE", {}],
+  error: ["ERROR", rebuilding],
+  deleted: ["DELETED", {}],
+  "soft-delete": ["SOFT_DELETED", {}],
+  shelved: ["SHELVED", {}],
+  shelved_offloaded: ["SHELVED_OFFLOADED", {}],
+};
+
 function statusOf(row: Row): string {
-  const names: Record<string, string> = {
-    active: "ACTIVE",
-    building: "BUILD",
-    stopped: "SHUTOFF",
-    error: "ERROR",
-    deleted: "DELETED",
-    paused: "PAUSED",
-    suspended: "SUSPENDED",
-  };
-  const [vm, task] = [String(row["vm_state"]), row["task_state"]];
-  if (typeof task === "string" && task.startsWith("reboot")) return task.includes("hard") ? "HARD_REBOOT" : "REBOOT";
-  const name = names[vm];
-  if (name === undefined) throw new NotSimulated(`vm_state ${vm}`);
-  return name;
+  const [otherwise, byTask] = statuses[String(row["vm_state"])] ?? ["UNKNOWN", {}];
+  return byTask[String(row["task_state"])] ?? otherwise;
 }
 
 /** In which vm_states a volume may be attached or detached. */
@@ -239,7 +268,8 @@ export class NovaApi {
         403,
         `Policy doesn't allow os_compute_api:servers:${detail ? "detail" : "index"}:get_all_tenants to be performed.`,
       );
-    const conditions = ["deleted = 0"];
+    // A soft-deleted instance isn't listed (db/main/api.py: `soft_deleted`), though it's shown by its id.
+    const conditions = ["deleted = 0", "(vm_state <> 'soft-delete' OR vm_state IS NULL)"];
     const values: Value[] = [];
     if (!everywhere) {
       conditions.push("project_id = ?");
@@ -291,8 +321,9 @@ export class NovaApi {
     return new Map(
       services.map((row) => {
         const up = isNovaServiceUp(row, this.o.config.serviceDownSeconds);
+        // compute/api.py: `get_instance_host_status`, in its order.
         const status =
-          row["forced_down"] === 1 ? "DOWN" : !up ? "UNKNOWN" : row["disabled"] === 1 ? "MAINTENANCE" : "UP";
+          row["forced_down"] === 1 ? "DOWN" : row["disabled"] === 1 ? "MAINTENANCE" : up ? "UP" : "UNKNOWN";
         return [String(row["host"]), status];
       }),
     );
@@ -601,8 +632,8 @@ export class NovaApi {
       }
       case "os-stop":
         this.assertUnlocked(row, q);
+        this.assertOnHost(row);
         this.assertState(row, "stop", ["active", "error"]);
-        this.assertHost(await this.hostIsUp(row));
         await setInstance(this.database, uuid, { task_state: "powering-off", progress: 0 });
         await this.toHost(String(row["host"]), "stop_instance", {
           instance_uuid: uuid,
@@ -611,8 +642,8 @@ export class NovaApi {
         return { status: 202 };
       case "os-start":
         this.assertUnlocked(row, q);
+        this.assertOnHost(row);
         this.assertState(row, "start", ["stopped"]);
-        this.assertHost(await this.hostIsUp(row));
         await setInstance(this.database, uuid, { task_state: "powering-on" });
         await this.toHost(String(row["host"]), "start_instance", {
           instance_uuid: uuid,
@@ -655,12 +686,19 @@ export class NovaApi {
       });
   }
 
-  private async hostIsUp(row: Row): Promise<boolean> {
-    return ["UP", "MAINTENANCE"].includes((await this.hostStatuses()).get(String(row["host"])) ?? "");
+  /** For stop and start that's all (compute/api.py: `check_instance_host`); a host that is down carries them out later. */
+  private assertOnHost(row: Row): void {
+    if (row["host"] === null) throw new Refusal(409, `Instance ${String(row["uuid"])} is not ready`);
   }
 
-  private assertHost(up: boolean): void {
-    if (!up) throw new Refusal(409, "Service is unavailable at this time.");
+  private async assertHostUp(row: Row): Promise<void> {
+    this.assertOnHost(row);
+    const service = await this.database.row(
+      "SELECT * FROM nova.services WHERE deleted = 0 AND `binary` = 'nova-compute' AND host = ?",
+      [row["host"] ?? null],
+    );
+    if (service === undefined || !isNovaServiceUp(service, this.o.config.serviceDownSeconds))
+      throw new Refusal(409, "Service is unavailable at this time.");
   }
 
   // ------------------------------------------------------------------------------------------------------ attachments
@@ -745,6 +783,7 @@ export class NovaApi {
     const volumeId = textOf(wanted["volumeId"]);
     this.assertUnlocked(row, q);
     this.assertState(row, "attach_volume", attachable);
+    if (row["vm_state"] === "shelved_offloaded") throw new NotSimulated("attaching to a shelved instance");
     const volume = await this.cinderVolume(volumeId, 404);
     if (!volume.multiattach) {
       const others = await this.database.rows(
@@ -801,7 +840,8 @@ export class NovaApi {
     if (mapping["boot_index"] === 0) throw new Refusal(400, "Cannot detach a root device volume");
     this.assertUnlocked(row, q);
     this.assertState(row, "detach_volume", attachable);
-    this.assertHost(await this.hostIsUp(row));
+    if (row["vm_state"] === "shelved_offloaded") throw new NotSimulated("detaching from a shelved instance");
+    await this.assertHostUp(row);
     try {
       await this.o.cinder.beginDetaching(volumeId);
     } catch (error) {
