@@ -200,6 +200,7 @@ describe("preflight", () => {
     ["compute:server-0", planned, server({ host: "unheard-of" })],
     ["ghost:server-0:77", planned, attachments((rows) => [...rows, { serverId: "server-0", volumeId: "77", deleteOnTermination: false }])],
     ["root:server-0", planned, boots],
+    ["compute:server-0", unplanned, dead("iprod"), server({ host: "unheard-of", hostStatus: "MAINTENANCE" })],
     ["nova-manage", planned, boots, (o) => void (o.novaManage = { ok: false, error: "no such container" })],
     ["device-gap:server-0", planned, attachments((rows) => rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vdd" } : r)))],
     ["hook:h", intentTo("idr", { hooks: [hook, hook] })],
@@ -258,6 +259,12 @@ describe("preflight", () => {
     ["a column that nobody decided about", /changed locally.*volumes.new_host/, planned, database({ undecidedColumns: ["volumes.new_host"] })],
     ["messages that wait for the other site", /2 messages wait in q-idr/, planned, queue("idr")],
     ["a volume in error that nobody uses, unplanned", /v00.*is error; it's moved/, unplanned, dead("iprod"), volume({ status: "error", attachments: [] }), attachments((rows) => rows.map((r) => (r.volumeId === "00" ? { ...r, volumeId: "elsewhere" } : r)))],
+    ["a host that uses a volume, unplanned", /v00.* is in use on metal, but by no instance; it's moved/, unplanned, dead("iprod"), volume({ attachments: [{ attachmentId: "b", serverId: "", device: "", host: "metal" }] }), attachments((rows) => rows.map((r) => (r.volumeId === "00" ? { ...r, volumeId: "elsewhere" } : r)))],
+    ["a missing LUN, unplanned", /v00.* has no LUN/, intentTo("idr", { unplanned: { ...lost, force: true } }), (o) => array("iprod", { luns: [] })(o)],
+    ["a foreign LUN, unplanned", /database.* is mapped to i, and isn't a volume .*: whoever uses it isn't moved/, intentTo("idr", { unplanned: { ...lost, force: true } }), array("iprod", { lunMaps: [{ lunUuid: "1", lunPath: "/vol/pool1/database", igroupUuid: "i", igroup: "i", logicalUnitNumber: 0 }] })],
+    ["an instance on a host that was forced down, unplanned", /"server-0".* was forced down: .*evacuate it afterwards/, unplanned, dead("iprod"), server({ host: "gone", hostStatus: "DOWN" })],
+    ["a shelved instance", /"server-0".* is shelved and on no host/, planned, server({ status: "SHELVED_OFFLOADED" })],
+    ["a snapshot that is being made", /snapshot s is creating; the switchover waits/, planned, (o) => void (o.snapshots = [{ id: "s", volumeId: "00", status: "creating" }])],
     ["somebody who holds the lease", /held by me on here/, planned, (o) => void (o.lease = { pair: "pair", owner: "me", host: "here", pid: 1, stack: "s", planDigest: "", token: "t", acquiredAt: "", expiresAt: "", expired: false })],
   ]; // prettier-ignore
   for (const [name, expected, intent, ...changes] of warnings)
@@ -279,6 +286,8 @@ describe("preflight", () => {
     ["direct", /consumes the queue.*replication_status is failing-over/, unplanned, dead("iprod"), deaf, row({ replicationStatus: "failing-over" })],
     ["direct", /a day or more behind/, intentTo("idr", { unplanned: { from: "iprod", acceptLossSeconds: 1e6 } }), dead("iprod"), mirror({ lagSeconds: 86_400 })],
     ["failover-host", /can run/, planned, mirror({ lagSeconds: 86_400 })],
+    ["direct", /1 volumes aren't replicated in Cinder's eyes/, unplanned, dead("iprod"), volume({ replicationStatus: "not-capable" })],
+    ["direct", /asked for/, intentTo("idr", { route: "direct" }), volume({ replicationStatus: "disabled" })],
     ["direct", /ended as failed, which NetApp's driver refuses/, unplanned, dead("iprod"), mirror({ transfer: { state: "failed" } })],
     ["failover-host", /can run/, unplanned, dead("iprod"), mirror({ transfer: { state: "transferring" } })],
   ]; // prettier-ignore

@@ -66,6 +66,13 @@ describe("hold", () => {
     assert.equal(JSON.stringify(world.endState()), untouched);
   });
 
+  it("stops where a volume that it waits for ends in error", async () => {
+    world.addVolume("spare", { status: "creating" });
+    after(/disable/, () => world.setStatus("spare", "error"));
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("stale-plan", /volume "vspare" is error/));
+    assert.deepEqual(calls(/stop|detach/), []);
+  });
+
   it("stops where a volume was detached between plan and hold", async () => {
     after(/disable/, () => void world.ports().compute.detachVolume("server-0", "01"));
     await assert.rejects(dr.up(toIdr, at("iprod")), fails("stale-plan", /detached meanwhile: "v01" from "server-0"/));
@@ -191,6 +198,23 @@ describe("quiesce and detach", () => {
     after(/server-1 detach 11/, () => attachElsewhere("00"));
     await completed();
     assert.equal(calls(/unmap iprod 00/).length, 1);
+  });
+
+  it("doesn't cut off somebody who uses a LUN of his own on these FlexVols", async () => {
+    after(/server-1 detach 11/, () => {
+      world.luns.iprod.set("database", { flexVol: "pool1", sizeBytes: 1, name: "database" });
+      world.maps.iprod.set("database", "somebody");
+      attachElsewhere("00");
+    });
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("invariant", /database is mapped to somebody/));
+    assert.deepEqual(calls(/unmap|failover/), ["unmap iprod 00"]);
+  });
+
+  it("doesn't remove the map of a shelved instance's volume while it's being unshelved", async () => {
+    world.shelveAndOffload("server-0");
+    after(/server-1 detach 11/, () => attachElsewhere("00"));
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /volume "v00" is reserved/));
+    assert.deepEqual(calls(/unmap|failover/), []);
   });
 
   it("doesn't remove the map of a volume that somebody attached elsewhere", async () => {
@@ -732,6 +756,32 @@ describe("an unplanned failover", () => {
 });
 
 describe("promote", () => {
+  it("waits for what users began since their instances run again, and stops no service before", async () => {
+    after(/unlock/, () => world.setStatus("00", "backing-up"));
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("wait-timeout", /volume 00 backing-up.*weren't stopped/));
+    assert.deepEqual(calls(/stop cinder/), []);
+    world.setStatus("00", "in-use");
+    await completed();
+  });
+
+  it("refuses what is left half-way by the services' end, and says how to reset it without them", async () => {
+    after(/stop cinder-api/, () => world.setStatus("00", "backing-up"));
+    const stopped = fails("failure-state", /volume 00 is backing-up.*DELETE FROM workers/);
+    await assert.rejects(dr.up(toIdr, at("iprod")), stopped);
+    await assert.rejects(dr.up(toIdr, at("iprod")), stopped);
+    world.setStatus("00", "in-use");
+    await completed();
+  });
+
+  it("moves what was left half-way by the lost site, and lists it in the report", async () => {
+    world.addVolume("spare", { status: "creating" });
+    world.reachable.iprod = false;
+    await completed(intentTo("idr", { unplanned: lost }));
+    const [journal] = [...world.journals.values()];
+    const report = buildReport((journal?.entries ?? []).map((line) => JSON.parse(line) as JournalEntry));
+    assert.match(report.remaining.join("\n"), /Volume spare is creating: reset its state/);
+  });
+
   it("moves volumes made after a deferred failover, too, and names those that weren't planned", async () => {
     await dr.up(intentTo("idr", { promotion: "deferred" }), at("iprod"));
     const { volumes } = world;
