@@ -3,7 +3,7 @@ import { deadlines } from "../deadlines";
 import type { Step, StepContext } from "../context";
 import { waitFor, whole } from "../context";
 import { volumesOfServer } from "../plan";
-import { isOffloaded, passingSnapshotStatuses, passingStatuses, restingStatuses } from "../states";
+import { isOffloaded, passingSnapshotStatuses, passingStatuses, reasonToLeave, restingStatuses } from "../states";
 
 /**
  * Needs: the backend disabled, the instances locked. Does: nothing but wait until nothing works on any volume or snapshot
@@ -67,9 +67,14 @@ export const holdDrainTransient: Step = {
     const attached = new Set(
       ctx.plan.servers.flatMap((server) => volumesOfServer(server).map((a) => `${server.id}/${a.volumeId}`)),
     );
+    const servers = await ctx.live.servers();
+    const isLeft = ({ serverId }: { serverId: string }): boolean => {
+      const server = servers.get(serverId);
+      return server === undefined ? serverId === "" && !planned : reasonToLeave(server, ctx.plan.mode) !== undefined;
+    };
     const moved = [...volumes.values()].flatMap((volume) =>
       volume.attachments
-        .filter((a) => !attached.has(`${a.serverId}/${volume.id}`))
+        .filter((a) => !attached.has(`${a.serverId}/${volume.id}`) && !isLeft(a))
         .map((a) => `"${volume.name}" on ${a.serverId}`),
     );
     const present = new Set(

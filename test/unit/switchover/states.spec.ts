@@ -350,7 +350,10 @@ async function outcome(mode: Mode, one: Case): Promise<string> {
   if (waited) return "waits";
   if (volume?.host.startsWith("cinder@idr#") !== true) return "not touched";
   const elsewhere = [...world.connections.values()].some((each) => each.volumeId === id && each.site !== "idr");
-  return elsewhere || volume.status === "reserved" ? "left" : "moved";
+  if (!elsewhere && volume.status !== "reserved") return "moved";
+  assert.ok(warnings.length > 0, "the preview names it");
+  assert.doesNotMatch(dr.said.join("\n"), /not in the plan/);
+  return "left";
 }
 
 describe("the table of states in docs/switchover.md", () => {
