@@ -56,8 +56,9 @@ export const holdDrainTransient: Step = {
           }
         return busy.length === 0 ? { value: undefined } : { seen: busy.join("; ") };
       },
-    }).catch((error: unknown) => {
+    }).catch(async (error: unknown) => {
       if (planned || !DrError.is(error, "wait-timeout")) throw error;
+      await assertDetachable(ctx, error);
       ctx.say(`going on without waiting any longer: ${error.seen}`);
     });
     // Between plan and hold somebody may have attached or made something: such a world wasn't planned.
@@ -110,6 +111,26 @@ export const holdDrainTransient: Step = {
     return { volumes: volumes.size, changes };
   },
 };
+
+/** What would be in the way after the cutover, when everybody waits, is told before. */
+async function assertDetachable(ctx: StepContext, { attempted }: DrError): Promise<void> {
+  const volumes = await ctx.live.volumes();
+  const stuck = ctx.plan.servers.flatMap(volumesOfServer).flatMap(({ volumeId, volumeName }) => {
+    const status = volumes.get(volumeId)?.status ?? "";
+    return passingStatuses.has(status) && status !== "detaching"
+      ? [`volume "${volumeName}" (${volumeId}) is ${status}`]
+      : [];
+  });
+  if (stuck.length > 0)
+    throw new DrError({
+      code: "wait-timeout",
+      attempted,
+      seen: `${stuck.join("; ")}, which Nova doesn't detach`,
+      state: "Nothing was stopped or detached; the instances are locked and the backend is disabled.",
+      remedy:
+        "Set it back once nothing works on it any more (cinder reset-state --state in-use --attach-status attached), then run up again.",
+    });
+}
 
 /** Reserved for shelved instances: nobody works on these. */
 async function parkedVolumes(ctx: StepContext): Promise<ReadonlySet<string>> {

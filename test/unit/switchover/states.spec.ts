@@ -114,7 +114,10 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
       restsLater(world, () => void world.volumes.delete("spare"));
     },
   })),
-  "volume in any of these for ever": ["creating", "deleting"].map(spareWithoutLun),
+  "volume in any of these for ever, not attached": ["creating", "deleting"].map(spareWithoutLun),
+  "volume in any of these for ever, attached": ["attaching", "extending", "backing-up"].map((status) =>
+    attached({ status }),
+  ),
   "volume `reserved` for a shelved instance": [{ arrange: (world) => world.shelveAndOffload("server-0") }],
   "volume `reserved` otherwise": [
     {
