@@ -5,6 +5,7 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import * as mysql from "mysql2/promise";
 import { labDown, labUp, missingFor, readLab, readSecret } from "../../lab/lab";
 import type { Flavour, LabDescription } from "../../lab/lab";
 import { CinderClient } from "../../lib/cinder/client";
@@ -79,6 +80,21 @@ export function clientsSuite(flavour: Flavour): void {
       const text = await answer.text();
       assert.ok(answer.ok, `${type} ${target}: ${answer.status} ${text}`);
       return JSON.parse(text || "{}") as T;
+    };
+
+    /** A statement of the database's administrator: for states that are long to come by. */
+    const sql = async (statement: string, values: (string | null)[]): Promise<void> => {
+      const { host: address, port, services } = lab.database;
+      const password = readSecret(services.passwordFile);
+      const connection = await mysql.createConnection({ host: address, port, user: services.user, password });
+      await connection.query(statement, values);
+      await connection.end();
+    };
+    const refused = (status: number, message: RegExp) => (error: unknown) => {
+      assert.ok(DrError.is(error, "remote"), String(error));
+      assert.equal(error.context["status"], status, error.message);
+      assert.match(error.message, message);
+      return true;
     };
 
     before(async function () {
@@ -293,6 +309,23 @@ export function clientsSuite(flavour: Flavour): void {
         );
       });
 
+      it("attaches no volume in error, and resets states as an administrator does", async () => {
+        const [b = ""] = volumes;
+        const reset = (to: object) => make("block-storage", `/volumes/${b}/action`, { "os-reset_status": to });
+        await sql("UPDATE cinder.volumes SET status = 'error_extending', migration_status = 'migrating' WHERE id = ?", [
+          b,
+        ]);
+        await assert.rejects(
+          nova.attachVolume({ serverId, volumeId: b, deleteOnTermination: false }),
+          refused(400, /error/),
+        );
+        await assert.rejects(reset({ status: "deleting" }), /400.*Cannot reset-state to deleting/);
+        await assert.rejects(reset({ status: "in-use" }), /400.*does not have any attachments/);
+        await reset({ status: "available", migration_status: "none" });
+        const volume = (await cinder.listVolumes(host)).find(({ id }) => id === b);
+        assert.deepEqual([volume?.status, volume?.migrationStatus], ["available", undefined]);
+      });
+
       it("leaves a volume alone that isn't detaching", async () => {
         await cinder.rollDetaching(volumes[0] ?? "");
         await volumesAre("available");
@@ -428,6 +461,65 @@ export function clientsSuite(flavour: Flavour): void {
         );
         await make("compute", `/servers/${serverId}/action`, { unrescue: null });
         await serverIs("ACTIVE");
+      });
+
+      it("has a word for each state, and is refused what Nova refuses in it", async () => {
+        const [b = ""] = volumes;
+        const state = (vm: string, task: string | null) =>
+          sql("UPDATE nova.instances SET vm_state = ?, task_state = ? WHERE uuid = ?", [vm, task, serverId]);
+        const words = [
+          ["paused", null, "PAUSED", ["stop"]],
+          ["suspended", null, "SUSPENDED", ["stop", "detach"]],
+          ["rescued", null, "RESCUE", ["stop", "detach"]],
+          ["resized", null, "VERIFY_RESIZE", ["stop"]],
+          ["shelved", null, "SHELVED", ["stop"]],
+          ["error", null, "ERROR", ["detach"]],
+          ["soft-delete", null, "SOFT_DELETED", ["stop"]],
+          ["active", "migrating", "MIGRATING", ["stop", "detach"]],
+          ["active", "resize_prep", "RESIZE", ["stop", "detach"]],
+          ["active", "rebooting_hard", "HARD_REBOOT", ["stop", "detach"]],
+          ["active", "updating_password", "PASSWORD", ["stop", "detach"]],
+          ["stopped", "rebuilding", "REBUILD", ["detach"]],
+          ["resized", "resize_reverting", "REVERT_RESIZE", ["stop", "detach"]],
+        ] as const;
+        try {
+          for (const [vm, task, word, refusals] of words) {
+            await state(vm, task);
+            assert.equal((await nova.getServer(serverId)).status, word);
+            assert.equal(
+              (await nova.listServers()).some(({ id }) => id === serverId),
+              word !== "SOFT_DELETED",
+            );
+            for (const what of refusals)
+              await assert.rejects(
+                what === "stop" ? nova.stop(serverId) : nova.detachVolume(serverId, b),
+                refused(409, /while it is in (vm|task)_state/),
+              );
+          }
+        } finally {
+          await state("active", null);
+        }
+      });
+
+      it("tells a disabled compute host from one that was forced down, over which nothing is detached", async () => {
+        const { host: compute = "" } = await nova.getServer(serverId);
+        const service = (set: string) =>
+          sql(`UPDATE nova.services SET ${set} WHERE \`binary\` = 'nova-compute' AND host = ?`, [compute]);
+        const seen = async () => {
+          const [{ hostStatus }, services] = [await nova.getServer(serverId), await nova.listComputeServices()];
+          const { up, enabled } = services.find((each) => each.host === compute) ?? {};
+          return [hostStatus, up, enabled];
+        };
+        try {
+          await service("disabled = 1");
+          assert.deepEqual(await seen(), ["MAINTENANCE", true, false]);
+          await service("forced_down = 1");
+          assert.deepEqual(await seen(), ["DOWN", false, false]);
+          await assert.rejects(nova.detachVolume(serverId, volumes[0] ?? ""), refused(409, /Service is unavailable/));
+        } finally {
+          await service("disabled = 0, forced_down = 0");
+        }
+        assert.deepEqual(await seen(), ["UP", true, true]);
       });
 
       it("detaches, however often it is told", async () => {
