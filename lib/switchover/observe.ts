@@ -5,6 +5,7 @@ import type { ArrayObservation, ControllerObservation, Observation, Seen, SitesO
 import { rootOf } from "./observation";
 import type { ArrayPort, ConfigEditor, ControllerPort, Ports, ServerAttachment } from "./ports";
 import { pooled } from "./pool";
+import { reasonToLeave } from "./states";
 
 /** What tells where production runs. Never changes anything; what doesn't answer is recorded, not thrown. */
 export async function observeSites(pair: SitePair, ports: Ports): Promise<SitesObservation> {
@@ -63,8 +64,11 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
   const serversError = firstError([allServers, computes, serverAttachments]);
   const leaseRow = valueOr(lease, undefined);
   const attachmentsByServer = Object.fromEntries(valueOr(serverAttachments, []));
-  const booted = servers.find((server) =>
-    rootOf({ pair, volumes: bothSites.volumes, serverAttachments: attachmentsByServer }, server),
+  const booted = servers.find(
+    (server) =>
+      // Refused or left, forced down needs it in neither mode.
+      reasonToLeave(server, "unplanned") === undefined &&
+      rootOf({ pair, volumes: bothSites.volumes, serverAttachments: attachmentsByServer }, server),
   );
   const { novaManage } = ports;
   const novaManageSeen =

@@ -251,6 +251,14 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
   ),
   "instance `SHELVED_OFFLOADED`": [
     {
+      volume: "root-server-0",
+      arrange: (world) => {
+        world.bootFromVolume("server-0");
+        world.shelveAndOffload("server-0");
+        world.faults.novaManage = "not configured here";
+      },
+    },
+    {
       arrange: (world) => world.shelveAndOffload("server-0"),
       holds: (world) =>
         assert.deepEqual(
