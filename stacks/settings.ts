@@ -20,6 +20,14 @@ const hookSchema = z.strictObject({
   timeoutSeconds: z.number().int().positive().default(300),
 });
 
+function checkHookNames(hooks: readonly z.output<typeof hookSchema>[], ctx: z.RefinementCtx): void {
+  const names = hooks.map((hook) => hook.name);
+  names.forEach((name, index) => {
+    if (names.indexOf(name) !== index)
+      ctx.addIssue({ code: "custom", path: [index, "name"], message: `hook "${name}" is declared twice` });
+  });
+}
+
 const unplannedSchema = z.strictObject({
   from: z.string().min(1),
   acceptLossSeconds: z.number().int().nonnegative().exactOptional(),
@@ -32,7 +40,7 @@ const activeSchema = z.strictObject({
   activeSite: z.string().min(1),
   promotion: z.enum(["immediate", "deferred"]).default("immediate"),
   unplanned: unplannedSchema.exactOptional(),
-  hooks: z.array(hookSchema).default([]),
+  hooks: z.array(hookSchema).superRefine(checkHookNames).default([]),
   approvedPlan: z.string().min(1).exactOptional(),
   requireApproval: z.boolean().default(false),
   startIncomplete: z.boolean().default(false),
@@ -113,7 +121,7 @@ export function readSettings(raw: RawSettings): Settings {
   const own = Object.entries(raw.config).filter(([key]) => key.startsWith(prefix));
   const texts = new Map(own.map(([key, value]) => [key.slice(prefix.length), value]));
   const program = texts.get("program") ?? "";
-  const schema = program in programs ? programs[program as keyof typeof programs] : undefined;
+  const schema = Object.hasOwn(programs, program) ? programs[program as keyof typeof programs] : undefined;
   if (schema === undefined)
     throw faulty([
       `program: ${program === "" ? "not set" : `"${program}" is unknown`}; it is one of ${Object.keys(programs).join(", ")}`,
@@ -125,7 +133,7 @@ export function readSettings(raw: RawSettings): Settings {
   for (const key of secrets)
     if (texts.has(key) && !raw.secretKeys.includes(prefix + key))
       faults.push(`${key}: stands in the stack's file in clear; set it with \`pulumi config set --secret\``);
-  if (parsed.success && parsed.data.program === "disaster-recovery") faults.push(...acrossKeys(parsed.data));
+  if (program === "disaster-recovery") faults.push(...acrossKeys(values));
   if (faults.length > 0 || !parsed.success) throw faulty(faults);
   return parsed.data;
 }
@@ -142,30 +150,45 @@ function valueOf(text: string, schema: z.ZodType | undefined): unknown {
 
 /** Values are never quoted: they might be secrets. */
 function faultsOfIssue(issue: z.core.$ZodIssue): string[] {
-  const at = issue.path.join(".");
+  const at = pathOf(issue.path);
   if (issue.code === "unrecognized_keys")
     return issue.keys.map(
-      (key) => `${at === "" ? key : `${at}.${key}`}: is no key of this program; remove it or correct its spelling`,
+      (key) => `${pathOf([...issue.path, key])}: is no key of this program; remove it or correct its spelling`,
     );
+  if (issue.code === "invalid_key") return issue.issues.map(({ message }) => `${at}: as a name: ${message}`);
+  if (issue.code === "too_small" && issue.minimum === 1 && issue.origin !== "number") return [`${at}: is empty`];
   return [`${at}: ${issue.message.endsWith("received undefined") ? "not set" : issue.message}`];
 }
 
-/** What only shows when two keys are looked at together. */
-function acrossKeys(settings: DisasterRecoverySettings): string[] {
-  const { pair } = settings;
+/** As `pulumi config set --path` takes it: `hooks[0].name`. */
+function pathOf(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((at, part) => {
+    if (typeof part === "number") return `${at}[${part}]`;
+    return at === "" ? String(part) : `${at}.${String(part)}`;
+  }, "");
+}
+
+/** What only shows when two keys are looked at together; keys that are faulty by themselves are left out. */
+function acrossKeys(values: Readonly<Record<string, unknown>>): string[] {
+  const { data: pair } = sitePairSchema.safeParse(values["pair"]);
+  if (pair === undefined) return [];
   const sites = siteNames(pair);
-  const known = (site: string) => sites.includes(site);
-  const faults: string[] = [];
-  if (!known(settings.activeSite))
-    faults.push(`activeSite: "${settings.activeSite}" is not one of ${sites.join(", ")}`);
-  if (settings.unplanned !== undefined && !known(settings.unplanned.from))
-    faults.push(`unplanned.from: "${settings.unplanned.from}" is not one of ${sites.join(", ")}`);
+  const { data: active } = activeSchema.pick({ activeSite: true }).strip().safeParse(values);
+  const { data: unplanned } = unplannedSchema.safeParse(values["unplanned"]);
+  const { data: passwords } = z.record(z.string(), z.unknown()).safeParse(values["ontapPasswords"]);
+  const faults = differentBackendNames(pair);
+  for (const [key, site] of [
+    ["activeSite", active?.activeSite],
+    ["unplanned.from", unplanned?.from],
+  ] as const)
+    if (site !== undefined && !sites.includes(site)) faults.push(`${key}: "${site}" is not one of ${sites.join(", ")}`);
+  if (passwords === undefined) return faults;
   for (const site of sites)
-    if (settings.ontapPasswords[site] === undefined) faults.push(`ontapPasswords.${site}: not set (--path --secret)`);
-  for (const site of Object.keys(settings.ontapPasswords))
-    if (!known(site))
+    if (!Object.hasOwn(passwords, site)) faults.push(`ontapPasswords.${site}: not set (--path --secret)`);
+  for (const site of Object.keys(passwords))
+    if (!sites.includes(site))
       faults.push(`ontapPasswords.${site}: the pair has no such site; its sites are ${sites.join(", ")}`);
-  return [...faults, ...differentBackendNames(pair)];
+  return faults;
 }
 
 /** Volume types name a backend by `volume_backend_name`: with two names they would resolve on one site only. */

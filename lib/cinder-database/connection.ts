@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import mysql from "mysql2/promise";
 import pLimit from "p-limit";
 import { DrError, messageOf } from "../errors";
+import { isLoopback } from "../topology/loopback";
 
 /** How to reach the server. `host` may be the path of a Unix socket. */
 export interface DatabaseOptions {
@@ -34,10 +35,6 @@ const attempts = 6;
 
 /** Deadlock or certification failure, and lock wait time-out: the whole transaction is repeated. Galera: also at COMMIT. */
 const retried = new Set([1213, 1205]);
-
-export function isLoopback(host: string): boolean {
-  return host.startsWith("/") || host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
-}
 
 /**
  * One connection, opened at the first use and again after it was lost; one piece of work at a time. On Galera that also

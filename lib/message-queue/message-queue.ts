@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { type ChannelModel, type Channel, connect } from "amqplib";
 import { DrError, messageOf } from "../errors";
+import { isLoopback } from "../topology/loopback";
 import { type DrainedMessage, describeMessage } from "./envelope";
 
 export type { DrainedMessage };
@@ -243,8 +244,4 @@ function assertUnused(info: QueueInfo, attempted: string): void {
     remedy: "Stop and mask cinder-volume on every controller, then repeat",
     context: { ...info },
   });
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }

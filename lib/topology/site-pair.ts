@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { isLoopback } from "./loopback";
 
 /**
  * The pair of sites as the operator writes it down, once. Plain data without a secret: it goes into plans, journals
@@ -7,6 +8,35 @@ import { z } from "zod";
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "letters, digits, dots, dashes and underscores only");
 const port = z.number().int().min(1).max(65535);
+
+/** Keystone's. The pair goes into journals, so that no password may be in it. */
+const authUrl = z
+  .url({ protocol: /^https?$/, error: "a URL that begins with http:// or https:// is needed" })
+  .refine((url) => !URL.canParse(url) || `${new URL(url).username}${new URL(url).password}` === "", {
+    error: "it holds a user or a password; take them out, the secret goes to openstackSecret",
+  })
+  .refine((url) => !/\/v2(\.0)?\/*$/.test(url), { error: "that's version 2 of Keystone, needed 3" });
+
+/** By its name: the value of such an option is shown nowhere. */
+export function isSecretOption(option: string): boolean {
+  return /password|passphrase|secret|token/i.test(option);
+}
+
+/** The stanza goes into the state in clear, and some of its options belong to others. */
+const stanzaSchema = z.record(z.string(), z.string()).superRefine((stanza, ctx) => {
+  const refuse = (option: string, message: string): void =>
+    ctx.addIssue({ code: "custom", path: [option], message: `${message}; leave it out` });
+  for (const option of Object.keys(stanza))
+    if (!/^[a-z0-9_]+$/.test(option))
+      refuse(option, "no option has this name: small letters, digits, underscores only");
+    else if (option === "replication_device") refuse(option, "it belongs to the switchover, which turns it round");
+    else if (option === "netapp_password") refuse(option, "it comes from the secret ontapPasswords");
+    else if (isSecretOption(option)) refuse(option, "a secret would stand in the state in clear");
+});
+
+/** Sections of cinder.conf that aren't a backend's. */
+const reserved = ["default", "backend_defaults"];
+const backend = name.refine((value) => !reserved.includes(value.toLowerCase()), "cinder.conf has another use for it");
 
 /** ONTAP's REST API of the cluster that holds the site's SVM. */
 const ontapSchema = z.strictObject({
@@ -19,13 +49,22 @@ const ontapSchema = z.strictObject({
   interclusterAddresses: z.array(z.string().min(1)).default([]),
 });
 
-const siteSchema = z.strictObject({
+const siteObject = z.strictObject({
   /** Name of the stanza in cinder.conf; Cinder's backend id is the same word. */
-  backend: name,
+  backend,
   svm: name,
   ontap: ontapSchema,
   /** Options of the stanza besides those that follow from the fields above. */
-  stanza: z.record(z.string(), z.string()).default({}),
+  stanza: stanzaSchema.default({}),
+});
+
+const siteSchema = siteObject.superRefine(({ svm, stanza }, ctx) => {
+  if ((stanza["netapp_vserver"] ?? svm) !== svm)
+    ctx.addIssue({
+      code: "custom",
+      path: ["stanza", "netapp_vserver"],
+      message: `"${stanza["netapp_vserver"]}" isn't the site's svm "${svm}"; leave it out`,
+    });
 });
 
 /** How a controller's services are operated and its files are read. */
@@ -44,12 +83,24 @@ const controllerSchema = z.discriminatedUnion("kind", [
     username: z.string().min(1),
     privateKeyFile: z.string().min(1),
     /** SHA-256 of the host key as `ssh-keygen -lf` prints it: the host is always verified. */
-    hostKeySha256: z.string().min(1),
+    hostKeySha256: z
+      .string()
+      .regex(/^(SHA256:)?[A-Za-z0-9+/]{43}=?$/, "not a fingerprint as `ssh-keygen -lf` prints it (SHA256:…)"),
     sudo: z.boolean().default(true),
     cinderConf: z.string().default("/etc/cinder/cinder.conf"),
     services: z.lazy(() => servicesSchema),
   }),
 ]);
+
+/** Said before anything connects, with all other faults. */
+function checkTls(server: { readonly host: string; readonly tls: boolean }, ctx: z.RefinementCtx): void {
+  if (!server.tls && !isLoopback(server.host))
+    ctx.addIssue({
+      code: "custom",
+      path: ["tls"],
+      message: `off for "${server.host}", which isn't this host: the password would cross the network in clear; leave it out, and name the server's CA in caFile`,
+    });
+}
 
 const unit = z.strictObject({
   role: z.enum(["api", "scheduler", "volume", "backup"]),
@@ -79,13 +130,58 @@ const servicesSchema = z.discriminatedUnion("manager", [
   }),
 ]);
 
+function checkSites(sites: Readonly<Record<string, Site>>, ctx: z.RefinementCtx): void {
+  const entries = Object.entries(sites);
+  const [one, other] = entries;
+  if (one === undefined || other === undefined || entries.length > 2) {
+    ctx.addIssue({ code: "custom", message: `a pair has exactly two sites, ${entries.length} given` });
+    return;
+  }
+  const [[firstName, first], [secondName, second]] = [one, other];
+  // oslo.config compares the names of sections in lower case.
+  if (first.backend.toLowerCase() === second.backend.toLowerCase())
+    ctx.addIssue({
+      code: "custom",
+      path: [secondName, "backend"],
+      message: `both sites name the backend "${first.backend}"; each needs a stanza of its own`,
+    });
+  const sameArray = first.ontap.address === second.ontap.address && first.ontap.port === second.ontap.port;
+  if (sameArray && first.svm === second.svm)
+    ctx.addIssue({
+      code: "custom",
+      path: [secondName, "svm"],
+      message: `"${firstName}" and "${secondName}" are the same SVM "${first.svm}" on ${first.ontap.address}`,
+    });
+}
+
+function checkControllers(controllers: readonly z.output<typeof controllerSchema>[], ctx: z.RefinementCtx): void {
+  const names = controllers.map((controller) => controller.name);
+  controllers.forEach(({ name: controller, services }, index) => {
+    if (names.indexOf(controller) !== index)
+      ctx.addIssue({ code: "custom", path: [index, "name"], message: `controller "${controller}" is listed twice` });
+    services.units.forEach(({ role, startedHere, logFile }, at) => {
+      if (services.manager === "custom" && role === "volume" && startedHere && logFile === undefined)
+        ctx.addIssue({
+          code: "custom",
+          path: [index, "services", "units", at, "logFile"],
+          message: "not set; custom commands give no output, in which a failed start would show",
+        });
+    });
+  });
+  if (!controllers.some(({ services }) => services.units.some(({ role }) => role === "volume")))
+    ctx.addIssue({ code: "custom", message: "none has a unit of the role volume, which is to be restarted" });
+}
+
 export const sitePairSchema = z
   .strictObject({
     /** Names the pair in the lease, the journal and the reports. */
     name,
-    sites: z.record(name, siteSchema),
+    sites: z.record(name, siteSchema).superRefine(checkSites),
     /** FlexVols that hold the backend's volumes: the same names on both sites, each mirrored by one relationship. */
-    flexVols: z.array(name).min(1),
+    flexVols: z
+      .array(name)
+      .min(1)
+      .refine((names) => new Set(names).size === names.length, "a FlexVol is listed twice"),
     replication: z
       .strictObject({
         policy: z.string().default("MirrorAllSnapshots"),
@@ -98,24 +194,28 @@ export const sitePairSchema = z
     cinder: z.strictObject({
       /** `backend_host` (or `host`) of the stanzas: the part before "@" in Cinder's services rows. */
       volumeHost: name,
-      controllers: z.array(controllerSchema).min(1),
-      database: z.strictObject({
-        host: z.string().min(1),
-        port: port.default(3306),
-        user: z.string().min(1),
-        cinderSchema: name.default("cinder"),
-        caFile: z.string().optional(),
-        /** Loopback or a socket-like private path only: a remote database without TLS is refused. */
-        tls: z.boolean().default(true),
-      }),
-      messageQueue: z.strictObject({
-        host: z.string().min(1),
-        port: port.default(5672),
-        user: z.string().min(1),
-        vhost: z.string().default("/"),
-        caFile: z.string().optional(),
-        tls: z.boolean().default(true),
-      }),
+      controllers: z.array(controllerSchema).min(1).superRefine(checkControllers),
+      database: z
+        .strictObject({
+          host: z.string().min(1),
+          port: port.default(3306),
+          user: z.string().min(1),
+          cinderSchema: name.default("cinder"),
+          caFile: z.string().optional(),
+          /** Loopback or a socket-like private path only: a remote database without TLS is refused. */
+          tls: z.boolean().default(true),
+        })
+        .superRefine(checkTls),
+      messageQueue: z
+        .strictObject({
+          host: z.string().min(1),
+          port: port.default(5672),
+          user: z.string().min(1),
+          vhost: z.string().default("/"),
+          caFile: z.string().optional(),
+          tls: z.boolean().default(true),
+        })
+        .superRefine(checkTls),
     }),
     /** Where `nova-manage` runs with Nova's own configuration: needed only where instances boot from the pair's volumes. */
     novaManage: z
@@ -129,7 +229,7 @@ export const sitePairSchema = z
       })
       .optional(),
     openstack: z.strictObject({
-      authUrl: z.url(),
+      authUrl,
       region: z.string().min(1),
       interface: z.enum(["public", "internal", "admin"]).default("public"),
       caFile: z.string().optional(),
@@ -146,42 +246,21 @@ export const sitePairSchema = z
     }),
   })
   .superRefine((pair, ctx) => {
-    const sites = Object.entries(pair.sites);
-    if (sites.length !== 2) {
-      ctx.addIssue({ code: "custom", path: ["sites"], message: `a pair has exactly two sites, ${sites.length} given` });
-      return;
-    }
-    const [[firstName, first], [secondName, second]] = sites as [[string, Site], [string, Site]];
-    if (first.backend === second.backend)
-      ctx.addIssue({
-        code: "custom",
-        path: ["sites", secondName, "backend"],
-        message: `both sites name the backend "${first.backend}"; each needs a stanza of its own`,
-      });
-    const sameArray = first.ontap.address === second.ontap.address && first.ontap.port === second.ontap.port;
-    if (sameArray && first.svm === second.svm)
-      ctx.addIssue({
-        code: "custom",
-        path: ["sites", secondName, "svm"],
-        message: `"${firstName}" and "${secondName}" are the same SVM "${first.svm}" on ${first.ontap.address}`,
-      });
-    const controllers = pair.cinder.controllers.map((controller) => controller.name);
-    controllers.forEach((controller, index) => {
-      if (controllers.indexOf(controller) !== index)
+    const { volumeHost, controllers } = pair.cinder;
+    for (const [site, { stanza }] of Object.entries(pair.sites))
+      if ((stanza["backend_host"] ?? volumeHost) !== volumeHost)
         ctx.addIssue({
           code: "custom",
-          path: ["cinder", "controllers", index, "name"],
-          message: `controller "${controller}" is listed twice`,
+          path: ["sites", site, "stanza", "backend_host"],
+          message: `"${stanza["backend_host"]}" isn't cinder.volumeHost "${volumeHost}"; leave it out`,
         });
-    });
-    if (pair.novaManage !== undefined && !controllers.includes(pair.novaManage.controller))
+    const names = controllers.map((controller) => controller.name);
+    if (pair.novaManage !== undefined && !names.includes(pair.novaManage.controller))
       ctx.addIssue({
         code: "custom",
         path: ["novaManage", "controller"],
-        message: `"${pair.novaManage.controller}" is none of the controllers ${controllers.join(", ")}`,
+        message: `"${pair.novaManage.controller}" is none of the controllers ${names.join(", ")}`,
       });
-    if (new Set(pair.flexVols).size !== pair.flexVols.length)
-      ctx.addIssue({ code: "custom", path: ["flexVols"], message: "a FlexVol is listed twice" });
   });
 
 export type SitePair = z.output<typeof sitePairSchema>;

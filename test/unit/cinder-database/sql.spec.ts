@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { isLoopback } from "../../../lib/cinder-database/connection";
+import { isLoopback } from "../../../lib/topology/loopback";
 import { grantedOn, literal, namesHost, rollbackStatements } from "../../../lib/cinder-database/sql";
 
 describe("grantedOn", () => {
