@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import pLimit from "p-limit";
 import { z } from "zod";
-import { DrError, messageOf } from "../lib/errors";
+import { DrError, extend, messageOf } from "../lib/errors";
 import * as ini from "../lib/oslo-config";
 import type { ControllerPort } from "../lib/switchover/ports";
-import { siteNames } from "../lib/topology/site-pair";
+import { isSecretOption, siteNames } from "../lib/topology/site-pair";
 import { configuredPair, configuredSecrets } from "./runtime/connection";
 import * as lifecycle from "./runtime/lifecycle";
 import { connection } from "./runtime/ports";
@@ -42,7 +42,7 @@ export const provider = lifecycle.defineProvider({
           property: `options.${option}`,
           reason: "it belongs to ActiveSite, which turns it round; leave it out",
         });
-      if (/password|secret/i.test(option))
+      if (isSecretOption(option))
         failures.push({
           property: `options.${option}`,
           reason:
@@ -173,13 +173,14 @@ export function ownOptions(content: string, backend: string): Map<string, string
   return own;
 }
 
-/** One phrase for each option that isn't as wanted; the password's value is never told. */
+/** One phrase for each option that isn't as wanted; no secret's value is ever told. */
 export function differences(found: ReadonlyMap<string, string>, wanted: ReadonlyMap<string, string>): string[] {
   const names = [...new Set([...wanted.keys(), ...found.keys()])].sort();
   return names
     .filter((name) => found.get(name) !== wanted.get(name))
     .map((name) => {
-      if (name === PASSWORD) return `${name} is ${found.has(name) ? "another one" : "missing"}`;
+      if (isSecretOption(name))
+        return `${name} ${!found.has(name) ? "is missing" : wanted.has(name) ? "is another one" : "isn't declared"}`;
       if (!wanted.has(name)) return `${name} = "${found.get(name)}" isn't declared`;
       return `${name} is ${found.has(name) ? `"${found.get(name)}"` : "missing"}, declared "${wanted.get(name)}"`;
     });
@@ -210,7 +211,7 @@ export function usesIn(content: string, controller: string, backend: string): st
 /** What a refresh shows: the value where all controllers agree, else who has what. */
 function asFound(found: readonly Found[]): Record<string, string> {
   const names = [...new Set(found.flatMap(({ options }) => [...options.keys()]))]
-    .filter((name) => name !== PASSWORD)
+    .filter((name) => !isSecretOption(name))
     .sort();
   return Object.fromEntries(
     names.map((name) => {
@@ -247,7 +248,12 @@ function inspect(backend: string): Promise<Found[]> {
   return Promise.all(
     connection().controllers.map(async (controller) => {
       const { content } = await controller.readFile(controller.cinderConf);
-      return { controller, content, options: ownOptions(content, backend) };
+      try {
+        return { controller, content, options: ownOptions(content, backend) };
+      } catch (error) {
+        const place = `${controller.cinderConf} on ${controller.name}`;
+        throw DrError.is(error) ? extend(error, { attempted: `${error.attempted} (${place})` }) : error;
+      }
     }),
   );
 }

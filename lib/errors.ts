@@ -96,6 +96,25 @@ function sentences(fields: DrErrorFields): string {
     .join(" ");
 }
 
+/** The same error with more for the operator. */
+export function extend(
+  error: unknown,
+  more: Partial<Pick<DrErrorFields, "attempted" | "state" | "remedy" | "retryable">>,
+): unknown {
+  if (!DrError.is(error)) return error;
+  return new DrError({
+    code: error.code,
+    attempted: error.attempted,
+    seen: error.seen,
+    ...(error.state === undefined ? {} : { state: error.state }),
+    ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
+    retryable: error.retryable,
+    context: error.context,
+    cause: error.cause,
+    ...more,
+  });
+}
+
 /** Nobody answered but, at most, a gateway in front of a service that is down (502, 503, 504). */
 export function isUnanswered(error: unknown): boolean {
   if (DrError.is(error, "unreachable")) return true;

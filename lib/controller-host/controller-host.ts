@@ -140,6 +140,15 @@ export class ControllerHost {
     return this.decode(path, result.stdout);
   }
 
+  /**
+   * Files that oslo.config reads after cinder.conf without being told to (find_config_dirs of oslo_config/cfg.py), in its
+   * order: what they say counts more. A `--config-dir` of a command line isn't known here.
+   */
+  async listDropIns(): Promise<readonly string[]> {
+    const found = await succeed(this.runner, this.name, ["sh", "-c", dropInScript, "sh", this.cinderConf]);
+    return found.split("\n").filter((path) => path !== "");
+  }
+
   private decode(path: string, bytes: Buffer): FileVersion {
     try {
       const content = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -148,7 +157,7 @@ export class ControllerHost {
       throw new DrError({
         code: "config",
         attempted: `Read ${path} on ${this.name}`,
-        seen: "it isn't valid UTF-8",
+        seen: `it isn't valid UTF-8, near line ${new TextDecoder().decode(bytes).split("\ufffd", 1)[0]?.split("\n").length}`,
         state: "Nothing was changed",
         remedy: "Correct the file's encoding",
         cause: error,
@@ -241,6 +250,11 @@ unchanged "$2"
 mv -fT -- "$t" "$f"
 trap - EXIT
 sync -- "$(dirname -- "$f")"
+`;
+
+/** path of cinder.conf */
+const dropInScript = `d=$(dirname -- "$1")
+for f in "$d"/cinder.conf.d/*.conf "$d"/cinder-volume.conf.d/*.conf; do [ ! -f "$f" ] || printf '%s\\n' "$f"; done
 `;
 
 /** path, inode, offset, limit. A log truncated in place (copytruncate) is shorter than the mark and read from its start. */

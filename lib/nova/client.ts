@@ -1,6 +1,6 @@
 import type { z } from "zod";
-import { DrError } from "../errors";
-import { ServiceApi, extend, listPages, statusOf } from "../openstack/service-api";
+import { DrError, extend } from "../errors";
+import { ServiceApi, listPages, statusOf } from "../openstack/service-api";
 import type { Microversion, ServiceApiOptions } from "../openstack/service-api";
 import {
   actionResultSchema,

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { DrError } from "../errors";
+import { DrError, extend } from "../errors";
 import { HttpClient } from "../http/client";
 import type { HttpRequest, HttpResponse, VendorError } from "../http/client";
 
@@ -183,25 +183,6 @@ export function statusOf(error: unknown): number | undefined {
   if (!DrError.is(error, "remote")) return undefined;
   const status = error.context["status"];
   return typeof status === "number" ? status : undefined;
-}
-
-/** The same error with more for the operator. */
-export function extend(
-  error: unknown,
-  more: { readonly state?: string; readonly remedy?: string; readonly retryable?: boolean },
-): unknown {
-  if (!DrError.is(error)) return error;
-  return new DrError({
-    code: error.code,
-    attempted: error.attempted,
-    seen: error.seen,
-    ...(error.state === undefined ? {} : { state: error.state }),
-    ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
-    retryable: error.retryable,
-    context: error.context,
-    cause: error.cause,
-    ...more,
-  });
 }
 
 /**

@@ -72,6 +72,9 @@ export function unquote(value: string): string {
 /** Throws `config`, with the line's number but not its text, where oslo.config would refuse the file. */
 export function parse(content: string): Document {
   const lines = splitLines(content);
+  const utf16 = content.includes("\0") ? "; it holds NUL characters, as a file in UTF-16 does" : "";
+  const invalid = (index: number, seen: string): DrError => refusal(index, seen + utf16);
+  if (content.startsWith("\ufeff")) throw invalid(0, "it begins with a byte order mark");
   const headers: Header[] = [];
   const assignments: Assignment[] = [];
   let section: string | undefined;
@@ -119,7 +122,7 @@ export function parse(content: string): Document {
   return { lines, headers, assignments };
 }
 
-function invalid(index: number, seen: string): DrError {
+function refusal(index: number, seen: string): DrError {
   // The line itself may hold a password.
   return new DrError({
     code: "config",

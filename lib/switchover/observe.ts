@@ -1,6 +1,6 @@
 import type { SitePair } from "../topology/site-pair";
-import { backendHost, siteNames } from "../topology/site-pair";
-import { messageOf } from "../errors";
+import { backendHost, siteNames, siteOf } from "../topology/site-pair";
+import { DrError, extend, messageOf } from "../errors";
 import type { ArrayObservation, ControllerObservation, Observation, Seen, SitesObservation } from "./observation";
 import { rootOf } from "./observation";
 import type { ArrayPort, ConfigEditor, ControllerPort, Ports, ServerAttachment } from "./ports";
@@ -10,9 +10,10 @@ import { reasonToLeave } from "./states";
 /** What tells where production runs. Never changes anything; what doesn't answer is recorded, not thrown. */
 export async function observeSites(pair: SitePair, ports: Ports): Promise<SitesObservation> {
   const sites = siteNames(pair);
+  const backends = sites.map((site) => siteOf(pair, site).backend);
   const [arrays, controllers, database, serviceRows, volumes] = await Promise.all([
     Promise.all(sites.map((site) => seen(() => observeArray(portOf(ports, site), pair.flexVols)))),
-    Promise.all(ports.controllers.map((controller) => seen(() => observeController(controller, ports.config)))),
+    Promise.all(ports.controllers.map((port) => seen(() => observeController(port, ports.config, backends)))),
     seen(() => ports.database.describe()),
     seen(() => ports.database.listServiceRows()),
     Promise.all(sites.map((site) => seen(() => ports.blockStorage.listVolumes(backendHost(pair, site))))),
@@ -122,38 +123,89 @@ async function observeArray(port: ArrayPort, flexVols: readonly string[]): Promi
   };
 }
 
-async function observeController(port: ControllerPort, config: ConfigEditor): Promise<ControllerObservation> {
-  const [units, file] = await Promise.all([port.listUnits(), port.readFile(port.cinderConf)]);
+async function observeController(
+  port: ControllerPort,
+  config: ConfigEditor,
+  backends: readonly string[],
+): Promise<ControllerObservation> {
+  const [units, file, dropIns] = await Promise.all([
+    port.listUnits(),
+    port.readFile(port.cinderConf),
+    port.listDropIns(),
+  ]);
   const { content } = file;
-  const clustered = config.get(content, "DEFAULT", "cluster") !== undefined;
-  return {
-    name: port.name,
-    cinderConf: port.cinderConf,
-    sha256: file.sha256,
-    enabledBackends: config.listItems(config.get(content, "DEFAULT", "enabled_backends") ?? ""),
-    stanzas: Object.fromEntries(
-      config
-        .sections(content)
-        .filter((section) => section !== "DEFAULT")
-        .map((section) => {
-          const name = config.get(content, section, "volume_backend_name");
-          const host = config.get(content, section, "backend_host");
-          return [
-            section,
-            {
-              replicationDevices: config.getAll(content, section, "replication_device"),
-              ...(name === undefined ? {} : { volumeBackendName: name }),
-              consistentReplication: /^(true|1|yes|on)$/i.test(
-                config.get(content, section, "netapp_consistent_replication") ?? "",
-              ),
-              ...(host === undefined ? {} : { backendHost: host }),
-              clustered,
-            },
-          ];
-        }),
-    ),
-    units,
-  };
+  try {
+    const others = await Promise.all(
+      dropIns.map(async (path) => ({ path, content: (await port.readFile(path)).content })),
+    );
+    assertAlone(content, others, config, backends);
+    const clustered = config.get(content, "DEFAULT", "cluster") !== undefined;
+    const stanza = (backend: string): ControllerObservation["stanzas"][string] => {
+      const name = config.get(content, backend, "volume_backend_name");
+      const host = config.get(content, backend, "backend_host");
+      return {
+        replicationDevices: config.getAll(content, backend, "replication_device"),
+        ...(name === undefined ? {} : { volumeBackendName: name }),
+        consistentReplication: /^(true|1|yes|on)$/i.test(
+          config.get(content, backend, "netapp_consistent_replication") ?? "",
+        ),
+        ...(host === undefined ? {} : { backendHost: host }),
+        clustered,
+      };
+    };
+    return {
+      name: port.name,
+      cinderConf: port.cinderConf,
+      sha256: file.sha256,
+      enabledBackends: config.listItems(config.get(content, "DEFAULT", "enabled_backends") ?? ""),
+      stanzas: Object.fromEntries(
+        backends.filter((backend) => has(config, content, backend)).map((backend) => [backend, stanza(backend)]),
+      ),
+      units,
+    };
+  } catch (error) {
+    const place = `${port.cinderConf} on ${port.name}`;
+    throw DrError.is(error, "config") ? extend(error, { attempted: `${error.attempted} (${place})` }) : error;
+  }
+}
+
+/** oslo.config compares the names of sections in lower case. */
+function has(config: ConfigEditor, content: string, section: string): boolean {
+  return config.sections(content).some((name) => name.toLowerCase() === section.toLowerCase());
+}
+
+/** What Cinder does has to follow from the text of cinder.conf: only that is read, and edited. */
+function assertAlone(
+  content: string,
+  dropIns: readonly { readonly path: string; readonly content: string }[],
+  config: ConfigEditor,
+  backends: readonly string[],
+): void {
+  const faults: string[] = [];
+  const enabled = config.get(content, "DEFAULT", "enabled_backends") ?? "";
+  if (enabled.replaceAll(/\$\$|\\\$/g, "").includes("$"))
+    faults.push(`enabled_backends is the substitution "${enabled}": write the names themselves`);
+  // Cinder reads it for every backend whose stanza has none (cinder/volume/configuration.py).
+  if (config.getAll(content, "backend_defaults", "replication_device").length > 0)
+    faults.push("[backend_defaults] sets replication_device: move it into the stanzas it's meant for");
+  for (const dropIn of dropIns) {
+    const overrides = [
+      ...(config.get(dropIn.content, "DEFAULT", "enabled_backends") === undefined ? [] : ["enabled_backends"]),
+      ...[...backends, "backend_defaults"]
+        .filter((name) => has(config, dropIn.content, name))
+        .map((name) => `[${name}]`),
+    ];
+    if (overrides.length > 0)
+      faults.push(`${dropIn.path}, which counts more, has ${overrides.join(" and ")}: move that into cinder.conf`);
+  }
+  if (faults.length > 0)
+    throw new DrError({
+      code: "config",
+      attempted: "Read what Cinder is configured to do",
+      seen: faults.join("; "),
+      state: "Nothing was changed",
+      remedy: "Edit these files, and restart cinder-volume where that changes what it does",
+    });
 }
 
 async function seen<T>(read: () => Promise<T>): Promise<Seen<T>> {

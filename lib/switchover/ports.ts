@@ -459,14 +459,14 @@ export interface ControllerPort {
   unmask(unit: string): Promise<void>;
   restart(unit: string): Promise<void>;
   readFile(path: string): Promise<FileVersion>;
+  /** Files that Cinder's services read after cinder.conf, and that count more. */
+  listDropIns(): Promise<readonly string[]>;
   /** Atomic (temporary file, rename), owner and mode kept; refused (`conflict`) if the file is no longer `expected`. */
   writeFile(path: string, content: string, expected: string): Promise<FileVersion>;
   /** Position in a unit's log now, for `readLogSince`. */
   markLog(unit: string): Promise<string>;
   readLogSince(unit: string, mark: string): Promise<string>;
 }
-
-/** Extra arguments in the way: `--config-dir` etc. are found by preflight through the unit's command line. */
 
 // ---------------------------------------------------------------------------------------------------------------- queue
 

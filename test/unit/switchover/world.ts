@@ -147,7 +147,8 @@ export class World {
     iprod: { disabled: false, replicationStatus: "enabled", activeBackendId: null, exists: true },
     idr: { disabled: false, replicationStatus: "not-capable", activeBackendId: null, exists: false },
   };
-  readonly controllers: Record<string, { content: string; units: WorldUnit[] }>;
+  /** `dropIns`: files that are read after cinder.conf, by path. */
+  readonly controllers: Record<string, { content: string; units: WorldUnit[]; dropIns?: Record<string, string> }>;
   readonly queues = new Map<string, string[]>();
   lease: (LeaseRow & { expiresMs: number }) | undefined;
   owner: string | undefined;
@@ -650,7 +651,8 @@ export class World {
           if (unitNamed(unit).role === "volume") this.startVolumeService(name);
           this.did(`restart ${unit}@${name}`);
         },
-        readFile: async () => ({ content: state.content, sha256: digest() }),
+        readFile: async (path) => ({ content: state.dropIns?.[path] ?? state.content, sha256: digest() }),
+        listDropIns: async () => Object.keys(state.dropIns ?? {}),
         writeFile: async (_path, content, expected) => {
           if (digest() !== expected)
             throw new DrError({ code: "conflict", attempted: "Write cinder.conf", seen: "it changed" });
