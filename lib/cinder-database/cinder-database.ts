@@ -144,6 +144,14 @@ export class CinderDatabase {
     const rows = await session.rows<{ head: string }>(
       `SELECT version_num AS head FROM ${this.table("alembic_version")}`,
     );
+    if (rows.length === 0)
+      throw new DrError({
+        code: "config",
+        attempted: `Read the version of the schema "${this.schema}"`,
+        seen: "its table alembic_version is empty: no migration of Cinder ever ran in it",
+        state: "Nothing was changed",
+        remedy: "Correct database.cinderSchema, or name the server that has Cinder's database",
+      });
     return rows.map(({ head }) => head).join(" and ");
   }
 
@@ -424,8 +432,14 @@ export class CinderDatabase {
       [hosts, hosts],
     );
     const attempted = `Lock the services rows of ${hosts.join(" and ")}`;
-    if (new Set(rows.map((row) => row.host)).size !== rows.length)
-      throw rolledBack(attempted, "a host has more than one live cinder-volume row");
+    for (const { host } of rows) {
+      const same = rows.filter((row) => row.host === host);
+      if (same.length > 1)
+        throw rolledBack(
+          attempted,
+          `${host} has live cinder-volume rows ${same.map(({ id }) => id).join(", ")}, needed one`,
+        );
+    }
     const clustered = rows.find((row) => row.cluster_name !== null);
     if (clustered !== undefined)
       throw rolledBack(

@@ -33,6 +33,25 @@ const connectTimeoutMs = 10_000;
 const statementTimeoutMs = 120_000;
 const attempts = 6;
 
+const wrongAccount =
+  "Correct database.user, the secret databasePassword, or the hosts that the account may come from; one that requires TLS needs database.tls";
+const missingRight = "Grant the account what docs/real-cloud.md shows";
+const wrongSchema = "Correct database.cinderSchema, or name the server that has Cinder's database";
+const readOnly = "Name the node that takes writes as database.host";
+/** What the operator does about it, where the server's number tells. */
+const remedies: Readonly<Record<number, string>> = {
+  1044: missingRight,
+  1045: wrongAccount,
+  1047: "Wait until this Galera node is synced and in the primary component, or name another one as database.host",
+  1049: wrongSchema,
+  1142: missingRight,
+  1143: missingRight,
+  1146: wrongSchema,
+  1290: readOnly,
+  1698: wrongAccount,
+  1836: readOnly,
+};
+
 /** Deadlock or certification failure, and lock wait time-out: the whole transaction is repeated. Galera: also at COMMIT. */
 const retried = new Set([1213, 1205]);
 
@@ -145,7 +164,7 @@ export class Database implements AsyncDisposable {
       ...(tls
         ? {
             ssl: {
-              ...(caFile === undefined ? {} : { ca: await readFile(caFile, "utf8") }),
+              ...(caFile === undefined ? {} : { ca: await readCa(caFile) }),
               rejectUnauthorized: true,
               verifyIdentity: true,
             },
@@ -175,7 +194,17 @@ export class Database implements AsyncDisposable {
     const { code, fatal } = error as { code?: string; fatal?: boolean };
     const errno = errnoOf(error);
     const context = { method: "SQL", url: this.url, vendorCode: errno > 0 ? String(errno) : code };
-    if (code === "HANDSHAKE_SSL_ERROR" || code === "HANDSHAKE_NO_SSL_SUPPORT")
+    if (code === "HANDSHAKE_NO_SSL_SUPPORT")
+      return new DrError({
+        code: "config",
+        attempted,
+        seen: `the database at ${this.url} speaks no TLS`,
+        state: "No password was sent",
+        remedy: "Give the server a certificate; database.tls can be false for loopback and sockets only",
+        context,
+        cause: error,
+      });
+    if (code === "HANDSHAKE_SSL_ERROR")
       return new DrError({
         code: "config",
         attempted,
@@ -193,10 +222,12 @@ export class Database implements AsyncDisposable {
         return new DrError({
           code: "unreachable",
           attempted,
-          seen: `the database at ${this.url} did not answer (${code ?? messageOf(error)})`,
+          seen: away
+            ? `the database at ${this.url} isn't ready: ${messageOf(error)} (${errno})`
+            : `the database at ${this.url} did not answer (${code ?? messageOf(error)})`,
           state:
             "An open transaction is rolled back by the server; after a lost answer to COMMIT the outcome is unknown until it's read again",
-          remedy: "Check server and network, then repeat: it's safe",
+          remedy: remedies[errno] ?? "Check server and network, then repeat: it's safe",
           retryable: true,
           context,
           cause: error,
@@ -209,9 +240,23 @@ export class Database implements AsyncDisposable {
       state: "Nothing of this change was kept",
       remedy: retried.has(errno)
         ? "Other clients write the same rows: stop them, then repeat"
-        : "Correct the cause, then repeat",
+        : (remedies[errno] ?? "Correct the cause, then repeat"),
       retryable: retried.has(errno),
       context,
+      cause: error,
+    });
+  }
+}
+
+async function readCa(caFile: string): Promise<string> {
+  try {
+    return await readFile(caFile, "utf8");
+  } catch (error) {
+    throw new DrError({
+      code: "config",
+      attempted: `Read the database's CA certificates in ${caFile}`,
+      seen: messageOf(error),
+      remedy: "Name a readable PEM file as database.caFile",
       cause: error,
     });
   }

@@ -88,7 +88,7 @@ const repeatedStatuses: readonly number[] = [...passingStatuses, 500];
 
 export class HttpClient {
   private readonly baseUrl: string;
-  private readonly agent: Agent;
+  private made: Agent | undefined;
 
   constructor(private readonly options: HttpClientOptions) {
     const url = new URL(options.baseUrl);
@@ -100,10 +100,15 @@ export class HttpClient {
         remedy: "Take them out of the URL",
       });
     this.baseUrl = options.baseUrl.replace(/\/+$/, "");
-    this.agent = new Agent({
+  }
+
+  /** Made for the first request: a CA file that can't be read is that one's fault, and stands in nobody else's way. */
+  private get agent(): Agent {
+    const secure = this.baseUrl.startsWith("https:");
+    return (this.made ??= new Agent({
       connections: 16,
-      connect: url.protocol === "https:" ? { secureContext: secureContext(options.caFile) } : {},
-    });
+      connect: secure ? { secureContext: secureContext(this.options.caFile) } : {},
+    }));
   }
 
   /**
@@ -159,7 +164,7 @@ export class HttpClient {
 
   /** Ends idle and running connections; running requests fail. */
   async close(): Promise<void> {
-    await this.agent.destroy();
+    await this.made?.destroy();
   }
 
   private urlOf(request: HttpRequest<unknown>): string {
@@ -246,18 +251,23 @@ export class HttpClient {
     const reason = [vendor?.message?.slice(0, 1000), vendor?.code === undefined ? undefined : `(${vendor.code})`]
       .filter((part) => part !== undefined && part !== "")
       .join(" ");
+    const what =
+      seen ?? `status ${response.status}, needed ${request.expected.join(" or ")}${reason === "" ? "" : `: ${reason}`}`;
+    // A gateway's page is no JSON either, and passes.
+    const foreign = seen !== undefined || !(body.isJson || passingStatuses.includes(response.status));
+    const remedy = vendor?.remedy ?? (foreign ? wrongServer : undefined);
     return new DrError({
       code: "remote",
       attempted: request.attempted ?? `${request.method} ${url}`,
-      seen:
-        seen ??
-        `status ${response.status}, needed ${request.expected.join(" or ")}${reason === "" ? "" : `: ${reason}`}`,
+      seen: foreign ? `${what}, from ${new URL(url).host}` : what,
       retryable: seen === undefined && (vendor?.retryable ?? passingStatuses.includes(response.status)),
       context: { ...context, ...(vendor?.reasonCodes?.length ? { reasonCodes: vendor.reasonCodes } : {}) },
-      ...(vendor?.remedy === undefined ? {} : { remedy: vendor.remedy }),
+      ...(remedy === undefined ? {} : { remedy }),
     });
   }
 }
+
+const wrongServer = "See that address, port and path lead to this service, not to a proxy or another program";
 
 interface RawResponse {
   readonly status: number;

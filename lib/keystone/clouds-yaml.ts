@@ -1,7 +1,7 @@
 import { parse } from "yaml";
 import { z } from "zod";
 import { DrError } from "../errors";
-import type { KeystoneSettings } from "./session";
+import type { KeystoneOptions, KeystoneSettings } from "./session";
 
 /**
  * Reads one cloud of clouds.yaml, and of secure.yaml, whose values win (openstacksdk's `openstack/config/loader.py`).
@@ -9,7 +9,10 @@ import type { KeystoneSettings } from "./session";
  */
 
 const authSchema = z.object({
-  auth_url: z.url(),
+  auth_url: z.url({
+    protocol: /^https?$/,
+    error: ({ input }) => (input === undefined ? undefined : "a URL that begins with http:// or https:// is needed"),
+  }),
   username: z.string().optional(),
   user_id: z.string().optional(),
   password: z.string().optional(),
@@ -44,68 +47,86 @@ export interface CloudFiles {
   readonly secure?: string;
 }
 
-/** @throws DrError `config`, never with a secret out of the files. */
+/** @throws DrError `config` with every fault at once, never with a secret out of the files. */
 export function parseCloud(files: CloudFiles, name: string): KeystoneSettings & { readonly secret: string } {
   const attempted = `Read cloud "${name}" from clouds.yaml`;
   const fail = (seen: string, remedy: string): DrError => new DrError({ code: "config", attempted, seen, remedy });
 
-  const cloud = cloudOf(files.clouds, "clouds.yaml", name);
-  if (cloud === undefined) throw fail("there's no such cloud in it", "Name one of the clouds in the file");
-  const merged = merge(cloud, files.secure === undefined ? undefined : cloudOf(files.secure, "secure.yaml", name));
+  const clouds = cloudsOf(files.clouds, "clouds.yaml");
+  const cloud = clouds[name];
+  if (cloud === undefined)
+    throw fail(`it has ${Object.keys(clouds).join(", ") || "none"}`, "Name one of the clouds in the file");
+  const merged = merge(cloud, files.secure === undefined ? undefined : cloudsOf(files.secure, "secure.yaml")[name]);
   const parsed = cloudSchema.safeParse(merged);
   if (!parsed.success)
     throw fail(
-      parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; "),
+      parsed.error.issues
+        .map(({ path, message }) => `${path.join(".")}: ${message.endsWith("undefined") ? "not set" : message}`)
+        .join("; "),
       "Complete the cloud's entry; vendor profiles aren't read",
     );
-  const { auth, auth_type: type, cacert, verify } = parsed.data;
+  const { auth, auth_type: type, cacert, verify, regions = [] } = parsed.data;
 
+  const faults: string[] = [];
   if (verify !== undefined && !/^(true|yes|on|1)$/i.test(verify))
-    throw fail(`verify is ${verify}, and TLS is always verified here`, "Name the CA's certificate as cacert instead");
+    faults.push(`verify is ${verify}: TLS is always verified here, name the CA's certificate as cacert instead`);
   if (auth.system_scope !== undefined)
-    throw fail(
-      "the token would have system scope, which Nova refuses",
-      "Name a project and a user with the role admin on it",
-    );
-  const regions = parsed.data.regions?.map((region) => (typeof region === "string" ? region : region.name)) ?? [];
-  const region = parsed.data.region_name ?? (regions.length === 1 ? regions[0] : undefined);
-  if (region === undefined) throw fail("no region, or several", "Set region_name");
+    faults.push("auth.system_scope: Nova refuses such a token, name a project and a user with the role admin on it");
+  const [only, ...others] = regions.map((region) => (typeof region === "string" ? region : region.name));
+  const region = parsed.data.region_name ?? (others.length === 0 ? only : undefined);
+  if (region === undefined) faults.push(`region_name: not set${only === undefined ? "" : ", and regions has several"}`);
   const wanted = (parsed.data.interface ?? parsed.data.endpoint_type ?? "public").replace(/URL$/, "");
-  if (wanted !== "public" && wanted !== "internal" && wanted !== "admin")
-    throw fail(`interface "${wanted}"`, "Use public, internal or admin");
-
-  const settings = {
+  if (!isInterface(wanted)) faults.push(`interface: "${wanted}" is none of ${interfaces.join(", ")}`);
+  const found = credentialOf(auth, type, faults);
+  if (faults.length > 0 || region === undefined || !isInterface(wanted) || found === undefined)
+    throw fail(faults.join("; "), "Correct the cloud's entry; secrets may stand in secure.yaml");
+  return {
     authUrl: auth.auth_url,
     region,
     interface: wanted,
     ...(cacert === undefined ? {} : { caFile: cacert }),
-  } as const;
+    ...found,
+  };
+}
+
+const interfaces = ["public", "internal", "admin"] as const;
+const isInterface = (word: string): word is (typeof interfaces)[number] => interfaces.some((known) => known === word);
+
+/** Undefined where something was added to the faults. */
+function credentialOf(
+  auth: z.output<typeof authSchema>,
+  type: string | undefined,
+  faults: string[],
+): Pick<KeystoneOptions, "credential" | "secret"> | undefined {
+  const notSet = (field: string): void => void faults.push(`auth.${field}: not set`);
   if (type === "v3applicationcredential" || auth.application_credential_id !== undefined) {
-    if (auth.application_credential_id === undefined || auth.application_credential_secret === undefined)
-      throw fail(
-        "an application credential without id or secret",
-        "Set application_credential_id and application_credential_secret",
-      );
-    return {
-      ...settings,
-      credential: { kind: "applicationCredential", id: auth.application_credential_id },
-      secret: auth.application_credential_secret,
-    };
+    const { application_credential_id: id, application_credential_secret: secret } = auth;
+    if (id === undefined) notSet("application_credential_id");
+    if (secret === undefined) notSet("application_credential_secret");
+    return id === undefined || secret === undefined
+      ? undefined
+      : { credential: { kind: "applicationCredential", id }, secret };
   }
-  if (type !== undefined && type !== "password" && type !== "v3password")
-    throw fail(`auth_type "${type}"`, "Use password or v3applicationcredential");
-  if (auth.password === undefined) throw fail("no password", "Set it in secure.yaml");
+  if (type !== undefined && type !== "password" && type !== "v3password") {
+    faults.push(`auth_type: "${type}" isn't known here, use password or v3applicationcredential`);
+    return undefined;
+  }
+  const { password, user_id: userId, username } = auth;
   const projectId = auth.project_id ?? auth.tenant_id;
   const projectName = auth.project_name ?? auth.tenant_name;
-  if (projectId === undefined && projectName === undefined) throw fail("no project", "Set project_name or project_id");
-  if (auth.user_id === undefined && auth.username === undefined) throw fail("no user", "Set username or user_id");
+  if (userId === undefined && username === undefined) notSet("username");
+  // A system's scope beside it was told already.
+  if (projectId === undefined && projectName === undefined && auth.system_scope === undefined) notSet("project_name");
+  if (password === undefined) {
+    notSet("password");
+    return undefined;
+  }
   return {
-    ...settings,
     credential: {
       kind: "password",
       ...defined({
-        username: auth.username,
-        userId: auth.user_id,
+        username,
+        userId,
         userDomainName: auth.user_domain_name ?? auth.domain_name,
         userDomainId: auth.user_domain_id ?? auth.domain_id ?? auth.default_domain,
         projectName,
@@ -114,11 +135,11 @@ export function parseCloud(files: CloudFiles, name: string): KeystoneSettings & 
         projectDomainId: auth.project_domain_id ?? auth.domain_id ?? auth.default_domain,
       }),
     },
-    secret: auth.password,
+    secret: password,
   };
 }
 
-function cloudOf(content: string, file: string, name: string): Record<string, unknown> | undefined {
+function cloudsOf(content: string, file: string): Record<string, Record<string, unknown>> {
   let parsed: unknown;
   try {
     // Every scalar as the text that stands there: a password of digits isn't a number.
@@ -142,7 +163,7 @@ function cloudOf(content: string, file: string, name: string): Record<string, un
       seen: 'no map "clouds" of maps in it',
       remedy: "Correct the file",
     });
-  return found.data.clouds[name];
+  return found.data.clouds;
 }
 
 /** Maps are merged, anything else in `over` replaces what was there. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { DrError } from "../errors";
+import { DrError, extend } from "../errors";
 import { HttpClient } from "../http/client";
 
 /**
@@ -183,6 +183,7 @@ export class KeystoneSession {
         code: "remote",
         attempted,
         seen: "no token in the header X-Subject-Token",
+        remedy: "See that openstack.authUrl leads to Keystone itself, or to a proxy that keeps its headers",
         retryable: false,
       });
     if (project === undefined)
@@ -234,7 +235,14 @@ function domainOf(
 }
 
 function credentialRefused(error: unknown): unknown {
-  if (!DrError.is(error, "remote") || error.context["status"] !== 401) return error;
+  if (!DrError.is(error, "remote")) return error;
+  if (error.context["status"] === 404)
+    return extend(error, {
+      remedy: /application credential/i.test(error.seen)
+        ? "Correct openstack.credential.id, or make the application credential anew"
+        : "Correct openstack.authUrl: Keystone's version 3 isn't there",
+    });
+  if (error.context["status"] !== 401) return error;
   return new DrError({
     code: "config",
     attempted: error.attempted,

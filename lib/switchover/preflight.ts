@@ -1,4 +1,4 @@
-import { backendHost, peerOf, siteOf } from "../topology/site-pair";
+import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
 import type { CinderVolume } from "./ports";
@@ -6,6 +6,7 @@ import {
   arrayOf,
   cinderServiceOf,
   isServed,
+  isVolumeServiceOf,
   lunPathOf,
   mirrorOf,
   poolOf,
@@ -170,7 +171,12 @@ function checkArrays(o: Observation, mode: Mode, from: string, to: string, fail:
       else warnings.push(message);
       continue;
     }
-    const { svmState, iscsi } = seen.value;
+    const { svmState, iscsi, cluster, version } = seen.value;
+    if (isOlder(version, oldestOntap)) {
+      const message = `cluster "${cluster}" of "${site}" runs ONTAP ${version}, needed ${oldestOntap} or newer`;
+      if (needed) fail(`ontap-version:${site}`, message, "Upgrade it: its REST API lacks what is asked for.");
+      else warnings.push(message);
+    }
     const svm = siteOf(o.pair, site).svm;
     if (svmState !== "running") {
       const message = `SVM "${svm}" of "${site}" is ${svmState}`;
@@ -197,6 +203,15 @@ function checkArrays(o: Observation, mode: Mode, from: string, to: string, fail:
     warnings.push(
       `${lunMaps.length} LUN maps were left at "${to}" by an earlier switchover; attaching uses them again`,
     );
+}
+
+/** From here on ONTAP's REST API has all that lib/ontap, and NetApp's driver without ZAPI, ask for. */
+const oldestOntap = "9.11.1";
+
+function isOlder(version: string, needed: string): boolean {
+  const parts = version.split(".").map(Number);
+  const at = needed.split(".").findIndex((part, index) => Number(part) !== parts[index]);
+  return at >= 0 && (parts[at] ?? 0) < Number(needed.split(".")[at]);
 }
 
 function checkMirrors(
@@ -363,6 +378,16 @@ export function checkDatabase(o: Observation, intent: Intent): { failures: Findi
     return { failures, warnings };
   }
   const database = o.database.value;
+  for (const site of siteNames(o.pair)) {
+    const host = backendHost(o.pair, site);
+    const rows = o.serviceRows.filter(isVolumeServiceOf(host));
+    if (rows.length > 1)
+      fail(
+        `service-row-twice:${host}`,
+        `Cinder's database has ${rows.length} live services rows of cinder-volume on ${host} (id ${rows.map(({ id }) => id).join(", ")}), needed one`,
+        "Look which one's report_count advances, and mark the others deleted.",
+      );
+  }
   if (database.readOnly)
     fail("database-read-only", "the database server is read-only", "Connect to the writable node.");
   if (database.missingRights.length > 0)
@@ -734,11 +759,11 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
   if (!o.controllers.some((controller) => controller.units.some((unit) => unit.role === "volume" && unit.active)))
     dead.push("cinder-volume runs on no controller");
   if (!o.cinderServices.ok) {
-    const silent = `Cinder's API doesn't answer: ${o.cinderServices.error}`;
+    const silent = `Cinder's API doesn't tell its services: ${o.cinderServices.error}`;
     against.push(silent);
     // Its volumes are read from the database; a planned one detaches over the API, an unplanned one after its start.
     if (intent.unplanned === undefined)
-      fail("cinder-api-silent", silent, "Start cinder-api; Nova asks it for every detach.");
+      fail("cinder-api-silent", silent, "Start cinder-api, which Nova asks for every detach; check the credential.");
   }
   if (o.queues.ok && !isServed(o.queues.value[from] ?? [])) dead.push(`no cinder-volume consumes the queue of ${host}`);
   against.push(...dead);

@@ -11,7 +11,10 @@ const port = z.number().int().min(1).max(65535);
 
 /** Keystone's. The pair goes into journals, so that no password may be in it. */
 const authUrl = z
-  .url({ protocol: /^https?$/, error: "a URL that begins with http:// or https:// is needed" })
+  .url({
+    protocol: /^https?$/,
+    error: ({ input }) => (input === undefined ? undefined : "a URL that begins with http:// or https:// is needed"),
+  })
   .refine((url) => !URL.canParse(url) || `${new URL(url).username}${new URL(url).password}` === "", {
     error: "it holds a user or a password; take them out, the secret goes to openstackSecret",
   })

@@ -18,6 +18,8 @@ export interface ApiRequest {
 export interface ApiAnswer {
   readonly status: number;
   readonly body?: unknown;
+  /** Instead of a body in JSON. */
+  readonly text?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -78,7 +80,7 @@ export class ApiServer {
       body: { unexpected: { code: 599, message: `nobody expected ${request.method} ${incoming.url}` } },
     };
     response.writeHead(answer.status, { "content-type": "application/json", ...answer.headers });
-    response.end(answer.body === undefined ? "" : JSON.stringify(answer.body));
+    response.end(answer.text ?? (answer.body === undefined ? "" : JSON.stringify(answer.body)));
   }
 }
 

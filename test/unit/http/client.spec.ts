@@ -404,11 +404,11 @@ describe("HttpClient", () => {
       assert.equal(ended.code, "stopped");
     });
 
-    it("names a CA file that can't be read", () => {
-      assert.throws(
-        () => new HttpClient({ baseUrl: "https://127.0.0.1", caFile: join(folder, "none.pem") }),
-        (error) => DrError.is(error, "config") && error.message.includes("none.pem"),
-      );
+    it("names a CA file that can't be read, at the first request", async () => {
+      const { client } = connect("https://127.0.0.1", { caFile: join(folder, "none.pem") });
+      const error = await failureOf(client.request({ method: "GET", path: "/", expected: [200] }));
+      assert.equal(error.code, "config");
+      assert.match(error.message, /none\.pem/);
     });
   });
 });
