@@ -244,18 +244,30 @@ interface Found {
   readonly options: Map<string, string>;
 }
 
-function inspect(backend: string): Promise<Found[]> {
-  return Promise.all(
-    connection().controllers.map(async (controller) => {
-      const { content } = await controller.readFile(controller.cinderConf);
-      try {
-        return { controller, content, options: ownOptions(content, backend) };
-      } catch (error) {
-        const place = `${controller.cinderConf} on ${controller.name}`;
-        throw DrError.is(error) ? extend(error, { attempted: `${error.attempted} (${place})` }) : error;
-      }
-    }),
-  );
+/** @throws DrError what is wrong on every controller, not only on the first. */
+async function inspect(backend: string): Promise<Found[]> {
+  const { controllers } = connection();
+  const looked = await Promise.allSettled(controllers.map((controller) => inspectOne(controller, backend)));
+  const failures = looked.flatMap((one) => (one.status === "rejected" ? [one.reason as unknown] : []));
+  if (failures.length > 1)
+    throw new DrError({
+      code: DrError.is(failures[0]) ? failures[0].code : "remote",
+      attempted: `Read the stanza [${backend}] of cinder.conf`,
+      seen: failures.map((failure) => `\n  ✗ ${messageOf(failure)}`).join(""),
+      cause: new AggregateError(failures),
+    });
+  if (failures.length === 1) throw failures[0];
+  return looked.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+}
+
+async function inspectOne(controller: ControllerPort, backend: string): Promise<Found> {
+  const { content } = await controller.readFile(controller.cinderConf);
+  try {
+    return { controller, content, options: ownOptions(content, backend) };
+  } catch (error) {
+    const place = `${controller.cinderConf} on ${controller.name}`;
+    throw DrError.is(error) ? extend(error, { attempted: `${error.attempted} (${place})` }) : error;
+  }
 }
 
 /** Read, edit, write if still unchanged. Somebody else's edit in between is respected: read again, a few times. */

@@ -50,6 +50,7 @@ const remedies: Readonly<Record<number, string>> = {
   1290: readOnly,
   1698: wrongAccount,
   1836: readOnly,
+  4151: wrongAccount,
 };
 
 /** Deadlock or certification failure, and lock wait time-out: the whole transaction is repeated. Galera: also at COMMIT. */

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { DrError } from "../errors";
 import { HttpClient, sleepFor } from "../http/client";
 import type { QueryValue, VendorError } from "../http/client";
-import { isNotFound, passesByItself } from "./error-codes";
+import { errorCodes, isNotFound, passesByItself } from "./error-codes";
 
 /**
  * What all areas of ONTAP's REST API share: basic authentication, errors, collections in pages, jobs.
@@ -80,7 +80,7 @@ export class OntapApi {
       baseUrl: `https://${address.includes(":") ? `[${address}]` : address}:${port}`,
       headers: () => Promise.resolve({ authorization }),
       decodeError: (status, body) => ({
-        ...decodeError((body as { error?: unknown } | undefined)?.error),
+        ...remedied(decodeError((body as { error?: unknown } | undefined)?.error)),
         ...(status === 401 || status === 403 ? { remedy: remedyOfRefused(status, username) } : {}),
       }),
       sleep: this.sleep,
@@ -177,12 +177,13 @@ export class OntapApi {
         const job = await this.find(attempted, path, jobBody, { fields: "state,message,code,error" });
         if (job === undefined || job.state === "success") return { done: true };
         if (["queued", "running", "paused", "pausing"].includes(job.state)) return { seen: `the job is ${job.state}` };
-        const reason = decodeError(job.error ?? { message: job.message, code: job.code });
+        const reason = remedied(decodeError(job.error ?? { message: job.message, code: job.code }));
         throw new DrError({
           code: "remote",
           attempted,
           seen: `job ${uuid} ended as ${job.state}: ${reason.message ?? job.message ?? "no reason given"} (${reason.code ?? "no code"})`,
           retryable: reason.retryable ?? false,
+          ...(reason.remedy === undefined ? {} : { remedy: reason.remedy }),
           context: {
             method: "GET",
             url: path,
@@ -251,6 +252,13 @@ export class OntapApi {
   private signal(): { signal?: AbortSignal } {
     return this.options.signal === undefined ? {} : { signal: this.options.signal };
   }
+}
+
+/** What to do about a refusal is in ONTAP's own words. */
+function remedied(error: VendorError): VendorError {
+  return error.message === undefined || error.retryable === true || error.code === errorCodes.notFound
+    ? error
+    : { ...error, remedy: "Correct in ONTAP, or in the configuration, what it names; then repeat" };
 }
 
 /** 401: the account or its password; 403: the role of the account (codes 6691623 and 6). */

@@ -165,7 +165,7 @@ describe("bad input: the credential and the catalogue", () => {
     ["nobody at Keystone's address", () => ({ options: { authUrl: "http://127.0.0.1:1/v3" } }), /./, /no answer from 127\.0\.0\.1:1.*ECONNREFUSED/],
   ]; // prettier-ignore
 
-  refuses({
+  refuses<() => Given, Given>({
     area: "credentials",
     secrets: ["hush"],
     cases: cases.map(([name, given, remedy, ...faults]): BadInput<() => Given> => ({
