@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { type Socket, connect as connectSocket, isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import mysql from "mysql2/promise";
 import pLimit from "p-limit";
 import { DrError, messageOf } from "../errors";
+import { readCaFile } from "../http/ca-file";
 import { isLoopback } from "../topology/loopback";
 
 /** How to reach the server. `host` may be the path of a Unix socket. */
@@ -165,7 +165,7 @@ export class Database implements AsyncDisposable {
       ...(tls
         ? {
             ssl: {
-              ...(caFile === undefined ? {} : { ca: await readCa(caFile) }),
+              ...(caFile === undefined ? {} : { ca: readCaFile(caFile) }),
               rejectUnauthorized: true,
               verifyIdentity: true,
             },
@@ -219,7 +219,7 @@ export class Database implements AsyncDisposable {
     // 1040 too many connections, 1047 Galera node not ready, 1053 and 1927 shutting down, 1317 and 1969 statement killed
     const away = [1040, 1047, 1053, 1927].includes(errno);
     if (away || errno <= 0 || fatal === true) {
-      if (![1044, 1045, 1049, 1698].includes(errno))
+      if (away || remedies[errno] === undefined)
         return new DrError({
           code: "unreachable",
           attempted,
@@ -244,20 +244,6 @@ export class Database implements AsyncDisposable {
         : (remedies[errno] ?? "Correct the cause, then repeat"),
       retryable: retried.has(errno),
       context,
-      cause: error,
-    });
-  }
-}
-
-async function readCa(caFile: string): Promise<string> {
-  try {
-    return await readFile(caFile, "utf8");
-  } catch (error) {
-    throw new DrError({
-      code: "config",
-      attempted: `Read the database's CA certificates in ${caFile}`,
-      seen: messageOf(error),
-      remedy: "Name a readable PEM file as database.caFile",
       cause: error,
     });
   }

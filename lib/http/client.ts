@@ -1,10 +1,11 @@
-import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import * as tls from "node:tls";
 import { Agent } from "undici";
 import type { z } from "zod";
 import { DrError, messageOf } from "../errors";
+
 import type { RemoteContext } from "../errors";
+import { readCaFile } from "./ca-file";
 
 /**
  * JSON over HTTP, for the clients of every API; it knows none of them. It verifies TLS, gives each request a deadline,
@@ -281,17 +282,7 @@ function secureContext(caFile: string | undefined): tls.SecureContext {
     if (typeof tls.getCACertificates !== "function") return tls.createSecureContext();
     return tls.createSecureContext({ ca: [...tls.getCACertificates("default"), ...tls.getCACertificates("system")] });
   }
-  try {
-    return tls.createSecureContext({ ca: readFileSync(caFile) });
-  } catch (error) {
-    throw new DrError({
-      code: "config",
-      attempted: `Read the CA certificates in ${caFile}`,
-      seen: messageOf(error),
-      remedy: "Name a readable PEM file as caFile",
-      cause: error,
-    });
-  }
+  return tls.createSecureContext({ ca: readCaFile(caFile) });
 }
 
 function parseJson(text: string): { readonly isJson: boolean; readonly value?: unknown } {

@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import { type ChannelModel, type Channel, connect } from "amqplib";
 import { DrError, messageOf } from "../errors";
+import { readCaFile } from "../http/ca-file";
 import { isLoopback } from "../topology/loopback";
 import { type DrainedMessage, describeMessage } from "./envelope";
 
@@ -105,7 +105,7 @@ export class MessageQueue {
     // Why the server closed the connection: the call under way is only told that there'll be no reply.
     let closed: unknown;
     try {
-      const secure = tls && caFile !== undefined ? { ca: [await readFile(caFile)] } : {};
+      const secure = tls && caFile !== undefined ? { ca: [readCaFile(caFile)] } : {};
       connection = await connect(
         {
           protocol: tls ? "amqps" : "amqp",

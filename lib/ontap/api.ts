@@ -80,7 +80,7 @@ export class OntapApi {
       baseUrl: `https://${address.includes(":") ? `[${address}]` : address}:${port}`,
       headers: () => Promise.resolve({ authorization }),
       decodeError: (status, body) => ({
-        ...remedied(decodeError((body as { error?: unknown } | undefined)?.error)),
+        ...withRemedy(status, decodeError((body as { error?: unknown } | undefined)?.error)),
         ...(status === 401 || status === 403 ? { remedy: remedyOfRefused(status, username) } : {}),
       }),
       sleep: this.sleep,
@@ -177,7 +177,7 @@ export class OntapApi {
         const job = await this.find(attempted, path, jobBody, { fields: "state,message,code,error" });
         if (job === undefined || job.state === "success") return { done: true };
         if (["queued", "running", "paused", "pausing"].includes(job.state)) return { seen: `the job is ${job.state}` };
-        const reason = remedied(decodeError(job.error ?? { message: job.message, code: job.code }));
+        const reason = withRemedy(400, decodeError(job.error ?? { message: job.message, code: job.code }));
         throw new DrError({
           code: "remote",
           attempted,
@@ -254,11 +254,12 @@ export class OntapApi {
   }
 }
 
-/** What to do about a refusal is in ONTAP's own words. */
-function remedied(error: VendorError): VendorError {
-  return error.message === undefined || error.retryable === true || error.code === errorCodes.notFound
-    ? error
-    : { ...error, remedy: "Correct in ONTAP, or in the configuration, what it names; then repeat" };
+/** What is wrong is in ONTAP's own words, where it refuses something for good. */
+function withRemedy(status: number, error: VendorError): VendorError {
+  const forGood = status >= 400 && status < 500 && status !== 429 && error.retryable !== true;
+  return forGood && error.message !== undefined && error.code !== errorCodes.notFound
+    ? { ...error, remedy: "Correct in ONTAP, or in the configuration, what it names; then repeat" }
+    : error;
 }
 
 /** 401: the account or its password; 403: the role of the account (codes 6691623 and 6). */

@@ -26,7 +26,7 @@ function configure(password = "hu$sh"): void {
     services: {
       manager: "custom",
       commands: { start: nothing, stop: nothing, mask: nothing, unmask: nothing, isActive: nothing, isMasked: nothing },
-      units: [{ role: "volume", unit: "cinder-volume" }],
+      units: [{ role: "volume", unit: "cinder-volume", logFile: "/dev/null" }],
     },
   }));
   const values: Readonly<Record<string, string>> = {

@@ -29,6 +29,7 @@ import {
   type SshOptions,
 } from "../../../lib/controller-host/runner";
 import { DrError } from "../../../lib/errors";
+import { badInput } from "../../support/bad-input";
 
 /** A real SSH server in this process: every command is run by a real shell, as sshd does. */
 class SshServer {
@@ -402,7 +403,20 @@ esac
           "a repeat is success",
         );
       });
-      it("are left alone when somebody else has changed them", async () => {
+      it("are told that are read after cinder.conf", async () => {
+        assert.deepEqual(await controller.listDropIns(), []);
+        const [first, second] = ["cinder.conf.d/20 a.conf", "cinder-volume.conf.d/10.conf"].map((name) =>
+          path.join(folder, name),
+        );
+        for (const file of [first, second, path.join(folder, "cinder.conf.d/30.conf.bak")]) {
+          mkdirSync(path.dirname(file ?? ""), { recursive: true });
+          writeFileSync(file ?? "", "");
+        }
+        assert.deepEqual(await controller.listDropIns(), [first, second]);
+        for (const name of ["cinder.conf.d", "cinder-volume.conf.d"])
+          rmSync(path.join(folder, name), { recursive: true });
+      });
+      badInput("cinder.conf", "are left alone when somebody else has changed them", async () => {
         const before = await controller.readFile(conf());
         appendFileSync(conf(), "# theirs\n");
         const names = readdirSync(folder).sort();
@@ -410,7 +424,7 @@ esac
         assert.equal(readFileSync(conf(), "utf8"), `${content}# theirs\n`);
         assert.deepEqual(readdirSync(folder).sort(), names);
       });
-      it("are refused where they aren't UTF-8 or aren't there", async () => {
+      badInput("cinder.conf", "are refused where they aren't UTF-8 or aren't there", async () => {
         writeFileSync(conf(), Buffer.from([0x5b, 0xe4, 0x5d]));
         await rejects(controller.readFile(conf()), "config", /UTF-8/);
         await rejects(controller.readFile(path.join(folder, "nowhere")), "remote", /No such file/);

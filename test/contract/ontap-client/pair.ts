@@ -19,6 +19,8 @@ export interface PairOptions {
   readonly timing?: NonNullable<SimulatorConfig["timing"]>;
   readonly behaviour?: NonNullable<SimulatorConfig["behaviour"]>;
   readonly client?: Partial<OntapClientOptions>;
+  /** Of ONTAP, on both clusters. */
+  readonly version?: [number, number, number];
 }
 
 /** Two simulated clusters and a client of each; iprod has the FlexVols pool1 and pool2, idr none. Nothing is peered. */
@@ -39,6 +41,7 @@ export async function startPair(options: PairOptions = {}) {
     port: 0,
     username: "admin",
     password: "Netapp1!",
+    ...(options.version === undefined ? {} : { version: options.version }),
     interclusterAddresses: [`127.66.${net}.9`],
     aggregates: [`aggr1_${name}`, `aggr2_${name}`],
     svms: [

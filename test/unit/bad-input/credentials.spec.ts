@@ -160,7 +160,7 @@ describe("bad input: the credential and the catalogue", () => {
     ["a user who may not list all servers", () => ({ answers: { [tokens]: token({}, [["compute", "R", "/v2.1"]]), "GET /": versions("v2.1", "2.96"), "GET /v2.1/servers/detail": { status: 403, body: { forbidden: { code: 403, message: "Policy doesn't allow os_compute_api:servers:detail:get_all_tenants to be performed." } } } }, ask: servers }), admin, /status 403.*get_all_tenants/],
     ["a Cinder that is too old", () => ({ answers: { [tokens]: token({}, [["block-storage", "R", "/v3"]]), "GET /": versions("v3", "3.27") }, ask: lists }), /Upgrade Cinder, or correct the catalogue's endpoint/, /3\.0 to 3\.27, needed 3\.44/],
     ["an endpoint of block storage that leads to Nova", () => ({ answers: { [tokens]: token({}, [["block-storage", "R", "/v3"]]), "GET /": versions("v2.1", "2.96") }, ask: lists }), /correct the catalogue's endpoint of block-storage/, /no v3 among its versions, needed 3\.44/],
-    ["a CA file that isn't there", () => ({ options: { authUrl: "https://127.0.0.1:1", caFile: "/nowhere/ca.pem" } }), /Name a readable PEM file as caFile/, /\/nowhere\/ca\.pem/],
+    ["a CA file that isn't there", () => ({ options: { authUrl: "https://127.0.0.1:1", caFile: "/nowhere/ca.pem" } }), /Name a readable PEM file with certificates as caFile/, /\/nowhere\/ca\.pem/],
     ["a Keystone of version 2", () => ({ options: { authUrl: `${api.url}/v2.0` } }), /Name the URL of version 3/, /that's version 2, needed 3/],
     ["nobody at Keystone's address", () => ({ options: { authUrl: "http://127.0.0.1:1/v3" } }), /./, /no answer from 127\.0\.0\.1:1.*ECONNREFUSED/],
   ]; // prettier-ignore

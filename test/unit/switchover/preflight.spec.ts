@@ -148,6 +148,8 @@ describe("preflight", () => {
     ["lag-too-high:pool1", unplanned, dead("iprod"), mirror({ lagSeconds: 3601 })],
     ["array-unreachable:iprod", planned, dead("iprod")],
     ["array-unreachable:idr", planned, dead("idr")],
+    ["ontap-version:iprod", planned, array("iprod", { version: "9.11.0" })],
+    ["ontap-version:idr", unplanned, dead("iprod"), array("idr", { version: "8.99.2" })],
     ["svm-state:iprod", planned, array("iprod", { svmState: "stopped" })],
     ["svm-state:idr", planned, array("idr", { svmState: "stopped" })],
     ["iscsi:idr", planned, array("idr", { iscsi: { ...iscsi, enabled: false } })],
@@ -176,6 +178,7 @@ describe("preflight", () => {
     ["unknown-volume-host:other@iprod", planned, (o) => void (o.serviceRows = [...o.serviceRows, ...o.serviceRows.map((r) => ({ ...r, host: "other@iprod" }))])],
     ["cluster-row:cinder@iprod", planned, row({ clusterName: "c" })],
     ["service-row", planned, (o) => void (o.serviceRows = [])],
+    ["service-row-twice:cinder@iprod", planned, (o) => void (o.serviceRows = [...o.serviceRows, ...o.serviceRows])],
     ["failing-over", planned, row({ replicationStatus: "failing-over" })],
     ["database", planned, (o) => void (o.database = { ok: false, error: "refused" })],
     ["database-read-only", planned, database({ readOnly: true })],
@@ -227,6 +230,9 @@ describe("preflight", () => {
       [],
     );
   });
+
+  for (const version of ["9.11.1", "9.12.0", "10.1.0"])
+    it(`takes ONTAP ${version}`, () => assert.deepEqual(ids(planned, array("idr", { version })), []));
 
   it("asks for the loss that is acceptable, for each mirror", () => {
     const found = ids(intentTo("idr", { unplanned: { from: "iprod" } }), dead("iprod"));
