@@ -10,7 +10,8 @@ import { dumpByConnection } from "../../../lib/cinder-database/dump";
 import { DrError } from "../../../lib/errors";
 import type { CinderDatabasePort, CoordinationPort, LeaseHolder } from "../../../lib/switchover/ports";
 import { open } from "node:fs/promises";
-import { type PrivateMariadb, createCinderSchema, startMariadb } from "./private-mariadb";
+import { badInput } from "../../support/bad-input";
+import { type PrivateMariadb, contentOf, createCinderSchema, startMariadb } from "./private-mariadb";
 
 const iprod = "cinder-a@iprod";
 const idr = "cinder-a@idr";
@@ -82,16 +83,7 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
     takeInFlight: false,
     ...more,
   });
-  /** Every row of every table of Cinder's schema. */
-  const everything = async (): Promise<string> => {
-    const tables = await all("SHOW TABLES");
-    const content: unknown[] = [];
-    for (const row of tables) {
-      const table = String(Object.values(row)[0]);
-      content.push(table, (await all(`SELECT * FROM \`${table}\``)).map((one) => JSON.stringify(one)).sort());
-    }
-    return JSON.stringify(content);
-  };
+  const everything = (): Promise<string> => contentOf(server, schema);
   const rejects = (work: Promise<unknown>, code: string, text: RegExp): Promise<void> =>
     assert.rejects(work, (error: Error) => DrError.is(error) && error.code === code && text.test(error.message));
 
@@ -387,6 +379,12 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
         text: /cluster/,
       },
       {
+        name: "two rows of the site that is left",
+        sql: `INSERT INTO services (host, \`binary\`, topic, report_count, disabled, replication_status, frozen, deleted) VALUES ('${iprod}', 'cinder-volume', 'cinder-volume', 1, 0, 'enabled', 0, 0)`,
+        code: "precondition",
+        text: /cinder-a@iprod has live cinder-volume rows 1, \d+, needed one/,
+      },
+      {
         name: "a volume in flight",
         sql: "UPDATE volumes SET status = 'creating' WHERE id = 'v7'",
         code: "precondition",
@@ -400,7 +398,7 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
       },
     ];
     for (const refusal of refusals)
-      it(`refuses ${refusal.name}, and rolls everything back`, async () => {
+      badInput("database", `refuses ${refusal.name}, and rolls everything back`, async () => {
         if (refusal.sql !== undefined) await all(refusal.sql);
         const before = await everything();
         await rejects(database.promote(change(refusal.change)), refusal.code, refusal.text);
@@ -519,7 +517,7 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
   });
 
   describe("connecting", () => {
-    it("refuses a remote host without TLS before anything is sent", () => {
+    badInput("database", "refuses a remote host without TLS before anything is sent", () => {
       assert.throws(
         () => connectCinderDatabase({ ...options(), host: "192.0.2.1" }),
         (error: Error) => DrError.is(error, "config") && /TLS/.test(error.message),

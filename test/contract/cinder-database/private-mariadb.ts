@@ -108,6 +108,19 @@ export async function createCinderSchema(server: PrivateMariadb, schema: string)
   await server.sql(readFileSync(schemaFile, "utf8"), schema);
 }
 
+/** Every row of every table of a schema. */
+export async function contentOf(server: PrivateMariadb, schema: string): Promise<string> {
+  const content: unknown[] = [];
+  for (const row of await server.sql("SHOW TABLES", schema)) {
+    const table = String(Object.values(row)[0]);
+    content.push(
+      table,
+      (await server.sql(`SELECT * FROM \`${table}\``, schema)).map((one) => JSON.stringify(one)).sort(),
+    );
+  }
+  return JSON.stringify(content);
+}
+
 export function writePem(folder: string, name: string, pem: string): string {
   const file = path.join(folder, name);
   writeFileSync(file, pem);

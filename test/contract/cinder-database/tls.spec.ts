@@ -6,6 +6,7 @@ import path from "node:path";
 import forge from "node-forge";
 import { connectCinderDatabase, type DatabaseOptions } from "../../../lib/cinder-database";
 import { DrError } from "../../../lib/errors";
+import { badInput } from "../../support/bad-input";
 import { type PrivateMariadb, createCinderSchema, startMariadb, writePem } from "./private-mariadb";
 
 interface Issued {
@@ -69,10 +70,10 @@ describe("cinder-database over TLS", function () {
     assert.equal((await client.database.dump(path.join(server.folder, "tls.sql"))).tables, 36);
     await client.close();
   });
-  it("is refused to a server of another CA, and sends no password", async () => {
+  badInput("database", "is refused to a server of another CA, and sends no password", async () => {
     await assert.rejects(listing({ caFile: otherCa }), (error) => DrError.is(error, "config"));
   });
-  it("is refused to a server whose certificate is for another address", async () => {
+  badInput("database", "is refused to a server whose certificate is for another address", async () => {
     // The same server at an address that its certificate doesn't hold.
     const forward = createServer((from) => {
       const to = connect(13306, host);
@@ -89,7 +90,7 @@ describe("cinder-database over TLS", function () {
       forward.close();
     }
   });
-  it("is refused by a server that insists on it, where it is off", async () => {
+  badInput("database", "is refused by a server that insists on it, where it is off", async () => {
     await assert.rejects(
       listing({ tls: false }),
       (error: Error) => DrError.is(error, "remote") && /1045/.test(error.message),
