@@ -1,5 +1,5 @@
 import { DisasterRecoveryPair } from "../components/disaster-recovery-pair";
-import { activeSettings, type DisasterRecoverySettings } from "./settings";
+import { activeSettings, type DisasterRecoverySettings } from "../lib/settings";
 
 /** Both sites, the replication between them, and where production runs. */
 export function disasterRecovery(settings: DisasterRecoverySettings, stack: string): Record<string, unknown> {

@@ -19,7 +19,7 @@ const CLIENTS = [
 const LIB_WORDS = ["topology", "errors.ts"];
 const LIB_BASE = [...LIB_WORDS, "http", "openstack"];
 // connections builds the clients for a pair of sites and hands them to the engine as its ports.
-const LIB_PLACES = [...LIB_BASE, ...CLIENTS, "switchover", "connections", "connections.ts"];
+const LIB_PLACES = [...LIB_BASE, ...CLIENTS, "switchover", "settings.ts", "connections", "connections.ts"];
 
 const pattern = (name) => (name.endsWith(".ts") ? `${name.replace(".", "\\.")}$` : `${name}/`);
 const places = (...names) => `^(${names.map(pattern).join("|")})`;

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { DisasterRecoveryPair } from "../../components/disaster-recovery-pair";
 import { TestLab } from "../../components/test-lab";
-import { activeSettings, type DisasterRecoverySettings, readSettings } from "../../stacks/settings";
+import { activeSettings, type DisasterRecoverySettings } from "../../lib/settings";
+import { readSettings } from "../../stacks/settings";
 import { settingsOf } from "./support/settings";
 
 interface Registered {

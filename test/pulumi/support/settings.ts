@@ -1,5 +1,5 @@
 import type { SitePairInput } from "../../../lib/topology/site-pair";
-import type { RawSettings } from "../../../stacks/settings";
+import type { StackSettings } from "../../../stacks/settings";
 
 const site = (name: string, address: string) => ({
   backend: name,
@@ -42,7 +42,7 @@ const secrets: Readonly<Record<string, unknown>> = {
 export function settingsOf(
   changes: Readonly<Record<string, unknown>> = {},
   secretKeys = Object.keys(secrets),
-): RawSettings {
+): StackSettings {
   const values = { program: "disaster-recovery", activeSite: "iprod", pair: pairInput, ...secrets, ...changes };
   const texts = Object.entries(values)
     .filter(([, value]) => value !== undefined)

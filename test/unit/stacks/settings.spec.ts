@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { activeSettings, type DisasterRecoverySettings, readSettings } from "../../../stacks/settings";
+import { activeSettings, type DisasterRecoverySettings } from "../../../lib/settings";
+import { readSettings } from "../../../stacks/settings";
 import { settingsOf } from "../../pulumi/support/settings";
 
 describe("readSettings", () => {

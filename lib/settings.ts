@@ -1,0 +1,153 @@
+import { z } from "zod";
+import { phases, type HookSpec } from "./switchover/intent";
+import { pairSecretsSchema, siteNames, type SitePair, sitePairSchema } from "./topology/site-pair";
+
+/** What an operator declares of a pair, however it's read: by Pulumi for a stack, or from a file without it. Pure. */
+
+/** A configuration as Pulumi hands it to a program: texts, objects as JSON, secrets in clear. */
+export interface RawSettings {
+  readonly project: string;
+  /** By key with its namespace, e.g. `cinder-cheesecake:pair`. */
+  readonly config: Readonly<Record<string, string>>;
+}
+
+const moments = ["during:promote", ...phases.flatMap((phase) => [`before:${phase}`, `after:${phase}`])];
+
+const hookSchema = z.strictObject({
+  name: z.string().min(1),
+  when: z.custom<HookSpec["when"]>((value) => moments.includes(value as string), `one of ${moments.join(", ")}`),
+  command: z.array(z.string()).min(1),
+  timeoutSeconds: z.number().int().positive().default(300),
+});
+
+function checkHookNames(hooks: readonly z.output<typeof hookSchema>[], ctx: z.RefinementCtx): void {
+  const names = hooks.map((hook) => hook.name);
+  names.forEach((name, index) => {
+    if (names.indexOf(name) !== index)
+      ctx.addIssue({ code: "custom", path: [index, "name"], message: `hook "${name}" is declared twice` });
+  });
+}
+
+const unplannedSchema = z.strictObject({
+  from: z.string().min(1),
+  acceptLossSeconds: z.number().int().nonnegative().exactOptional(),
+  acceptUnknownLoss: z.boolean().exactOptional(),
+  force: z.boolean().exactOptional(),
+});
+
+/** What ActiveSite takes as it stands. */
+const activeSchema = z.strictObject({
+  activeSite: z.string().min(1),
+  promotion: z.enum(["immediate", "deferred"]).default("immediate"),
+  unplanned: unplannedSchema.exactOptional(),
+  hooks: z.array(hookSchema).superRefine(checkHookNames).default([]),
+  approvedPlan: z.string().min(1).exactOptional(),
+  requireApproval: z.boolean().default(false),
+  startIncomplete: z.boolean().default(false),
+  reprotect: z.enum(["discardDiverged", "keepDiverged"]).exactOptional(),
+  route: z.enum(["failover-host", "direct"]).exactOptional(),
+  acceptSchema: z.string().min(1).exactOptional(),
+  /** Journals, reports and the database's dumps, relative to the project; dumps hold secrets and are readable by the owner only. */
+  journalDir: z.string().min(1).default("reports"),
+});
+
+export const disasterRecoverySchema = z.strictObject({
+  program: z.literal("disaster-recovery"),
+  pair: sitePairSchema,
+  ...activeSchema.shape,
+  ...pairSecretsSchema.shape,
+});
+
+export type DisasterRecoverySettings = z.output<typeof disasterRecoverySchema>;
+
+/** The part of the settings that goes to ActiveSite: without the pair, and above all without the passwords. */
+export function activeSettings(settings: DisasterRecoverySettings): z.output<typeof activeSchema> {
+  return activeSchema.strip().parse(settings);
+}
+
+/**
+ * Settings of the program that the configuration names, or every fault at once, each with its key. Values are never
+ * quoted: they might be secrets.
+ */
+export function parseSettings<P extends Readonly<Record<string, z.ZodObject>>>(
+  raw: RawSettings,
+  programs: P,
+): { readonly settings?: z.output<P[keyof P]>; readonly faults: readonly string[] } {
+  const prefix = `${raw.project}:`;
+  const own = Object.entries(raw.config).filter(([key]) => key.startsWith(prefix));
+  const texts = new Map(own.map(([key, value]) => [key.slice(prefix.length), value]));
+  const program = texts.get("program") ?? "";
+  const schema = Object.hasOwn(programs, program) ? programs[program] : undefined;
+  if (schema === undefined) {
+    const seen = program === "" ? "not set" : `"${program}" is unknown`;
+    return { faults: [`program: ${seen}; it is one of ${Object.keys(programs).join(", ")}`] };
+  }
+  const values = Object.fromEntries(
+    [...texts].map(([key, text]) => [key, valueOf(text, schema.shape[key] as z.ZodType | undefined)]),
+  );
+  const parsed = schema.safeParse(values);
+  const faults = parsed.success ? [] : parsed.error.issues.flatMap(faultsOfIssue);
+  if (schema === disasterRecoverySchema) faults.push(...acrossKeys(values));
+  return parsed.success && faults.length === 0 ? { settings: parsed.data as z.output<P[keyof P]>, faults } : { faults };
+}
+
+/** Texts stay texts where the schema wants one ("12" as a password); everything else is JSON. */
+function valueOf(text: string, schema: z.ZodType | undefined): unknown {
+  if (schema === undefined || schema.safeParse(text).success) return text;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
+}
+
+/** Values are never quoted: they might be secrets. */
+function faultsOfIssue(issue: z.core.$ZodIssue): string[] {
+  const at = pathOf(issue.path);
+  if (issue.code === "unrecognized_keys")
+    return issue.keys.map(
+      (key) => `${pathOf([...issue.path, key])}: is no key of this program; remove it or correct its spelling`,
+    );
+  if (issue.code === "invalid_key") return issue.issues.map(({ message }) => `${at}: as a name: ${message}`);
+  if (issue.code === "too_small" && issue.minimum === 1 && issue.origin !== "number") return [`${at}: is empty`];
+  return [`${at}: ${issue.message.endsWith("received undefined") ? "not set" : issue.message}`];
+}
+
+/** As `pulumi config set --path` takes it: `hooks[0].name`. */
+function pathOf(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((at, part) => {
+    if (typeof part === "number") return `${at}[${part}]`;
+    return at === "" ? String(part) : `${at}.${String(part)}`;
+  }, "");
+}
+
+/** What only shows when two keys are looked at together; keys that are faulty by themselves are left out. */
+function acrossKeys(values: Readonly<Record<string, unknown>>): string[] {
+  const { data: pair } = sitePairSchema.safeParse(values["pair"]);
+  if (pair === undefined) return [];
+  const sites = siteNames(pair);
+  const { data: active } = activeSchema.pick({ activeSite: true }).strip().safeParse(values);
+  const { data: unplanned } = unplannedSchema.safeParse(values["unplanned"]);
+  const { data: passwords } = z.record(z.string(), z.unknown()).safeParse(values["ontapPasswords"]);
+  const faults = differentBackendNames(pair);
+  for (const [key, site] of [
+    ["activeSite", active?.activeSite],
+    ["unplanned.from", unplanned?.from],
+  ] as const)
+    if (site !== undefined && !sites.includes(site)) faults.push(`${key}: "${site}" is not one of ${sites.join(", ")}`);
+  if (passwords === undefined) return faults;
+  for (const site of sites)
+    if (!Object.hasOwn(passwords, site)) faults.push(`ontapPasswords.${site}: not set (--path --secret)`);
+  for (const site of Object.keys(passwords))
+    if (!sites.includes(site))
+      faults.push(`ontapPasswords.${site}: the pair has no such site; its sites are ${sites.join(", ")}`);
+  return faults;
+}
+
+/** Volume types name a backend by `volume_backend_name`: with two names they would resolve on one site only. */
+function differentBackendNames(pair: SitePair): string[] {
+  const names = siteNames(pair).map((site) => pair.sites[site]?.stanza["volume_backend_name"] ?? pair.name);
+  return names[0] === names[1]
+    ? []
+    : [`pair.sites: volume_backend_name is "${names[0]}" and "${names[1]}"; give both sites the same`];
+}
