@@ -10,7 +10,7 @@ import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
 import type { JournalEntry } from "./journal";
-import { Journal } from "./journal";
+import { endedSwitchovers, Journal } from "./journal";
 import { Lease } from "./lease";
 import type { Observation } from "./observation";
 import { volumesOf } from "./observation";
@@ -31,6 +31,7 @@ import {
 import type { Finding } from "./preflight";
 import { checkDatabase, preflight, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
+import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
 import type { Decision, Verdict } from "./verdict";
 import { decide, verdictOf } from "./verdict";
@@ -39,9 +40,12 @@ export type { HookSpec, Intent, Mode, Phase, Promotion, Route, SwitchoverState, 
 export { phases } from "./intent";
 export type { Plan } from "./plan";
 export type { Report } from "./report";
+export { reportAsMarkdown } from "./report";
 export type { Verdict } from "./verdict";
 export { verdictOf } from "./verdict";
 export { observe } from "./observe";
+export type { Proof } from "./verify";
+export { verifyEndState } from "./verify";
 
 /**
  * The engine's face. observe → decide → preflight → plan → (lease, journal) execute → report; only `applySwitchover` and
@@ -113,6 +117,37 @@ export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journ
   return (await findOpenJournal(o)) !== undefined;
 }
 
+export interface OpenSwitchover {
+  readonly switchoverId: string;
+  readonly begunAt: string;
+  /** The plan that counts: the abort's where one was begun. */
+  readonly plan: Plan;
+}
+
+/** What was begun and not ended. Read-only. */
+export async function openSwitchover(
+  o: Pick<Question, "pair" | "ports" | "journalDir">,
+): Promise<OpenSwitchover | undefined> {
+  const journal = await findOpenJournal(o);
+  return journal && { switchoverId: journal.switchoverId, begunAt: journal.entries[0]?.at ?? "", plan: journal.plan };
+}
+
+/**
+ * Of the switchover of this id, else of the last one, from its journal: by the database's copy, or where the database
+ * doesn't answer, by the file's. Undefined where there's none.
+ */
+export async function reportOf(
+  o: Pick<Question, "pair" | "ports" | "journalDir"> & { readonly switchoverId?: string },
+): Promise<Report | undefined> {
+  const entries = await Journal.readLast({
+    directory: o.journalDir,
+    coordination: o.ports.coordination,
+    pair: o.pair.name,
+    ...(o.switchoverId === undefined ? {} : { switchoverId: o.switchoverId }),
+  });
+  return entries && buildReport(entries);
+}
+
 /** Where production runs, by the systems' own word. Read-only. */
 export async function observeState(
   o: Pick<Question, "pair" | "ports">,
@@ -128,6 +163,8 @@ export interface ApplyOptions extends Question {
   readonly signal: AbortSignal;
   readonly progress: (line: string) => void;
   readonly onEvent?: (event: ExecutionEvent) => void | Promise<void>;
+  /** Called once it's this run that writes a journal: a failure before it has changed nothing. */
+  readonly onJournal?: (switchoverId: string) => void;
 }
 
 /**
@@ -176,10 +213,13 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
     return carryOut(o, lease, open);
   }
   if (next !== undefined) o.progress(next.said);
-  const { findings: found, plan, verdict } = await think(o, "under our lease");
+  const { decision, findings: found, plan, verdict } = await think(o, "under our lease");
   const findings = [...found, ...unfinished(next, plan)];
   if (findings.length > 0) throw refusal(findings);
-  if (plan === undefined) return stateAfter(o, verdict, undefined, undefined);
+  if (plan === undefined) {
+    const { switchoverId, reportDirectory } = decision.action === "adopt" ? await broughtBy(o, decision.site) : {};
+    return stateAfter(o, verdict, switchoverId, reportDirectory);
+  }
   const unapproved = approvalFailures(o.intent, plan);
   if (unapproved.length > 0) throw refusal(unapproved);
   assertAsPreviewed(plan, o);
@@ -201,7 +241,21 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   return carryOut(o, lease, journal);
 }
 
+/** The switchover that an adopted site was reached by, where this software made it, with its report: maybe elsewhere. */
+async function broughtBy(
+  o: ApplyOptions,
+  site: string,
+): Promise<{ readonly switchoverId?: string; readonly reportDirectory?: string }> {
+  for await (const { switchoverId, plan, entries } of endedSwitchovers(o.ports.coordination, o.pair.name)) {
+    if (plan.to !== site) break;
+    const reportDirectory = await writeReport(o.journalDir, buildReport(entries)).catch(() => undefined);
+    return { switchoverId, ...(reportDirectory === undefined ? {} : { reportDirectory }) };
+  }
+  return {};
+}
+
 async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promise<SwitchoverState> {
+  o.onJournal?.(journal.switchoverId);
   const { plan } = journal;
   const ctx: StepContext = {
     pair: o.pair,

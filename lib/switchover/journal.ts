@@ -148,6 +148,31 @@ export class Journal {
     return (await readLines(file)).map((line) => decode(line, file));
   }
 
+  /** The entries of one switchover, or of the pair's newest, by whichever copy can be read. */
+  static async readLast(o: {
+    readonly directory: string;
+    readonly coordination: CoordinationPort;
+    readonly pair: string;
+    readonly switchoverId?: string;
+  }): Promise<readonly JournalEntry[] | undefined> {
+    try {
+      const listed = await o.coordination.listSwitchovers(o.pair);
+      const found = listed.find(({ switchoverId }) => switchoverId === (o.switchoverId ?? switchoverId));
+      if (found === undefined) return undefined;
+      const lines = await o.coordination.readJournal(found.switchoverId);
+      return lines.map((line) => decode(line, found.switchoverId));
+    } catch (error) {
+      if (!DrError.is(error, "unreachable")) throw error;
+      for (const file of (await Journal.list(o.directory)).reverse()) {
+        const entries = await Journal.read(file);
+        const begin = entries[0];
+        if (begin?.type !== "begin" || begin.plan.pair !== o.pair) continue;
+        if (begin.switchoverId === (o.switchoverId ?? begin.switchoverId)) return entries;
+      }
+      return undefined;
+    }
+  }
+
   static async list(directory: string): Promise<string[]> {
     const names = await readdir(directory).catch(() => []);
     return names
@@ -162,11 +187,8 @@ export class Journal {
 
   /** The plan that counts now: the abort's where one was begun. */
   get plan(): Plan {
-    for (let index = this.recorded.length - 1; index >= 0; index--) {
-      const entry = this.recorded[index];
-      if (entry !== undefined && (entry.type === "begin" || entry.type === "abort" || entry.type === "replan"))
-        return entry.plan;
-    }
+    const plan = lastPlanOf(this.recorded);
+    if (plan !== undefined) return plan;
     throw new DrError({ code: "journal", attempted: `Read the plan of ${this.switchoverId}`, seen: "no begin entry" });
   }
 
@@ -239,6 +261,26 @@ export class Journal {
     await this.append({ type: "end", outcome });
     await this.coordination.closeSwitchover(this.switchoverId);
   }
+}
+
+/** What was completed, newest first, by the database's copies. Read as it is asked for: each is a query. */
+export async function* endedSwitchovers(
+  coordination: Pick<CoordinationPort, "listSwitchovers" | "readJournal">,
+  pair: string,
+): AsyncGenerator<{ readonly switchoverId: string; readonly plan: Plan; readonly entries: readonly JournalEntry[] }> {
+  for (const { switchoverId } of await coordination.listSwitchovers(pair)) {
+    const entries = (await coordination.readJournal(switchoverId)).map((line) => decode(line, switchoverId));
+    const plan = lastPlanOf(entries);
+    const last = entries.at(-1);
+    if (plan !== undefined && last?.type === "end" && last.outcome === "completed")
+      yield { switchoverId, plan, entries };
+  }
+}
+
+function lastPlanOf(entries: readonly JournalEntry[]): Plan | undefined {
+  return entries
+    .flatMap((e) => (e.type === "begin" || e.type === "abort" || e.type === "replan" ? [e.plan] : []))
+    .at(-1);
 }
 
 function hasEnded(lines: readonly string[], id: string): boolean {

@@ -18,6 +18,7 @@ import type {
   ServiceRole,
   ServiceRow,
 } from "./ports";
+import { lunlessStatuses } from "./states";
 
 /** One look at everything a decision needs: plain data, with what couldn't be read said as such. */
 
@@ -142,6 +143,41 @@ export function lunPathOf(volume: Pick<CinderVolume, "id" | "nameId" | "host">):
 
 export function snapshotLunPath(volume: Pick<CinderVolume, "host">, snapshotId: string): string {
   return `/vol/${poolOf(volume.host)}/snapshot-${snapshotId}`;
+}
+
+const GiB = 2 ** 30;
+
+/** What of these volumes and snapshots these LUNs hold, and what they don't. */
+export function heldBy(
+  luns: readonly Lun[],
+  volumes: readonly CinderVolume[],
+  snapshots: readonly CinderSnapshot[],
+): {
+  readonly missing: readonly CinderVolume[];
+  readonly short: readonly CinderVolume[];
+  readonly missingSnapshotIds: readonly string[];
+  readonly serials: Readonly<Record<string, string>>;
+} {
+  const byPath = new Map(luns.map((lun) => [lun.path, lun]));
+  const counted = new Map(volumes.filter(({ status }) => !lunlessStatuses.has(status)).map((volume) => [volume.id, volume]));
+  const missing: CinderVolume[] = [];
+  const short: CinderVolume[] = [];
+  const serials: Record<string, string> = {};
+  for (const volume of counted.values()) {
+    const lun = byPath.get(lunPathOf(volume));
+    if (lun === undefined) missing.push(volume);
+    else {
+      serials[volume.id] = lun.serial;
+      if (lun.sizeBytes < volume.sizeGiB * GiB) short.push(volume);
+    }
+  }
+  const missingSnapshotIds = snapshots.flatMap((snapshot) => {
+    const volume = counted.get(snapshot.volumeId);
+    // One that failed to be made has none either.
+    if (volume === undefined || lunlessStatuses.has(snapshot.status) || snapshot.status === "error") return [];
+    return byPath.has(snapshotLunPath(volume, snapshot.id)) ? [] : [snapshot.id];
+  });
+  return { missing, short, missingSnapshotIds, serials };
 }
 
 /**

@@ -2,6 +2,9 @@ import type { Step } from "../context";
 import { DrError } from "../../errors";
 import { deletedServer, plannedServer, serverItems } from "../context";
 
+/** How a lock of ours is known from a user's. */
+export const lockReason = (to: string): string => `switchover to ${to} (cinder-cheesecake)`;
+
 /**
  * Needs: Nova's API. Does: locks each instance, so that its users don't start, attach or detach meanwhile.
  * Proof: `locked`, read back. Safe to repeat because a lock by us is seen; one by others is left as it is.
@@ -16,7 +19,7 @@ export const holdLockInstances: Step = {
   },
   async apply(ctx, item) {
     await ctx.guard();
-    await ctx.ports.compute.lock(plannedServer(ctx, item.key).id, `switchover to ${ctx.plan.to} (cinder-cheesecake)`);
+    await ctx.ports.compute.lock(plannedServer(ctx, item.key).id, lockReason(ctx.plan.to));
   },
   async verify(ctx, item) {
     const server = await ctx.ports.compute.getServer(item.key);
