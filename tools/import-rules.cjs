@@ -103,6 +103,19 @@ const forbidden = [
   },
 
   {
+    name: "settings-without-io",
+    comment: "Two read a configuration, each in its own way; what it has to be is said once.",
+    from: { path: "^lib/settings\\.ts$" },
+    to: { path: [NETWORK_MODULES, FILE_MODULES, NETWORK_PACKAGES, FILE_PACKAGES] },
+  },
+  {
+    name: "cli-thin",
+    comment: "The command line is a face of the engine: what it does, Pulumi's way does too.",
+    from: { path: places("cli") },
+    to: { path: [libPlaces("http", "openstack", ...CLIENTS), "^lib/switchover/(?!index\\.ts$)"] },
+  },
+
+  {
     name: "simulators-apart",
     comment: "A client and its double must not share a mistake.",
     from: { path: "^lab/simulators/" },
