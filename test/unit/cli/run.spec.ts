@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import os from "node:os";
 import path from "node:path";
+import { exitCodes } from "../../../cli/exit-codes";
 import type { Report } from "../../../lib/switchover";
+import { code, read, rows } from "../docs/documents";
 import { at, killAt, lost, operator } from "../switchover/support";
 import { intentTo, pair, World } from "../switchover/world";
 import { type Answer, cliOn, fileIn, folder, secrets } from "./support";
@@ -326,6 +328,33 @@ describe("the command line", () => {
     ended(await cli.run(["plan", "--to", "idr"], { settings: { promotion: "later" } }), 2, /promotion: /);
     assert.deepEqual(world.calls, []);
     ended(await cli.run(["--help"]), 0);
+  });
+
+  it("is told in docs/cli.md: every option of every command, every exit code", async () => {
+    const { cli } = begin();
+    const told = rows(read("docs/cli.md"));
+    const options = new Map<string, string[]>();
+    for (const command of ["status", "plan", "apply", "resume", "verify", "report"]) {
+      assert.ok(
+        told.some(([first = ""]) => first.startsWith(`\`${command}`)),
+        command,
+      );
+      const { out } = await cli.run([command, "--help"]);
+      for (const [, option = ""] of out.matchAll(/^ {2}(--[a-z-]+)/gm))
+        options.set(option, [...(options.get(option) ?? []), command]);
+    }
+    const documented = told.flatMap(([first, of = ""]) => {
+      const option = /^--[a-z-]+/.exec(code(first) ?? "")?.[0];
+      return option === undefined
+        ? []
+        : [[option, of.startsWith("all") ? "all" : of.replace(/, required$/, "")] as const];
+    });
+    const real = [...options].map(
+      ([option, of]) => [option, of.length === 6 ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
+    );
+    assert.deepEqual(documented.sort(), real.sort());
+    const codes = [...read("docs/cli.md").text.matchAll(/^\| (\d+) +\|/gm)].map(([, number]) => Number(number));
+    assert.deepEqual(codes, [...Object.values(exitCodes), 130]);
   });
 
   it("prints no secret, whatever happens", async () => {

@@ -1,0 +1,222 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { missingFor } from "../../lab/lab";
+import { secretsOfLab } from "../../lab/pair";
+import { connect } from "../../lib/connections";
+import type { Report } from "../../lib/switchover";
+import { sitePairSchema } from "../../lib/topology/site-pair";
+import { say, sayFailures, Scene, until } from "../openstack/support";
+import { skipBecause } from "../support/skip";
+
+interface Result {
+  /** Null where a signal ended it. */
+  readonly code: number | null;
+  readonly output: string;
+}
+
+/** The command line on a lab, beside Pulumi's: one lab, one scenario after another. */
+describe("cheesecake (embedded lab)", function () {
+  this.timeout(900_000);
+  let scene: Scene;
+  let secretsFile = "";
+  let printed = "";
+
+  before(async function () {
+    const missing = missingFor("embedded", process.env["CINDER_CHEESECAKE_PYTHON"]);
+    if (missing !== undefined) skipBecause(this, missing);
+    scene = await Scene.open({ flavour: "embedded" });
+    secretsFile = path.join(scene.lab.dir, "secrets.json");
+    writeFileSync(secretsFile, JSON.stringify(secretsOfLab(scene.lab)), { mode: 0o600 });
+    await scene.begin();
+  });
+
+  sayFailures(() => scene);
+
+  after(() => scene?.close());
+
+  /** Where Pulumi has no state, no passphrase and isn't on PATH: the stack's file as it is, secrets from their file. */
+  function cheesecake(
+    [command = "", ...args]: readonly string[],
+    onLine: (line: string, signal: (name: NodeJS.Signals) => void) => void = () => undefined,
+  ): Promise<Result> {
+    say(`── cheesecake ${command} ${args.join(" ")}`);
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.includes("PULUMI")));
+    const program = path.resolve(__dirname, "../../cli/cheesecake.cjs");
+    const config = scene.pulumi.configFile(scene.recovery);
+    const child = spawn(
+      process.execPath,
+      [program, command, "--config", config, "--secrets", secretsFile, ...args],
+      { cwd: scene.lab.dir, env: { ...env, PATH: "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" }, stdio: ["ignore", "pipe", "pipe"] },
+    ); // prettier-ignore
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      createInterface({ input: stream }).on("line", (line) => {
+        output += `${line}\n`;
+        printed += `${line}\n`;
+        onLine(line, (name) => child.kill(name));
+      });
+    return new Promise((resolve, reject) => {
+      child.on("error", reject);
+      child.on("close", (code) => resolve({ code, output }));
+    });
+  }
+
+  async function ends(code: number, ...args: string[]): Promise<string> {
+    const { output, ...result } = await cheesecake(args);
+    assert.equal(result.code, code, output);
+    return output;
+  }
+
+  const json = async (...args: string[]): Promise<unknown> => JSON.parse(await ends(0, ...args, "--json"));
+
+  /** Pulumi is back: it adopts what was done without it, and then finds nothing to do. */
+  async function adopted(site: "iprod" | "idr"): Promise<void> {
+    const before = await scene.everything();
+    scene.configure({ activeSite: site });
+    const { output } = await scene.preview();
+    assert.match(output, new RegExp(`Adopt "${site}" as the active site: production runs there already`));
+    await scene.up();
+    assert.deepEqual(await scene.everything(), before);
+    const { report } = await scene.pulumi.outputs(scene.recovery);
+    const { switchoverId } = (await json("report")) as Report;
+    assert.equal(report, path.join(scene.reports, switchoverId));
+    await scene.assertSettled(site);
+  }
+
+  it("switches over by the plan that was read, proves it, and leaves Pulumi nothing to do but to adopt it", async () => {
+    assert.match(await ends(0, "status"), /^active site +iprod$/m);
+    await ends(0, "verify");
+    const before = await scene.everything();
+    const plan = await ends(0, "plan", "--to", "idr");
+    scene.configure({ activeSite: "idr" });
+    const preview = await scene.preview();
+    scene.configure({ activeSite: "iprod" });
+    const digest = /--digest (\S+)/.exec(plan)?.[1] ?? "";
+    assert.ok(digest !== "" && preview.output.includes(`plan ${digest}`), `${plan}\n${preview.output}`);
+    assert.deepEqual(await scene.everything(), before);
+
+    const done = await ends(0, "apply", "--to", "idr", "--digest", digest);
+    assert.match(done, /^\[\d+\/\d+\] attach\/volumes: done in /m);
+    const { verified, proofs } = (await json("verify")) as { verified: boolean; proofs: { what: string }[] };
+    assert.equal(verified, true);
+    assert.deepEqual(
+      proofs.map(({ what }) => what),
+      ["active site", "journal", "cinder.conf, services", "database", "mirrors", "LUNs", "attachments", "instances"],
+    );
+    const { verdict, mode, to } = (await json("report")) as Report;
+    assert.deepEqual([verdict, mode, to], ["completed", "planned", "idr"]);
+    await scene.assertBytes();
+    await adopted("idr");
+  });
+
+  it("goes on with an up that was killed past its cutover", async () => {
+    await scene.write("before-killed-up");
+    scene.configure({ activeSite: "iprod" });
+    assert.ok(await scene.killedUp(/attach\/volumes: Attach/, "tree"));
+    await scene.cancel();
+    assert.match(await ends(0, "status"), /^open switchover +\S+ \(switchover "idr" → "iprod"\)$/m);
+    await ends(4, "verify");
+    await ends(0, "resume");
+    await ends(0, "verify");
+    const { switchoverId, resumes } = scene.lastReport();
+    assert.equal(resumes, 1);
+    scene.assertOnce(switchoverId);
+    await adopted("iprod");
+  });
+
+  it("stops at Ctrl-C where up goes on, and is killed where up goes on", async () => {
+    await scene.write("before-stopped-apply");
+    const stopped = await cheesecake(["apply", "--to", "idr", "--yes"], (line, signal) => {
+      if (/quiesce\/stop-instances: Stop/.test(line)) signal("SIGINT");
+    });
+    assert.equal(stopped.code, 1, stopped.output);
+    assert.match(stopped.output, /Stopping at the next safe point[^]*isn't finished: `cheesecake resume` goes on/);
+    const killed = await cheesecake(["resume"], (line, signal) => {
+      if (/promote\/edit-configuration: Name/.test(line)) signal("SIGKILL");
+    });
+    assert.equal(killed.code, null, killed.output);
+    const report = await scene.flip("idr");
+    assert.deepEqual([report.verdict, report.resumes], ["completed", 2]);
+    scene.assertOnce(report.switchoverId);
+    await scene.assertSettled("idr");
+    await ends(0, "verify");
+  });
+
+  it("is refused while another run holds the lease, and waits for one that is at the same switchover", async () => {
+    const connections = connect(
+      sitePairSchema.parse(scene.readConfiguration()["cinder-cheesecake:pair"]),
+      secretsOfLab(scene.lab),
+    );
+    const { coordination } = connections.ports;
+    const pair = "netapp_iscsi";
+    const token = randomUUID();
+    const holder = { owner: "ops", host: "bastion", pid: 7, stack: scene.recovery, planDigest: "" };
+    try {
+      assert.ok(await coordination.acquireLease(pair, holder, token, 600));
+      const before = await scene.everything();
+      assert.match(await ends(3, "apply", "--to", "iprod", "--yes"), /the lease is held by ops on bastion \(pid 7\)/);
+      assert.match(await ends(0, "status"), /^run +ops on bastion/m);
+      assert.deepEqual(await scene.everything(), before);
+      await coordination.releaseLease(pair, token);
+    } finally {
+      await connections.close();
+    }
+    await scene.write("before-two-at-once");
+    scene.configure({ activeSite: "iprod" });
+    let second: Promise<Result> | undefined;
+    await scene.up({
+      onLine: (line) => {
+        if (/hold\/lock-instances: done/.test(line)) second ??= cheesecake(["resume"]);
+      },
+    });
+    const { code, output } = (await second) ?? assert.fail("up ended before its steps");
+    assert.equal(code, 0, output);
+    assert.match(output, /waiting for the lease of pair "netapp_iscsi", held by /);
+    const { switchoverId, resumes } = scene.lastReport();
+    assert.equal(resumes, 0);
+    scene.assertOnce(switchoverId);
+    await scene.assertSettled("iprod");
+  });
+
+  it("fails over from a lost site with Pulumi's state gone, protects anew, and a new state adopts it", async () => {
+    await scene.write("before-loss");
+    await scene.transferAll("idr");
+    await scene.setReachable("iprod", false);
+    try {
+      assert.match(await ends(3, "apply", "--to", "idr", "--yes"), /✗ /);
+      const flags = ["--unplanned-from", "iprod", "--accept-loss-seconds", "7200", "--yes"];
+      assert.match(await ends(0, "apply", "--to", "idr", ...flags), /^active at idr .*, unprotected$/m);
+      assert.match(await ends(4, "verify"), /✗ mirrors.*\n +the array of "iprod" can't be asked/);
+      await scene.assertBytes();
+    } finally {
+      await scene.setReachable("iprod", true);
+    }
+    await ends(0, "apply", "--to", "idr", "--reprotect", "discardDiverged", "--yes");
+    await ends(0, "verify");
+    await scene.forgetActiveSite();
+    await adopted("idr");
+  });
+
+  it("names what isn't in its place", async () => {
+    const [{ id = "", name = "" } = {}] = await scene.servers();
+    await scene.cloud("POST", "compute", `/servers/${id}/action`, { "os-stop": null });
+    const stopped = (servers: readonly { id: string; status: string }[]): boolean =>
+      servers.some((server) => server.id === id && server.status === "SHUTOFF");
+    await until("the instance is stopped", () => scene.servers(), stopped);
+    assert.match(await ends(4, "verify"), new RegExp(`✗ instances.*\\n +${name} ran before and is SHUTOFF`));
+    await scene.cloud("POST", "compute", `/servers/${id}/action`, { "os-start": null });
+    await until("the instance runs", () => scene.servers(), (servers) => !stopped(servers)); // prettier-ignore
+    await ends(0, "verify");
+  });
+
+  it("tells no secret", () => {
+    assert.ok(scene.secrets().size >= 10 && printed.length > 10_000);
+    const texts = new Map([...scene.reportTexts(), ["what was printed", printed]]);
+    for (const [what, secret] of scene.secrets())
+      for (const [where, text] of texts) assert.ok(!text.includes(secret), `the secret ${what} is in ${where}`);
+  });
+});
