@@ -1,4 +1,4 @@
-import { messageOf } from "../errors";
+import { DrError } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 import { endedSwitchovers, Journal } from "./journal";
@@ -35,7 +35,7 @@ export async function verifyEndState(o: Question): Promise<readonly Proof[]> {
   const observation = await observe(o.pair, o.ports);
   const { site, promoted, mismatches } = verdictOf(observation);
   const blind = unreadable(observation).map(({ message }) => message);
-  const journal = await switchoverProof(o);
+  const journal = await proved("journal", () => journalProof(o));
   const active: Proof = {
     what: "active site",
     seen: site ?? "unclear",
@@ -46,37 +46,44 @@ export async function verifyEndState(o: Question): Promise<readonly Proof[]> {
     ],
   };
   if (site === undefined || blind.length > 0) return [active, journal];
+  const { database, blockStorage } = o.ports;
+  const other = backendHost(o.pair, peerOf(o.pair, site));
   return [
     active,
     journal,
     ...(promoted
       ? [
           configurationProof(observation, site),
-          rowsProof(observation, site, await o.ports.database.countHostRows(backendHost(o.pair, peerOf(o.pair, site)))),
+          await proved("database", async () => rowsProof(observation, site, await database.countHostRows(other))),
           mirrorsProof(observation, site),
         ]
       : []),
     lunsProof(observation, site),
-    attachmentsProof(observation, site, await o.ports.blockStorage.listConnections()),
-    await instancesProof(o, observation, site),
+    await proved("attachments", async () => attachmentsProof(observation, site, await blockStorage.listConnections())),
+    await proved("instances", () => instancesProof(o, observation, site)),
   ];
 }
 
-async function switchoverProof(o: Question): Promise<Proof> {
-  const what = "journal";
+/** What can't be read isn't proved. */
+async function proved(what: string, look: () => Promise<Proof>): Promise<Proof> {
   try {
-    const open = await Journal.findOpen({
-      directory: o.journalDir,
-      coordination: o.ports.coordination,
-      clock: o.ports.clock,
-      pair: o.pair.name,
-    });
-    return open === undefined
-      ? { what, seen: "no switchover is open", faults: [] }
-      : { what, seen: open.switchoverId, faults: [`${open.switchoverId} isn't finished`] };
+    return await look();
   } catch (error) {
-    return { what, seen: "unreadable", faults: [messageOf(error)] };
+    if (!DrError.is(error)) throw error;
+    return { what, seen: "can't be read", faults: [error.message] };
   }
+}
+
+async function journalProof(o: Question): Promise<Proof> {
+  const open = await Journal.findOpen({
+    directory: o.journalDir,
+    coordination: o.ports.coordination,
+    clock: o.ports.clock,
+    pair: o.pair.name,
+  });
+  return open === undefined
+    ? { what: "journal", seen: "no switchover is open", faults: [] }
+    : { what: "journal", seen: open.switchoverId, faults: [`${open.switchoverId} isn't finished`] };
 }
 
 function configurationProof({ pair, controllers }: Observation, site: string): Proof {

@@ -3,7 +3,8 @@ import { spawnSync } from "node:child_process";
 import os from "node:os";
 import path from "node:path";
 import { exitCodes } from "../../../cli/exit-codes";
-import type { Report } from "../../../lib/switchover";
+import { DrError } from "../../../lib/errors";
+import { type Report, verifyEndState } from "../../../lib/switchover";
 import { code, read, rows } from "../docs/documents";
 import { at, killAt, lost, operator } from "../switchover/support";
 import { intentTo, pair, World } from "../switchover/world";
@@ -294,6 +295,14 @@ describe("cheesecake verify", () => {
     const { world, cli } = begin();
     world.reachable.idr = false;
     ended(await cli.run(["verify"]), 4, /✗ mirrors.*\n +the array of "idr" can't be asked/);
+    const { blockStorage, ...ports } = world.ports();
+    const silent = () => Promise.reject(new DrError({ code: "unreachable", attempted: "List", seen: "no answer" }));
+    const proofs = await verifyEndState({
+      pair,
+      journalDir: cli.journalDir,
+      ports: { ...ports, blockStorage: { ...blockStorage, listConnections: silent } },
+    });
+    assert.deepEqual(proofs.find(({ what }) => what === "attachments")?.faults, ["List: no answer."]);
   });
 });
 
