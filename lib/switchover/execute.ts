@@ -134,7 +134,7 @@ async function attributed(
         code: error.code,
         attempted: `${where}: ${error.attempted}`,
         seen: error.seen,
-        ...(error.state === undefined ? {} : { state: error.state }),
+        state: stateAt(ctx, error),
         remedy: error.remedy ?? "Repair its cause, then run up again: it goes on from here.",
         retryable: error.retryable,
         context: { ...error.context, step: stepId },
@@ -144,10 +144,30 @@ async function attributed(
       code: "invariant",
       attempted: where,
       seen: messageOf(error),
+      state: stateAt(ctx),
       remedy: "Run up again: it goes on from here.",
       cause: error,
     });
   }
+}
+
+/** In which state things are: a step's own words, or, where only a request's are known, what the journal tells. */
+function stateAt({ plan, journal }: StepContext, error?: DrError): string {
+  if (error?.state !== undefined && error.context["url"] === undefined) return error.state;
+  const { from, to } = plan;
+  const isUnder = (begin: string, end: string): boolean => journal.isBegun(begin) && !journal.isEnded(end);
+  const isCutOver = journal.isEnded("cutover/failover-host") || journal.isEnded("cutover/break-mirrors");
+  const site = plan.kind !== "switchover" || isCutOver ? to : from;
+  const areStopped = plan.kind === "abort" || isUnder("quiesce/stop-instances", "start/instances");
+  const sentences = [
+    error?.state,
+    journal.cutoverBegun && plan.kind === "switchover" && !isCutOver
+      ? `The cutover to "${to}" was begun: its mirrors may be broken off.`
+      : `Production's data is at "${site}".`,
+    areStopped ? "Instances may be stopped." : undefined,
+    isUnder("promote/stop-services", "promote/start-services") ? "Cinder's services may be stopped." : undefined,
+  ];
+  return sentences.filter((sentence) => sentence !== undefined).join(" ");
 }
 
 function seconds(ms: number): string {

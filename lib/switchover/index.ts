@@ -560,7 +560,8 @@ function refusal(findings: readonly Failure[]): DrError {
   return new DrError({
     code: "precondition",
     attempted: "Switch over",
-    seen: `${findings.length} preconditions aren't met:\n${findings.map((finding) => `  ✗ ${finding.message}. ${finding.remedy}`).join("\n")}\nNothing was changed.`,
+    seen: `${findings.length} preconditions aren't met:\n${findings.map((finding) => `  ✗ ${finding.message}. ${finding.remedy}`).join("\n")}\n`,
+    state: "Nothing was changed.",
   });
 }
 

@@ -143,43 +143,67 @@ export class ClusterServer {
         : "application/hal+json",
     });
     let lost = false;
+    let half = false;
+    let frozen: string | undefined;
+    /** Sends nothing, or half of an answer, and resets the connection. */
+    const cut = (answered?: { status: number; body: unknown }): FastifyReply => {
+      const { socket } = request.raw;
+      void reply.hijack();
+      if (half && answered) {
+        const bytes = jsonBytes(answered.body);
+        for (const [name, value] of Object.entries(reply.getHeaders()))
+          if (value !== undefined) reply.raw.setHeader(name, value);
+        reply.raw.writeHead(answered.status, { "content-length": bytes.length });
+        reply.raw.write(bytes.subarray(0, bytes.length / 2), () => socket.destroy());
+      } else socket.destroy();
+      return reply;
+    };
     try {
       if (!this.authenticated(header("authorization"))) throw notAuthenticated();
       let jobFailure: OntapError | undefined;
-      for (const effect of this.faults.hit(this.cluster.name, request.method, path.replace(/^\/api/, ""))) {
+      for (const effect of this.faults.hit(this.cluster.name, request.method, path.replace(/^\/api/, ""), entry.who)) {
+        entry.fault = effect.kind;
         switch (effect.kind) {
           case "delay":
             await pause(effect.delayMs);
             break;
           case "status":
+            void reply.headers(effect.headers ?? {});
             throw faultError(effect);
           case "reset":
-            request.raw.socket.destroy();
-            return reply.hijack();
+            return cut();
           case "hang":
             return reply.hijack();
           case "lost-answer":
             lost = true;
+            break;
+          case "half-answer":
+            half = true;
+            break;
+          case "frozen":
+            frozen = `${this.cluster.name} ${request.method} ${url}`;
             break;
           case "job-failure":
             jobFailure = faultError(effect);
             break;
         }
       }
-      const answer = await dispatch(this.world, this.cluster, this.routes, {
-        method: request.method,
-        url,
-        body,
-        accept: header("accept") ?? "",
-        svmName: header("x-dot-svm-name"),
-        svmUuid: header("x-dot-svm-uuid"),
-        jobFailure,
-      });
-      if (lost) {
-        request.raw.socket.destroy();
-        return reply.hijack();
-      }
+      const kept = frozen === undefined ? undefined : this.faults.frozen.get(frozen);
+      const answer =
+        kept ??
+        (await dispatch(this.world, this.cluster, this.routes, {
+          method: request.method,
+          url,
+          body,
+          accept: header("accept") ?? "",
+          svmName: header("x-dot-svm-name"),
+          svmUuid: header("x-dot-svm-uuid"),
+          jobFailure,
+        }));
+      if (frozen !== undefined) this.faults.frozen.set(frozen, answer);
+      if (lost) return cut();
       entry.status = answer.status;
+      if (half) return cut(answer);
       return await reply
         .status(answer.status)
         .headers(answer.headers ?? {})
@@ -187,11 +211,9 @@ export class ClusterServer {
     } catch (cause) {
       const error = asOntapError(cause);
       if (error.unknown) this.recorder.addUnknown(entry, error.message);
-      if (lost) {
-        request.raw.socket.destroy();
-        return reply.hijack();
-      }
+      if (lost) return cut();
       entry.status = error.status;
+      if (half) return cut({ status: error.status, body: error.body() });
       if (error.status === 401) void reply.header("www-authenticate", 'Basic realm="ONTAP"');
       return reply.status(error.status).send(jsonBytes(error.body()));
     }

@@ -1,4 +1,5 @@
 /** Faults on request: by method and path, from the nth call on, for so many calls. */
+import type { Reply } from "./api";
 import { OntapError } from "./errors";
 
 export interface FaultRule {
@@ -11,15 +12,21 @@ export interface FaultRule {
   nth?: number;
   /** how many calls from the nth on; default 1; 0: all */
   count?: number;
+  /** only calls of this User-Agent; "" stands for none */
+  who?: string;
   effect:
     | { kind: "delay"; delayMs: number }
-    | { kind: "status"; status: number; code: string; message: string }
+    | { kind: "status"; status: number; code: string; message: string; headers?: Record<string, string> }
     /** the connection is reset; nothing is done */
     | { kind: "reset" }
     /** no answer, nothing is done, the connection stays */
     | { kind: "hang" }
     /** done, but the connection is reset instead of an answer */
     | { kind: "lost-answer" }
+    /** done, but the connection is reset after half of the answer */
+    | { kind: "half-answer" }
+    /** answered as the first time that the rule met this URL, whatever has changed since */
+    | { kind: "frozen" }
     /** 202, and the job fails without having done anything */
     | { kind: "job-failure"; code: string; message: string };
 }
@@ -31,11 +38,13 @@ interface Armed {
   seen: number;
 }
 
-const kinds = ["delay", "status", "reset", "hang", "lost-answer", "job-failure"];
+const kinds = ["delay", "status", "reset", "hang", "lost-answer", "half-answer", "frozen", "job-failure"];
 
 export class Faults {
   private armed: Armed[] = [];
   private lastId = 0;
+  /** what frozen calls were answered at first, by cluster, method and URL */
+  readonly frozen = new Map<string, Reply>();
 
   add(rule: FaultRule): number {
     if (typeof rule.path !== "string" || !kinds.includes(rule.effect.kind)) {
@@ -51,6 +60,7 @@ export class Faults {
 
   clear(): void {
     this.armed = [];
+    this.frozen.clear();
   }
 
   list(): { id: number; rule: FaultRule; seen: number }[] {
@@ -58,11 +68,12 @@ export class Faults {
   }
 
   /** Counts the call for every rule that it matches, and returns the effects that apply to it. */
-  hit(cluster: string, method: string, path: string): FaultRule["effect"][] {
+  hit(cluster: string, method: string, path: string, who: string): FaultRule["effect"][] {
     const effects: FaultRule["effect"][] = [];
     for (const armed of this.armed) {
       const { rule, pattern } = armed;
-      if ((rule.cluster ?? cluster) !== cluster || (rule.method ?? method) !== method || !pattern.test(path)) continue;
+      if ((rule.cluster ?? cluster) !== cluster || (rule.method ?? method) !== method) continue;
+      if ((rule.who ?? who) !== who || !pattern.test(path)) continue;
       armed.seen++;
       const first = rule.nth ?? 1;
       const count = rule.count ?? 1;

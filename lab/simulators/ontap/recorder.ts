@@ -11,6 +11,8 @@ export interface RecordedRequest {
   status: number | undefined;
   /** User-Agent */
   who: string;
+  /** the fault that it met */
+  fault?: string;
 }
 
 const secret = /("(?:[^"]*\.)?(?:passphrase|password|secret|token|chap[^"]*)"\s*:\s*)"(?:[^"\\]|\\.)*"/gi;

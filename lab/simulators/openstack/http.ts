@@ -68,6 +68,10 @@ export interface RecordedRequest {
   status: number | undefined;
   /** User-Agent */
   who: string;
+  /** The body's first key, which is the name of an action. */
+  action?: string;
+  /** The fault that it met. */
+  fault?: string;
 }
 
 export interface ServiceOptions {
@@ -99,7 +103,7 @@ interface Compiled extends Route {
 const kept = 50_000;
 
 export class ApiService {
-  readonly faults = new Faults();
+  readonly faults = new Faults<Answer>();
   private readonly requests: RecordedRequest[] = [];
   private readonly unknown: { method: string; path: string; why: string }[] = [];
   private readonly routes: Compiled[];
@@ -142,7 +146,7 @@ export class ApiService {
       return; // the client went away
     }
     const raw = Buffer.concat(chunks);
-    if (path.startsWith("/_lab/")) return this.control(method, path, raw, response);
+    if (path.startsWith("/_lab/")) return this.control(method, url, raw, response);
     const who = request.headers["user-agent"] ?? "";
     const entry: RecordedRequest = {
       id: ++this.lastId,
@@ -151,6 +155,7 @@ export class ApiService {
       path: request.url ?? "",
       status: undefined,
       who,
+      ...actionOf(raw),
     };
     this.requests.push(entry);
     if (this.requests.length > kept) this.requests.shift();
@@ -158,31 +163,40 @@ export class ApiService {
     let instead: Answer | undefined;
     let times = 1;
     let lost = false;
-    for (const effect of this.faults.hit(method, path)) {
+    let half = false;
+    let frozen: string | undefined;
+    for (const effect of this.faults.hit(method, path, who)) {
+      entry.fault = effect.kind;
       if (effect.kind === "delay") await pause(effect.delayMs);
       else if (effect.kind === "hang") return;
       else if (effect.kind === "reset") return void response.destroy();
-      else if (effect.kind === "status") instead = { status: effect.status, body: effect.body };
+      else if (effect.kind === "status")
+        instead = { status: effect.status, body: effect.body, headers: effect.headers ?? {} };
       else if (effect.kind === "twice") times = 2;
+      else if (effect.kind === "half-answer") half = true;
+      else if (effect.kind === "frozen") frozen = `${method} ${request.url ?? ""}`;
       else lost = true;
     }
     const requestId = `req-${randomUUID()}`;
-    let answer = instead;
+    let answer = instead ?? (frozen === undefined ? undefined : this.faults.frozen.get(frozen));
     if (answer === undefined)
       for (let time = 0; time < times; time++) answer = await this.answer(request, url, path, raw, requestId);
     if (answer === undefined || lost) return void response.destroy();
+    if (frozen !== undefined) this.faults.frozen.set(frozen, answer);
     entry.status = answer.status;
-    this.write(response, answer, requestId, method);
+    this.write(response, answer, requestId, method, half);
   }
 
-  private write(response: http.ServerResponse, answer: Answer, requestId: string, method: string): void {
+  private write(response: http.ServerResponse, answer: Answer, requestId: string, method: string, half = false): void {
     const headers: Record<string, string> = { "x-openstack-request-id": requestId, ...answer.headers };
     const isText = typeof answer.body === "string";
     const text = answer.body === undefined ? "" : isText ? (answer.body as string) : JSON.stringify(answer.body);
     if ((text !== "" || this.options.versions !== undefined) && headers["content-type"] === undefined)
       headers["content-type"] = "application/json";
     if (answer.status !== 204) headers["content-length"] = String(Buffer.byteLength(text));
+    if (half && text === "") return void response.destroy();
     response.writeHead(answer.status, headers);
+    if (half) return void response.write(text.slice(0, text.length / 2), () => response.destroy());
     response.end(method === "HEAD" ? "" : text);
   }
 
@@ -265,12 +279,17 @@ export class ApiService {
     }
   }
 
-  private control(method: string, path: string, raw: Buffer, response: http.ServerResponse): void {
+  private control(method: string, url: URL, raw: Buffer, response: http.ServerResponse): void {
     const answer = (status: number, body: unknown): void => this.write(response, { status, body }, "-", method);
     try {
-      switch (`${method} ${path}`) {
-        case "GET /_lab/requests":
-          return answer(200, this.requests);
+      switch (`${method} ${url.pathname}`) {
+        case "GET /_lab/requests": {
+          const since = Number(url.searchParams.get("since") ?? 0);
+          return answer(
+            200,
+            this.requests.filter(({ id }) => id > since),
+          );
+        }
         case "GET /_lab/unknown":
           return answer(200, this.unknown);
         case "POST /_lab/faults":
@@ -280,7 +299,7 @@ export class ApiService {
           this.faults.clear();
           return answer(200, {});
         default:
-          return answer(404, { error: `No ${method} ${path} here.` });
+          return answer(404, { error: `No ${method} ${url.pathname} here.` });
       }
     } catch (error) {
       answer(400, { error: error instanceof Error ? error.message : String(error) });
@@ -297,6 +316,15 @@ function askedVersion(headers: http.IncomingHttpHeaders, type: string, legacyHea
   if (named?.[1] !== undefined) return named[1];
   const legacy = legacyHeader === undefined ? undefined : headers[legacyHeader];
   return typeof legacy === "string" ? legacy : undefined;
+}
+
+function actionOf(raw: Buffer): { action?: string } {
+  try {
+    const [action] = Object.keys(parseBody(raw));
+    return action === undefined ? {} : { action };
+  } catch {
+    return {};
+  }
 }
 
 function parseBody(raw: Buffer): Json {

@@ -42,6 +42,34 @@ async function completed(intent: Intent = toIdr): Promise<void> {
   for (const id of world.servers.keys()) assert.deepEqual(devices(id), ["/dev/vdb", "/dev/vdc"]);
 }
 
+describe("a call that fails", () => {
+  const state = "Whether it took effect isn't known.";
+  const unanswered = {
+    code: "unreachable",
+    attempted: "POST x",
+    seen: "no answer",
+    state,
+    context: { url: "x" },
+  } as const;
+  const failing = (step: string) => (event: { readonly step: string }) => {
+    if (event.step === step) throw new DrError(unanswered);
+  };
+  const told: readonly (readonly [step: string, told: string])[] = [
+    ["hold/lock-instances", `${state} Production's data is at "iprod".`],
+    ["detach/volumes", `${state} Production's data is at "iprod". Instances may be stopped.`],
+    ["cutover/failover-host", `${state} The cutover to "idr" was begun: its mirrors may be broken off. Instances may be stopped.`],
+    ["attach/volumes", `${state} Production's data is at "idr". Instances may be stopped.`],
+    ["promote/edit-configuration", `${state} Production's data is at "idr". Cinder's services may be stopped.`],
+  ]; // prettier-ignore
+  for (const [step, expected] of told)
+    it(`tells how things are: ${step}`, () =>
+      assert.rejects(dr.up(toIdr, at("iprod"), failing(step)), (error) => {
+        assert.ok(DrError.is(error, "unreachable"));
+        assert.equal(error.state, expected);
+        return true;
+      }));
+});
+
 describe("hold", () => {
   it("rolls a volume back that was left detaching by somebody", async () => {
     const forgotten = world.volumes.get("00");

@@ -1,0 +1,633 @@
+/**
+ * An embedded lab for many journeys in a row: short transitions, the engine's clock ahead of the machine's, controllers
+ * operated in this process; everything else as it is, HTTP, AMQP and SQL included.
+ */
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import mysql from "mysql2/promise";
+import { labDown, type LabDescription, labUp, readSecret } from "../../../lab/lab";
+import { Session } from "../../../lab/openstack/cloud";
+import * as serviceManager from "../../../lab/openstack/service-manager";
+import { pairOfLab, secretsOfLab } from "../../../lab/pair";
+import { connect, type Connections } from "../../../lib/connections";
+import { systemClock } from "../../../lib/connections/system-clock";
+import { ControllerHost } from "../../../lib/controller-host/controller-host";
+import { type CommandResult, LocalRunner, type RunOptions } from "../../../lib/controller-host/runner";
+import { applySwitchover, type Intent, type SwitchoverState } from "../../../lib/switchover";
+import type { JournalEntry } from "../../../lib/switchover/journal";
+import type { Clock, CoordinationPort, Ports } from "../../../lib/switchover/ports";
+import { backendHost, type SitePair, sitePairSchema } from "../../../lib/topology/site-pair";
+import { enableSite, ontapClient, peerSites } from "../../openstack/site-pair";
+import type { Call, Effect, System } from "./cases";
+
+export type Site = "iprod" | "idr";
+export const otherSite = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
+
+/** No wait of the engine takes longer. */
+const LONGEST_SLEEP_MS = 250;
+/** By so much the deadline of a request and of a job is shorter. */
+const SHORTER = 10;
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+export async function until<T>(
+  what: string,
+  look: () => Promise<T | undefined | false>,
+  timeoutMs = 60_000,
+): Promise<T> {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const seen = await look();
+    if (seen !== undefined && seen !== false) return seen;
+    if (Date.now() > end) throw new Error(`${what}: not within ${timeoutMs / 1000} s`);
+    await pause(50);
+  }
+}
+
+/** Waits are over sooner than they seem to be; a jump ends them all. */
+class FastClock implements Clock {
+  private aheadMs = 0;
+  now(): Date {
+    return new Date(Date.now() + this.aheadMs);
+  }
+  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    const realMs = Math.min(ms, LONGEST_SLEEP_MS);
+    await systemClock.sleep(realMs, signal);
+    this.aheadMs += ms - realMs;
+  }
+  jump(): void {
+    this.aheadMs += 86_400_000;
+  }
+}
+
+/** The lab's service manager without a process for each call. */
+class LabRunner extends LocalRunner {
+  constructor(private readonly program: string) {
+    super();
+  }
+  override async run(argv: readonly string[], options?: RunOptions): Promise<CommandResult> {
+    const [program, , dir = "", , host = "", verb = "", name = ""] = argv;
+    if (program !== this.program) return super.run(argv, options);
+    const id = { host, name };
+    const done = (code: number, stderr = ""): CommandResult => ({ code, stdout: Buffer.alloc(0), stderr });
+    try {
+      switch (verb) {
+        case "is-active":
+          return done(serviceManager.mainPid(dir, id) === undefined ? 3 : 0);
+        case "is-masked":
+          return done(serviceManager.isMasked(dir, id) ? 0 : 3);
+        case "start":
+          await serviceManager.start(dir, id);
+          return done(0);
+        case "stop":
+          await serviceManager.stop(dir, id);
+          return done(0);
+        case "mask":
+          await serviceManager.mask(dir, id);
+          return done(0);
+        case "unmask":
+          serviceManager.unmask(dir, id);
+          return done(0);
+        default:
+          return await super.run(argv, options);
+      }
+    } catch (error) {
+      return done(1, String(error));
+    }
+  }
+}
+
+/** As the simulators' recorders have it. */
+interface Recorded {
+  readonly id: number;
+  readonly cluster?: string;
+  readonly method: string;
+  readonly path: string;
+  readonly status?: number;
+  readonly who: string;
+  readonly body?: string;
+  readonly action?: string;
+  readonly fault?: string;
+}
+
+/** A call of the engine, with what it would change. */
+export interface Made extends Call {
+  readonly what: string;
+  /** It took effect, whatever the engine heard of it. */
+  readonly done: boolean;
+  readonly fault?: string;
+}
+
+export interface Journey {
+  readonly from: Site;
+  readonly to: Site;
+  readonly wish: Partial<Omit<Intent, "activeSite">>;
+}
+
+export interface Run {
+  readonly state?: SwitchoverState;
+  readonly error?: unknown;
+  readonly calls: readonly Made[];
+  readonly said: readonly string[];
+}
+
+export interface Fault extends Effect {
+  readonly call: Pick<Call, "step" | "system" | "method" | "path">;
+}
+
+interface LunFact {
+  readonly cluster: string;
+  readonly path: string;
+  readonly volumeType: string;
+  readonly file: string;
+  readonly maps: readonly { readonly initiators: readonly string[] }[];
+}
+
+const MARK_AT = 1 << 20;
+const MARK_BYTES = 64;
+
+export class FaultLab {
+  state: SwitchoverState | undefined;
+  readonly pair: SitePair;
+  private readonly clock = new FastClock();
+  private readonly seen = new Map<string, number>();
+  private readonly own: Connections;
+  private readonly giveBack: () => void;
+  private readonly database: mysql.Pool;
+
+  private constructor(readonly lab: LabDescription) {
+    this.pair = sitePairSchema.parse(pairOfLab(lab));
+    this.own = connect(this.pair, secretsOfLab(lab));
+    const { host, port, services } = lab.database;
+    const password = readSecret(services.passwordFile);
+    this.database = mysql.createPool({ host, port, user: services.user, password, dateStrings: true });
+    const real = AbortSignal.timeout.bind(AbortSignal);
+    AbortSignal.timeout = (ms) => real(ms / SHORTER);
+    this.giveBack = () => (AbortSignal.timeout = real);
+  }
+
+  static async open(): Promise<FaultLab> {
+    const dir = mkdtempSync(path.join(os.tmpdir(), "cheesecake-faults-"));
+    const description = await labUp({ flavour: "embedded", dir, python: "", progress: () => undefined });
+    const lab = new FaultLab(description);
+    try {
+      await lab.settle();
+      lab.state = (await lab.run({ from: "idr", to: "iprod", wish: {} })).state;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+    return lab;
+  }
+
+  async close(): Promise<void> {
+    this.giveBack();
+    await Promise.allSettled([this.own.close(), this.database.end()]);
+    await labDown(this.lab.dir, { keepLogs: false });
+    rmSync(this.lab.dir, { recursive: true, force: true });
+  }
+
+  /** Short transitions, both sites, two instances with two volumes each. */
+  private async settle(): Promise<void> {
+    const { lab } = this;
+    const file = path.join(lab.dir, "control", "etc", "openstack", "simulator.json");
+    const config = JSON.parse(readFileSync(file, "utf8")) as {
+      heartbeatSeconds: number;
+      delays: Record<string, number>;
+    };
+    config.heartbeatSeconds = 1;
+    for (const name of Object.keys(config.delays)) config.delays[name] = 5;
+    writeFileSync(file, JSON.stringify(config));
+    for (const { cinderConf } of lab.controllers)
+      writeFileSync(
+        cinderConf,
+        readFileSync(cinderConf, "utf8").replace(/^report_interval = .*$/m, "report_interval = 1"),
+      );
+    await peerSites(lab);
+    enableSite(lab, "iprod");
+    for (const { name } of lab.computes) await serviceManager.restart(lab.dir, { host: name, name: "nova-compute" });
+    await this.restartVolumeService();
+    const host = backendHost(this.pair, "iprod");
+    await until("iprod reports its pools", async () =>
+      (await this.own.ports.blockStorage.listPools()).some(({ name }) => name.startsWith(`${host}#`)),
+    );
+    const { username, passwordFile, project } = lab.admin;
+    const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);
+    const make = <T>(service: keyof typeof lab.endpoints, below: string, body?: Record<string, unknown>): Promise<T> =>
+      session.request<T>(body === undefined ? "GET" : "POST", lab.endpoints[service] + below, body, {
+        "OpenStack-API-Version": service === "compute" ? "compute 2.90" : "volume 3.70",
+      });
+    const type = async (name: string, extra_specs: Record<string, string>): Promise<void> =>
+      void (await make("blockStorage", "/types", { volume_type: { name, extra_specs } }));
+    await type("data", { volume_backend_name: "netapp_iscsi", replication_enabled: "<is> True" });
+    await type("roots", { volume_backend_name: "loweropenstack1" });
+    const volume = async (name: string, volume_type: string, imageRef?: string): Promise<string> => {
+      const body = { volume: { name, size: 1, volume_type, ...(imageRef === undefined ? {} : { imageRef }) } };
+      const { id } = (await make<{ volume: { id: string } }>("blockStorage", "/volumes", body)).volume;
+      await until(`${name} is available`, async () => {
+        const { status } = (await make<{ volume: { status: string } }>("blockStorage", `/volumes/${id}`)).volume;
+        if (status === "error") throw new Error(`${name} went to error`);
+        return status === "available";
+      });
+      return id;
+    };
+    const { images } = await make<{ images: { id: string }[] }>("image", `/v2/images?name=${lab.image}`);
+    const { flavors } = await make<{ flavors: { id: string; name: string }[] }>("compute", "/flavors");
+    const flavorRef = flavors.find(({ name }) => name === lab.flavor)?.id;
+    for (const name of ["guest-01", "guest-02"]) {
+      const uuid = await volume(`${name}-root`, "roots", images[0]?.id);
+      const root = { boot_index: 0, uuid, source_type: "volume", destination_type: "volume" };
+      const body = { server: { name, flavorRef, networks: "none", block_device_mapping_v2: [root] } };
+      const { id } = (await make<{ server: { id: string } }>("compute", "/servers", body)).server;
+      await until(`${name} runs`, async () => {
+        const { status } = (await make<{ server: { status: string } }>("compute", `/servers/${id}`)).server;
+        return status === "ACTIVE";
+      });
+      for (const device of ["vdb", "vdc"]) {
+        const volumeId = await volume(`${name}-${device}`, "data");
+        await make("compute", `/servers/${id}/os-volume_attachments`, { volumeAttachment: { volumeId } });
+        await until(`${name}-${device} is attached`, async () => {
+          const { status } = (await make<{ volume: { status: string } }>("blockStorage", `/volumes/${volumeId}`))
+            .volume;
+          return status === "in-use";
+        });
+      }
+    }
+    await until("both mirrors are whole", async () => {
+      const mirrors = await this.mirrors("idr");
+      return mirrors.length === 2 && mirrors.every(({ state, healthy }) => state === "snapmirrored" && healthy);
+    });
+  }
+
+  // -------------------------------------------------------------------------------------------------------- the engine
+
+  /** One `up`, by connections of its own; a fault is armed when its step begins. Never rejects. */
+  async run(journey: Journey, fault?: Fault): Promise<Run> {
+    const said: string[] = [];
+    const calls: Made[] = [];
+    const connections = connect(this.pair, secretsOfLab(this.lab));
+    const stop = new AbortController();
+    let step = "before";
+    const reached = async (next: string): Promise<void> => {
+      calls.push(...(await this.collect(step, journey)));
+      step = next;
+      if (fault?.call.step === step) await this.arm(journey, fault, stop.signal);
+    };
+    await this.collect(step, journey); // what was asked before
+    await reached("before");
+    try {
+      const state = await applySwitchover({
+        pair: this.pair,
+        intent: {
+          activeSite: journey.to,
+          promotion: "immediate",
+          hooks: [],
+          requireApproval: false,
+          startIncomplete: false,
+          ...journey.wish,
+        },
+        ...(this.state === undefined ? {} : { state: this.state }),
+        ports: this.portsFor(connections.ports, reached),
+        stack: "faults",
+        journalDir: path.join(this.lab.dir, "reports"),
+        signal: stop.signal,
+        progress: (line) => void said.push(line),
+      });
+      return { state, calls, said };
+    } catch (error) {
+      return { error, calls, said };
+    } finally {
+      stop.abort();
+      await this.disarm();
+      calls.push(...(await this.collect(step, journey)));
+      await connections.close();
+    }
+  }
+
+  private portsFor(ports: Ports, reached: (step: string) => Promise<void>): Ports {
+    const { coordination } = ports;
+    const watched: CoordinationPort = {
+      prepare: () => coordination.prepare(),
+      findLease: (pair) => coordination.findLease(pair),
+      acquireLease: (...args) => coordination.acquireLease(...args),
+      renewLease: (...args) => coordination.renewLease(...args),
+      releaseLease: (...args) => coordination.releaseLease(...args),
+      claimOwnership: (...args) => coordination.claimOwnership(...args),
+      readJournal: (id) => coordination.readJournal(id),
+      listSwitchovers: (pair) => coordination.listSwitchovers(pair),
+      closeSwitchover: (id) => coordination.closeSwitchover(id),
+      appendJournal: async (id, seq, pair, line) => {
+        await coordination.appendJournal(id, seq, pair, line);
+        const entry = JSON.parse(line) as JournalEntry;
+        if (entry.type === "step" && entry.event === "begin") await reached(entry.step);
+        if (entry.type === "end") await reached("after");
+      },
+    };
+    const runner = new LabRunner(this.lab.serviceManager);
+    return {
+      ...ports,
+      clock: this.clock,
+      coordination: watched,
+      controllers: this.pair.cinder.controllers.map((controller) => new ControllerHost(controller, runner)),
+    };
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ faults
+
+  private url(system: System): string {
+    const { address, port } = this.lab.arrayControl;
+    if (system.startsWith("ontap")) return `http://${address}:${port}`;
+    const { identity, blockStorage, compute } = this.lab.endpoints;
+    const endpoint = { keystone: identity, cinder: blockStorage, nova: compute }[system as "keystone"];
+    return `${new URL(endpoint).origin}/_lab`;
+  }
+
+  private clusterOf(system: System, { from, to }: Journey): string {
+    return this.lab.arrays[system === "ontap-from" ? from : to].cluster;
+  }
+
+  /** Armed once the service is there: that may be only in the middle of the step. */
+  private async arm(journey: Journey, { call, effect, count }: Fault, signal: AbortSignal): Promise<void> {
+    const ontap = call.system.startsWith("ontap");
+    const rule = {
+      ...(ontap ? { cluster: this.clusterOf(call.system, journey) } : {}),
+      method: call.method,
+      path: ontap ? call.path.replace(/^\/api/, "") : call.path,
+      who: "",
+      count,
+      effect,
+    };
+    const send = async (): Promise<boolean> => {
+      const headers = { "content-type": "application/json" };
+      const response = await fetch(`${this.url(call.system)}/faults`, {
+        method: "POST",
+        headers,
+        body: JSON.stringify(rule),
+      }).catch(() => undefined);
+      if (response?.ok === false) throw new Error(await response.text());
+      return response !== undefined;
+    };
+    if (effect.kind === "frozen") void this.jumpOnceFrozen(call.system, signal);
+    if (await send()) return;
+    void (async () => {
+      while (!signal.aborted && !(await send())) await pause(10);
+    })();
+  }
+
+  /** What never changes is waited for in vain: then the deadline is over. */
+  private async jumpOnceFrozen(system: System, signal: AbortSignal): Promise<void> {
+    const since = this.seen.get(system) ?? 0;
+    let met = 0;
+    for (let looks = 0; looks < 200 && met < 8 && !signal.aborted; looks++) {
+      await pause(100);
+      met = (await this.requests(system, since)).filter(({ fault }) => fault === "frozen").length;
+    }
+    if (met >= 8) this.clock.jump();
+  }
+
+  private async disarm(): Promise<void> {
+    for (const system of ["keystone", "cinder", "nova", "ontap-to"] as const)
+      await fetch(`${this.url(system)}/faults`, { method: "DELETE" }).catch(() => undefined);
+  }
+
+  private async requests(system: System, since: number): Promise<readonly Recorded[]> {
+    const response = await fetch(`${this.url(system)}/requests?since=${since}`).catch(() => undefined);
+    return response === undefined ? [] : ((await response.json()) as Recorded[]);
+  }
+
+  /** What the engine has asked since the last time. A service that was restarted begins to count anew. */
+  private async collect(step: string, journey: Journey): Promise<Made[]> {
+    const made: Made[] = [];
+    for (const system of ["keystone", "cinder", "nova", "ontap-to"] as const) {
+      const since = this.seen.get(system) ?? 0;
+      let found = await this.requests(system, since);
+      if (found.length === 0 && since > 0) {
+        const all = await this.requests(system, 0);
+        if ((all.at(-1)?.id ?? since) < since) found = all;
+      }
+      const last = found.at(-1)?.id;
+      if (last !== undefined) this.seen.set(system, last);
+      for (const request of found.filter(({ who }) => who === ""))
+        made.push(this.madeOf(system, step, journey, request));
+    }
+    return made;
+  }
+
+  private madeOf(system: System, step: string, journey: Journey, request: Recorded): Made {
+    const { method, cluster, status, fault } = request;
+    const [below = ""] = request.path.split("?");
+    const at: System =
+      cluster === undefined ? system : cluster === this.lab.arrays[journey.to].cluster ? "ontap-to" : "ontap-from";
+    const answered = status !== undefined && status < 300;
+    return {
+      step,
+      system: at,
+      method,
+      path: templateOf(below),
+      status: status ?? 0,
+      // Relationships get new ids when they are turned round; a LUN map has two.
+      what: cluster === undefined ? `${below} ${request.action ?? ""}` : `${templateOf(below)} ${request.body ?? ""}`,
+      done: answered || fault === "lost-answer",
+      ...(fault === undefined ? {} : { fault }),
+    };
+  }
+
+  // -------------------------------------------------------------------------------------------------------- the systems
+
+  async setReachable(site: Site, reachable: boolean): Promise<void> {
+    const { address, port } = this.lab.arrayControl;
+    await fetch(`http://${address}:${port}/clusters/${this.lab.arrays[site].cluster}/reachable`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ reachable, how: "refuse" }),
+    });
+  }
+
+  async mirrors(into: Site) {
+    const client = ontapClient(this.lab, into);
+    try {
+      return await client.listMirrors(this.pair.flexVols);
+    } finally {
+      await client.close();
+    }
+  }
+
+  async transferAll(into: Site): Promise<void> {
+    const client = ontapClient(this.lab, into);
+    try {
+      for (const { uuid } of await client.listMirrors(this.pair.flexVols)) {
+        const transfer = await client.startTransfer(uuid);
+        await until(
+          "the transfer succeeds",
+          async () => (await client.getTransfer(uuid, transfer)).state === "success",
+        );
+      }
+    } finally {
+      await client.close();
+    }
+  }
+
+  private async rows(sql: string): Promise<Record<string, unknown>[]> {
+    const [found] = await this.database.query<mysql.RowDataPacket[]>(sql);
+    return found;
+  }
+
+  async luns(): Promise<readonly LunFact[]> {
+    const { address, port } = this.lab.arrayControl;
+    return (await (await fetch(`http://${address}:${port}/luns`)).json()) as LunFact[];
+  }
+
+  /** Of the pair's LUNs at the site, by path. */
+  private async lunsAt(site: Site): Promise<readonly LunFact[]> {
+    const volumes = this.pair.flexVols.map((name) => `/vol/${name}/volume-`);
+    return (await this.luns()).filter(
+      ({ cluster, path: at }) =>
+        cluster === this.lab.arrays[site].cluster && volumes.some((start) => at.startsWith(start)),
+    );
+  }
+
+  /** As a guest does that writes: the same bytes at the same place of every disk. */
+  async write(site: Site, text: string): Promise<void> {
+    for (const { file } of await this.lunsAt(site)) writeAt(file, text.padEnd(MARK_BYTES));
+  }
+
+  async read(site: Site): Promise<readonly string[]> {
+    return (await this.lunsAt(site)).map(({ file }) => readAt(file).trim());
+  }
+
+  /** LUNs that are writable and mapped at both sites. */
+  async twofold(): Promise<readonly string[]> {
+    const open = (await this.luns()).filter(({ volumeType, maps }) => volumeType === "rw" && maps.length > 0);
+    return open
+      .filter((one) => open.some((other) => other.path === one.path && other.cluster < one.cluster))
+      .map(({ path: at }) => at);
+  }
+
+  /** Everything that a journey may change, without ids and times that differ from run to run. */
+  async endState(): Promise<object> {
+    const arrays = Object.values(this.lab.arrays);
+    const perSite = async <T>(read: (client: ReturnType<typeof ontapClient>) => Promise<T>) =>
+      Promise.all(
+        (["iprod", "idr"] as const).map(async (site) => {
+          const client = ontapClient(this.lab, site);
+          try {
+            return await read(client);
+          } catch {
+            return "doesn't answer";
+          } finally {
+            await client.close();
+          }
+        }),
+      );
+    const attachments = await this.rows(
+      "SELECT v.display_name AS volume, a.instance_uuid, a.attach_status, a.attach_mode, a.mountpoint, a.attached_host, a.connection_info FROM cinder.volume_attachment a JOIN cinder.volumes v ON v.id = a.volume_id WHERE a.deleted = 0 ORDER BY 1, 2, a.attach_status",
+    );
+    const siteOf = (info: unknown): string =>
+      arrays.find(({ iscsiAddresses }) => iscsiAddresses.some((each) => String(info).includes(each)))?.svm ?? "none";
+    return {
+      state: this.state && [this.state.activeSite, this.state.promoted, this.state.protected, this.state.observedSite],
+      open: await this.rows("SELECT switchover_id FROM cinder_cheesecake.switchover WHERE closed_at IS NULL"),
+      conf: this.lab.controllers.map(({ cinderConf }) => readFileSync(cinderConf, "utf8")),
+      units: this.lab.controllers.flatMap(({ name, services }) =>
+        services.map((service) => {
+          const id = { host: name, name: service.name };
+          const active = serviceManager.mainPid(this.lab.dir, id) !== undefined;
+          return `${name} ${service.name} ${active ? "runs" : "is stopped"}${serviceManager.isMasked(this.lab.dir, id) ? ", masked" : ""}`;
+        }),
+      ),
+      services: await this.rows(
+        "SELECT `binary`, host, disabled, disabled_reason, replication_status, active_backend_id, frozen FROM cinder.services WHERE deleted = 0 AND host LIKE 'cinder-dr@i%' ORDER BY host",
+      ),
+      volumes: await this.rows(
+        "SELECT v.display_name AS name, v.host, v.status, v.attach_status, v.replication_status, v.migration_status, s.host AS service FROM cinder.volumes v LEFT JOIN cinder.services s ON s.uuid = v.service_uuid WHERE v.deleted = 0 ORDER BY 1",
+      ),
+      attachments: attachments.map(({ connection_info, ...row }) => ({ ...row, at: siteOf(connection_info) })),
+      servers: await this.rows(
+        "SELECT display_name, vm_state, power_state, task_state, locked FROM nova.instances WHERE deleted = 0 ORDER BY 1",
+      ),
+      devices: await this.rows(
+        "SELECT i.display_name AS server, b.device_name, b.volume_id, b.delete_on_termination, b.tag FROM nova.block_device_mapping b JOIN nova.instances i ON i.uuid = b.instance_uuid WHERE b.deleted = 0 ORDER BY 1, 2",
+      ),
+      mirrors: await perSite(async (client) =>
+        (await client.listMirrors(this.pair.flexVols))
+          .map(
+            ({ source, destination, state, healthy }) =>
+              `${source.svm}:${source.flexVol} → ${destination.svm}:${destination.flexVol} ${state} ${healthy}`,
+          )
+          .sort(),
+      ),
+      flexVols: await perSite(async (client) =>
+        (await client.listFlexVols()).map(({ name, type, state }) => `${name} ${type} ${state}`).sort(),
+      ),
+      luns: (await this.luns())
+        .map(
+          ({ cluster, path: at, volumeType, maps }) =>
+            `${cluster} ${at} ${volumeType} ${maps.flatMap(({ initiators }) => initiators).join()}`,
+        )
+        .sort(),
+      waiting: (
+        await Promise.all(
+          (["iprod", "idr"] as const).map((site) =>
+            this.own.ports.messageQueue.listBackendQueues(backendHost(this.pair, site)),
+          ),
+        )
+      )
+        .flat()
+        .filter(({ messages, consumers }) => messages > 0 && consumers === 0)
+        .map(({ name, messages }) => `${messages} in ${name}`),
+    };
+  }
+
+  async restartVolumeService(): Promise<void> {
+    await serviceManager.restart(this.lab.dir, { host: "controller-1", name: "cinder-volume" });
+  }
+
+  /**
+   * What a restart does, by somebody or by a supervisor: NetApp's driver looks after its mirrors at once. Not while Cinder
+   * fails over (its death over that is a hazard of its own), nor where the services are masked.
+   */
+  async housekeeping(): Promise<void> {
+    const id = { host: "controller-1", name: "cinder-volume" };
+    const rows = await this.rows(
+      "SELECT host, replication_status, report_count FROM cinder.services WHERE deleted = 0 AND host LIKE 'cinder-dr@i%'",
+    );
+    if (rows.some((row) => row["replication_status"] === "failing-over")) return;
+    if (serviceManager.isMasked(this.lab.dir, id) || serviceManager.mainPid(this.lab.dir, id) === undefined) return;
+    await this.restartVolumeService();
+    await until("cinder-volume's backend reports again", async () => {
+      const now = await this.rows(
+        "SELECT host, report_count FROM cinder.services WHERE deleted = 0 AND host LIKE 'cinder-dr@i%'",
+      );
+      return now.some(
+        (row) =>
+          Number(row["report_count"]) >
+          1 + Number(rows.find(({ host }) => host === row["host"])?.["report_count"] ?? 0),
+      );
+    });
+  }
+}
+
+function writeAt(file: string, text: string): void {
+  const descriptor = openSync(file, "r+");
+  try {
+    writeSync(descriptor, text, MARK_AT);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function readAt(file: string): string {
+  const descriptor = openSync(file, "r");
+  try {
+    const bytes = Buffer.alloc(MARK_BYTES);
+    readSync(descriptor, bytes, 0, MARK_BYTES, MARK_AT);
+    return bytes.toString("utf8").replaceAll("\0", "");
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function templateOf(below: string): string {
+  return below.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "*");
+}

@@ -1,0 +1,315 @@
+/**
+ * One fault after another on one lab: each case's end is the next one's start. A case ends with the end state that the
+ * journey has without a fault, at once or after a second `up`; and what may never be is looked for on the way.
+ */
+import assert from "node:assert/strict";
+import { DrError } from "../../../lib/errors";
+import { type Call, callKey, casesOf, changes, effectOf, type FaultCase, kinds } from "./cases";
+import { FaultLab, type Journey, type Made, otherSite, type Run, type Site } from "./lab";
+
+export const journeys = ["planned", "promotion", "failback", "unplanned", "unplanned, direct", "reprotect"] as const;
+export type JourneyName = (typeof journeys)[number];
+
+type Stage = "whole" | "not promoted" | "unprotected";
+
+export interface Outcome {
+  readonly case: FaultCase;
+  readonly end: "completed" | "stopped, completed by the next up" | "failed";
+  /** The error of the run that stopped, or why the case failed. */
+  readonly why?: string;
+}
+
+/** The journey without a fault. */
+interface Whole {
+  readonly end: object;
+  readonly effects: ReadonlyMap<string, number>;
+}
+
+export class Matrix {
+  readonly recordings = new Map<JourneyName, readonly Call[]>();
+  private lab: FaultLab | undefined;
+  private at: Site = "iprod";
+  private stage: Stage = "whole";
+  private wholes = new Map<string, Whole>();
+  private written = 0;
+
+  constructor(private readonly say: (line: string) => void) {}
+
+  async close(): Promise<void> {
+    await this.lab?.close();
+    this.lab = undefined;
+  }
+
+  /** Every journey once without a fault: what it calls. */
+  async record(): Promise<ReadonlyMap<JourneyName, readonly Call[]>> {
+    for (const name of [
+      "planned",
+      "promotion",
+      "unplanned",
+      "reprotect",
+      "failback",
+      "unplanned, direct",
+      "reprotect",
+    ] as const)
+      await this.whole(name);
+    return this.recordings;
+  }
+
+  async cases(seed: number): Promise<readonly FaultCase[]> {
+    return casesOf(await this.record(), seed);
+  }
+
+  /** All of them, in an order in which each begins where another ended. */
+  async run(
+    cases: readonly FaultCase[],
+    onOutcome: (outcome: Outcome, left: number) => void,
+  ): Promise<readonly Outcome[]> {
+    const outcomes: Outcome[] = [];
+    const waiting = new Map(journeys.map((name) => [name, cases.filter(({ journey }) => journey === name)]));
+    const left = (): number => [...waiting.values()].flat().length;
+    while (left() > 0) {
+      const open = this.possible().sort((a, b) => (waiting.get(b)?.length ?? 0) - (waiting.get(a)?.length ?? 0));
+      const name = open[0] ?? "planned";
+      const next = waiting.get(name)?.shift();
+      if (next === undefined) {
+        await this.whole(name);
+        continue;
+      }
+      const outcome = await this.one(name, next);
+      outcomes.push(outcome);
+      onOutcome(outcome, left());
+    }
+    return outcomes;
+  }
+
+  // -------------------------------------------------------------------------------------------------------- journeys
+
+  private possible(): JourneyName[] {
+    if (this.stage === "not promoted") return ["promotion"];
+    if (this.stage === "unprotected") return ["reprotect"];
+    return [this.at === "iprod" ? "planned" : "failback", "unplanned", "unplanned, direct"];
+  }
+
+  private journeyOf(name: JourneyName): Journey {
+    const away = { from: this.at, to: otherSite(this.at) };
+    const here = { from: otherSite(this.at), to: this.at };
+    const unplanned = { from: this.at, acceptLossSeconds: 3600 };
+    switch (name) {
+      case "planned":
+        return { ...away, wish: { promotion: "deferred" } };
+      case "promotion":
+        return { ...here, wish: {} };
+      case "failback":
+        return { ...away, wish: {} };
+      case "unplanned":
+        return { ...away, wish: { unplanned } };
+      case "unplanned, direct":
+        return { ...away, wish: { unplanned, route: "direct" } };
+      case "reprotect":
+        return { ...here, wish: { reprotect: "discardDiverged" } };
+    }
+  }
+
+  private arrived(name: JourneyName, { to }: Journey): void {
+    this.at = to;
+    this.stage = name === "planned" ? "not promoted" : name.startsWith("unplanned") ? "unprotected" : "whole";
+  }
+
+  private async begin(name: JourneyName, journey: Journey): Promise<string> {
+    const lab = await this.open();
+    const mark = `mark ${++this.written}`;
+    await lab.write(this.at, mark);
+    if (name.startsWith("unplanned")) {
+      await lab.transferAll(journey.to); // what is lost otherwise
+      await lab.setReachable(journey.from, false);
+    }
+    return mark;
+  }
+
+  private async open(): Promise<FaultLab> {
+    if (this.lab !== undefined) return this.lab;
+    this.at = "iprod";
+    this.stage = "whole";
+    this.wholes = new Map();
+    return (this.lab = await FaultLab.open());
+  }
+
+  /** Without a fault; remembered for its direction. */
+  private async whole(name: JourneyName): Promise<Whole> {
+    const lab = await this.open();
+    const journey = this.journeyOf(name);
+    const mark = await this.begin(name, journey);
+    const began = Date.now();
+    const run = await lab.run(journey);
+    if (run.state === undefined) throw run.error;
+    lab.state = run.state;
+    const whole = { end: await lab.endState(), effects: effectsOf(run.calls) };
+    assert.deepEqual([...new Set(await lab.read(journey.to))], [mark]);
+    await lab.setReachable(journey.from, true);
+    this.say(
+      `${name} to ${journey.to} without a fault: ${((Date.now() - began) / 1000).toFixed(1)} s, ${run.calls.length} calls`,
+    );
+    if (!this.recordings.has(name)) this.recordings.set(name, distinct(run.calls));
+    this.wholes.set(`${name} ${journey.to}`, whole);
+    this.arrived(name, journey);
+    return whole;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- cases
+
+  private async one(name: JourneyName, fault: FaultCase): Promise<Outcome> {
+    let stopped: string | undefined;
+    try {
+      const journey = await this.toStartOf(name);
+      const { lab } = this;
+      const whole = this.wholes.get(`${name} ${journey.to}`);
+      assert.ok(lab && whole);
+      const mark = await this.begin(name, journey);
+      const watch = this.watch(lab, name);
+      const first = await lab.run(journey, { call: fault.call, ...effectOf(fault) });
+      const calls = [...first.calls];
+      let last = first;
+      if (first.state === undefined) {
+        stopped = tellsAll(first);
+        if (!name.startsWith("unplanned")) await lab.housekeeping();
+        last = await lab.run(journey);
+        calls.push(...last.calls);
+        if (last.state === undefined)
+          throw new Error(`the second up failed, too: ${String(last.error)} (the first: ${stopped})`);
+      }
+      lab.state = last.state;
+      await watch();
+      assert.ok(
+        first.calls.some((call) => call.fault !== undefined),
+        "the fault wasn't met",
+      );
+      assert.deepEqual(await lab.endState(), whole.end);
+      assert.deepEqual([...new Set(await lab.read(journey.to))], [mark], "other bytes than were written");
+      assertOnce(effectsOf(calls), whole.effects);
+      await lab.setReachable(journey.from, true);
+      this.arrived(name, journey);
+    } catch (error) {
+      await this.close(); // the next one begins on a new lab
+      return { case: fault, end: "failed", why: error instanceof Error ? error.message : String(error) };
+    }
+    if (stopped === undefined) return { case: fault, end: "completed" };
+    return { case: fault, end: "stopped, completed by the next up", why: stopped };
+  }
+
+  /** Brings the lab to where the journey begins; without what it is to be compared with, that is made first. */
+  private async toStartOf(name: JourneyName): Promise<Journey> {
+    await this.open();
+    for (;;) {
+      const journey = this.journeyOf(name);
+      if (!this.possible().includes(name)) await this.whole(this.onTheWayTo(name));
+      else if (this.wholes.has(`${name} ${journey.to}`)) return journey;
+      else await this.whole(name);
+    }
+  }
+
+  private onTheWayTo(name: JourneyName): JourneyName {
+    const [only, ...others] = this.possible();
+    if (others.length === 0 || name !== "reprotect") return only ?? "planned";
+    return "unplanned";
+  }
+
+  /** Looks again and again, besides the journey; resolves to a check of what was seen. */
+  private watch(lab: FaultLab, name: JourneyName): () => Promise<void> {
+    // A lost site keeps its LUN maps until it's asked for: nothing can be done about it (invariant 2).
+    if (name.startsWith("unplanned") || name === "reprotect") return async () => undefined;
+    const seen = new Set<string>();
+    let going = true;
+    const loop = (async () => {
+      while (going) {
+        (await lab.twofold()).forEach((path) => seen.add(path));
+        await new Promise((resolve) => setTimeout(resolve, 150));
+      }
+    })();
+    return async () => {
+      going = false;
+      await loop;
+      assert.deepEqual([...seen], [], "writable and mapped at both sites");
+    };
+  }
+}
+
+function distinct(calls: readonly Call[]): Call[] {
+  const found = new Map<string, Call>();
+  for (const { step, system, method, path, status } of calls) {
+    const call = { step, system, method, path, status };
+    if (!found.has(`${step} ${callKey(call)}`)) found.set(`${step} ${callKey(call)}`, call);
+  }
+  return [...found.values()];
+}
+
+/** How often each change took effect. A transfer is made again by every run that needs one, and takes nothing away. */
+function effectsOf(calls: readonly Made[]): Map<string, number> {
+  const effects = new Map<string, number>();
+  for (const call of calls) {
+    if (!call.done || !changes(call) || call.path.endsWith("/transfers")) continue;
+    const key = `${call.system} ${call.method} ${call.what}`;
+    effects.set(key, (effects.get(key) ?? 0) + 1);
+  }
+  return effects;
+}
+
+function assertOnce(seen: ReadonlyMap<string, number>, whole: ReadonlyMap<string, number>): void {
+  const more = [...seen].filter(([key, count]) => count > (whole.get(key) ?? 0));
+  assert.deepEqual(
+    more.map(([key, count]) => `${count} × ${key}, not ${whole.get(key) ?? 0} ×`),
+    [],
+  );
+}
+
+/** A run that stops says where, on what, what it saw, in which state things are, and what to do. */
+function tellsAll({ error }: Run): string {
+  assert.ok(DrError.is(error), `it ended with ${String(error)}`);
+  const { attempted, seen, state, remedy } = error;
+  for (const [name, text] of Object.entries({ attempted, seen, state, remedy }))
+    assert.ok(text !== undefined && text !== "", `the error doesn't tell its ${name}: ${error.message}`);
+  return error.message;
+}
+
+// --------------------------------------------------------------------------------------------------------------- results
+
+export interface FaultNumbers {
+  readonly passed: number;
+  readonly failed: number;
+  /** How many passed at once; the others stopped, and the next up completed them. */
+  readonly completedAtOnce: number;
+  readonly byKind: Readonly<Record<string, number>>;
+  readonly bySystem: Readonly<Record<string, number>>;
+  readonly byJourney: Readonly<Record<string, number>>;
+}
+
+export function numbersOf(outcomes: readonly Outcome[]): FaultNumbers {
+  const failed = outcomes.filter(({ end }) => end === "failed").length;
+  const by = (of: (one: FaultCase) => string): Record<string, number> => {
+    const counts: Record<string, number> = {};
+    for (const { case: one } of outcomes) counts[of(one)] = (counts[of(one)] ?? 0) + 1;
+    return counts;
+  };
+  return {
+    passed: outcomes.length - failed,
+    failed,
+    completedAtOnce: outcomes.filter(({ end }) => end === "completed").length,
+    byKind: by(({ kind }) => kind),
+    bySystem: by(({ call }) => call.system),
+    byJourney: by(({ journey }) => journey),
+  };
+}
+
+/** System by kind: how many cases, and how many of them stopped and were completed by the next up. */
+export function tableOf(outcomes: readonly Outcome[]): string {
+  const systems = [...new Set(outcomes.map((one) => one.case.call.system))].sort();
+  const cell = (system: string, kind: string): string => {
+    const here = outcomes.filter((one) => one.case.call.system === system && one.case.kind === kind);
+    if (here.length === 0) return "–";
+    const stopped = here.filter(({ end }) => end.startsWith("stopped")).length;
+    const failed = here.filter(({ end }) => end === "failed").length;
+    return `${here.length}${stopped > 0 ? ` (${stopped})` : ""}${failed > 0 ? `, ${failed} failed` : ""}`;
+  };
+  const rows = kinds.map((kind) => [kind, ...systems.map((system) => cell(system, kind))]);
+  const head = ["fault", ...systems];
+  return [head, head.map(() => "---"), ...rows].map((line) => `| ${line.join(" | ")} |`).join("\n");
+}
