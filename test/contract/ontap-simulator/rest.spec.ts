@@ -247,6 +247,36 @@ describe("faults of the simulator", () => {
     assert.equal(pair.simulator.requests().filter((r) => r.method === "POST" && r.status === undefined).length, 2);
   });
 
+  it("break an answer off in its middle; answer as before, whatever has changed; say when to come again", async () => {
+    const { simulator, a } = pair;
+    simulator.addFault({ method: "POST", path: luns, effect: { kind: "half-answer" } });
+    await assert.rejects(a.call("POST", luns, body("half")));
+    const made = simulator.luns().map((l) => l.path);
+    assert.deepEqual(made, ["/vol/vol1/half"]);
+    simulator.addFault({ method: "GET", path: luns, count: 0, effect: { kind: "frozen" } });
+    const before = (await a.get(luns)).body as unknown;
+    await a.call("DELETE", `${luns}?name=${made[0]}&svm.name=svm_prod`);
+    assert.deepEqual(simulator.luns(), []);
+    assert.deepEqual((await a.get(luns)).body, before);
+    simulator.clearFaults();
+    assert.notDeepEqual((await a.get(luns)).body, before);
+    const headers = { "retry-after": "7" };
+    simulator.addFault({ path: luns, effect: { kind: "status", status: 503, code: "1", message: "busy", headers } });
+    const busy = await a.get(luns);
+    assert.deepEqual([busy.status, busy.headers["retry-after"]], [503, "7"]);
+    assert.deepEqual(
+      simulator.requests().flatMap(({ fault }) => fault ?? []),
+      ["half-answer", "frozen", "frozen", "status"],
+    );
+  });
+
+  it("leave the calls of others alone where they are meant for one", async () => {
+    pair.simulator.addFault({ path: luns, who: "somebody else", effect: { kind: "reset" } });
+    assert.equal((await pair.a.get(luns)).status, 200);
+    pair.simulator.addFault({ path: luns, who: "", effect: { kind: "reset" } });
+    await assert.rejects(pair.a.get(luns));
+  });
+
   it("let a job fail without doing its work", async () => {
     pair.simulator.addFault({
       method: "POST",

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { DrError } from "../../../lib/errors";
+import type { FaultRow } from "../reliability";
 import { type Call, callKey, casesOf, changes, effectOf, type FaultCase, kinds } from "./cases";
 import { FaultLab, type Journey, type Made, otherSite, type Run, type Site } from "./lab";
 
@@ -14,7 +15,8 @@ type Stage = "whole" | "not promoted" | "unprotected";
 
 export interface Outcome {
   readonly case: FaultCase;
-  readonly end: "completed" | "stopped, completed by the next up" | "failed";
+  /** `stopped`: and completed by the next up. */
+  readonly end: "completed" | "stopped" | "failed";
   /** The error of the run that stopped, or why the case failed. */
   readonly why?: string;
 }
@@ -193,7 +195,7 @@ export class Matrix {
       return { case: fault, end: "failed", why: error instanceof Error ? error.message : String(error) };
     }
     if (stopped === undefined) return { case: fault, end: "completed" };
-    return { case: fault, end: "stopped, completed by the next up", why: stopped };
+    return { case: fault, end: "stopped", why: stopped };
   }
 
   /** Brings the lab to where the journey begins; without what it is to be compared with, that is made first. */
@@ -261,55 +263,25 @@ function assertOnce(seen: ReadonlyMap<string, number>, whole: ReadonlyMap<string
   );
 }
 
-/** A run that stops says where, on what, what it saw, in which state things are, and what to do. */
+/** A run that stops says where, on what, what it saw, and in which state things are. */
 function tellsAll({ error }: Run): string {
   assert.ok(DrError.is(error), `it ended with ${String(error)}`);
-  const { attempted, seen, state, remedy } = error;
-  for (const [name, text] of Object.entries({ attempted, seen, state, remedy }))
+  const { attempted, seen, state } = error;
+  for (const [name, text] of Object.entries({ attempted, seen, state }))
     assert.ok(text !== undefined && text !== "", `the error doesn't tell its ${name}: ${error.message}`);
   return error.message;
 }
 
 // --------------------------------------------------------------------------------------------------------------- results
 
-export interface FaultNumbers {
-  readonly passed: number;
-  readonly failed: number;
-  /** How many passed at once; the others stopped, and the next up completed them. */
-  readonly completedAtOnce: number;
-  readonly byKind: Readonly<Record<string, number>>;
-  readonly bySystem: Readonly<Record<string, number>>;
-  readonly byJourney: Readonly<Record<string, number>>;
-}
-
-export function numbersOf(outcomes: readonly Outcome[]): FaultNumbers {
-  const failed = outcomes.filter(({ end }) => end === "failed").length;
-  const by = (of: (one: FaultCase) => string): Record<string, number> => {
-    const counts: Record<string, number> = {};
-    for (const { case: one } of outcomes) counts[of(one)] = (counts[of(one)] ?? 0) + 1;
-    return counts;
-  };
-  return {
-    passed: outcomes.length - failed,
-    failed,
-    completedAtOnce: outcomes.filter(({ end }) => end === "completed").length,
-    byKind: by(({ kind }) => kind),
-    bySystem: by(({ call }) => call.system),
-    byJourney: by(({ journey }) => journey),
-  };
-}
-
-/** System by kind: how many cases, and how many of them stopped and were completed by the next up. */
-export function tableOf(outcomes: readonly Outcome[]): string {
+export function rowsOf(outcomes: readonly Outcome[]): FaultRow[] {
   const systems = [...new Set(outcomes.map((one) => one.case.call.system))].sort();
-  const cell = (system: string, kind: string): string => {
-    const here = outcomes.filter((one) => one.case.call.system === system && one.case.kind === kind);
-    if (here.length === 0) return "–";
-    const stopped = here.filter(({ end }) => end.startsWith("stopped")).length;
-    const failed = here.filter(({ end }) => end === "failed").length;
-    return `${here.length}${stopped > 0 ? ` (${stopped})` : ""}${failed > 0 ? `, ${failed} failed` : ""}`;
-  };
-  const rows = kinds.map((kind) => [kind, ...systems.map((system) => cell(system, kind))]);
-  const head = ["fault", ...systems];
-  return [head, head.map(() => "---"), ...rows].map((line) => `| ${line.join(" | ")} |`).join("\n");
+  return kinds.flatMap((kind) =>
+    systems.flatMap((system) => {
+      const here = outcomes.filter((one) => one.case.kind === kind && one.case.call.system === system);
+      const count = (end: Outcome["end"]): number => here.filter((one) => one.end === end).length;
+      if (here.length === 0) return [];
+      return [{ system, kind, completed: count("completed"), stopped: count("stopped"), failed: count("failed") }];
+    }),
+  );
 }
