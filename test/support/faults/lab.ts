@@ -151,7 +151,9 @@ export class FaultLab {
   state: SwitchoverState | undefined;
   readonly pair: SitePair;
   private readonly clock = new FastClock();
+  /** Ids of the newest requests that were looked at, by recorder. */
   private readonly seen = new Map<string, number>();
+  private cinderApi: number | undefined;
   private readonly own: Connections;
   private readonly giveBack: () => void;
   private readonly database: mysql.Pool;
@@ -377,7 +379,7 @@ export class FaultLab {
 
   /** What never changes is waited for in vain: then the deadline is over. */
   private async jumpOnceFrozen(system: System, signal: AbortSignal): Promise<void> {
-    const since = this.seen.get(system) ?? 0;
+    const since = this.seen.get(system.startsWith("ontap") ? "ontap-to" : system) ?? 0;
     let met = 0;
     for (let looks = 0; looks < 200 && met < 8 && !signal.aborted; looks++) {
       await pause(100);
@@ -399,13 +401,11 @@ export class FaultLab {
   /** What the engine has asked since the last time. A service that was restarted begins to count anew. */
   private async collect(step: string, journey: Journey): Promise<Made[]> {
     const made: Made[] = [];
+    const api = serviceManager.mainPid(this.lab.dir, { host: "controller-1", name: "cinder-api" });
+    if (api !== undefined && api !== this.cinderApi) this.seen.delete("cinder");
+    this.cinderApi = api ?? this.cinderApi;
     for (const system of ["keystone", "cinder", "nova", "ontap-to"] as const) {
-      const since = this.seen.get(system) ?? 0;
-      let found = await this.requests(system, since);
-      if (found.length === 0 && since > 0) {
-        const all = await this.requests(system, 0);
-        if ((all.at(-1)?.id ?? since) < since) found = all;
-      }
+      const found = await this.requests(system, this.seen.get(system) ?? 0);
       const last = found.at(-1)?.id;
       if (last !== undefined) this.seen.set(system, last);
       for (const request of found.filter(({ who }) => who === ""))
