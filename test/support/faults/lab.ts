@@ -8,6 +8,7 @@ import path from "node:path";
 import mysql from "mysql2/promise";
 import { labDown, type LabDescription, labUp, readSecret } from "../../../lab/lab";
 import { Session } from "../../../lab/openstack/cloud";
+import { layoutOf } from "../../../lab/openstack/files";
 import * as serviceManager from "../../../lab/openstack/service-manager";
 import { pairOfLab, secretsOfLab } from "../../../lab/pair";
 import { connect, type Connections } from "../../../lib/connections";
@@ -175,7 +176,9 @@ export class FaultLab {
     const lab = new FaultLab(description);
     try {
       await lab.settle();
-      lab.state = (await lab.run({ from: "idr", to: "iprod", wish: {} })).state;
+      const adoption = await lab.run({ from: "idr", to: "iprod", wish: {} });
+      if (adoption.state === undefined) throw adoption.error;
+      lab.state = adoption.state;
     } catch (error) {
       await lab.close();
       throw error;
@@ -193,7 +196,7 @@ export class FaultLab {
   /** Short transitions, both sites, two instances with two volumes each. */
   private async settle(): Promise<void> {
     const { lab } = this;
-    const file = path.join(lab.dir, "control", "etc", "openstack", "simulator.json");
+    const file = layoutOf(lab.dir).etc("control", "openstack", "simulator.json");
     const config = JSON.parse(readFileSync(file, "utf8")) as {
       heartbeatSeconds: number;
       delays: Record<string, number>;
@@ -218,7 +221,7 @@ export class FaultLab {
     const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);
     const make = <T>(service: keyof typeof lab.endpoints, below: string, body?: Record<string, unknown>): Promise<T> =>
       session.request<T>(body === undefined ? "GET" : "POST", lab.endpoints[service] + below, body, {
-        "OpenStack-API-Version": service === "compute" ? "compute 2.90" : "volume 3.70",
+        "OpenStack-API-Version": service === "compute" ? "compute 2.37" : "volume 3.70",
       });
     const type = async (name: string, extra_specs: Record<string, string>): Promise<void> =>
       void (await make("blockStorage", "/types", { volume_type: { name, extra_specs } }));
