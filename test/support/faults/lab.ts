@@ -530,7 +530,7 @@ export class FaultLab {
       arrays.find(({ iscsiAddresses }) => iscsiAddresses.some((each) => String(info).includes(each)))?.svm ?? "none";
     return {
       state: this.state && [this.state.activeSite, this.state.promoted, this.state.protected, this.state.observedSite],
-      open: await this.rows("SELECT switchover_id FROM cinder_cheesecake.switchover WHERE closed_at IS NULL"),
+      open: (await this.own.ports.coordination.listSwitchovers(this.pair.name)).filter(({ open }) => open).length,
       conf: this.lab.controllers.map(({ cinderConf }) => readFileSync(cinderConf, "utf8")),
       units: this.lab.controllers.flatMap(({ name, services }) =>
         services.map((service) => {
