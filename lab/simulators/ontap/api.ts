@@ -7,6 +7,7 @@ import type { FieldSet } from "./wire";
 import {
   checkBody,
   filterRecords,
+  isLiteral,
   isObject,
   nest,
   page,
@@ -64,16 +65,26 @@ export const ok = (body: JsonObject = {}): Reply => ({ status: 200, body });
 
 export interface Resource<T> extends ResourceShape {
   readonly path: string;
-  /** Items in their natural order; limited to the tunnelled SVM by svmOf. */
-  list(request: ApiRequest): T[];
+  /** Items in their natural order; limited to the tunnelled SVM by svmOf. May leave out what has another value than `wanted` of a field. */
+  list(request: ApiRequest, wanted: Wanted): T[];
   render(item: T, request: ApiRequest): JsonObject;
   svmOf?(item: T): string | undefined;
   /** Only for collections below another resource. */
   readonly parameters?: readonly string[];
 }
 
-export function itemsOf<T>(resource: Resource<T>, request: ApiRequest): T[] {
-  const items = resource.list(request);
+/** What the caller keeps of a field's values: that one only. Undefined: any. */
+export type Wanted = (field: string) => string | undefined;
+
+const wantedByQuery =
+  ({ query }: ApiRequest): Wanted =>
+  (field) => {
+    const pattern = query.filters.get(field);
+    return pattern !== undefined && isLiteral(pattern) ? pattern : undefined;
+  };
+
+export function itemsOf<T>(resource: Resource<T>, request: ApiRequest, wanted: Wanted = wantedByQuery(request)): T[] {
+  const items = resource.list(request, wanted);
   const { tunnel } = request;
   return tunnel && resource.svmOf ? items.filter((item) => resource.svmOf?.(item) === tunnel.uuid) : items;
 }
@@ -92,7 +103,7 @@ function keyValue(record: JsonObject, key: string): string {
 
 /** Finds the item that the path's last parameters name; 404 code 4 otherwise. */
 export function find<T>(resource: Resource<T>, request: ApiRequest, values: readonly string[]): T {
-  for (const item of itemsOf(resource, request)) {
+  for (const item of itemsOf(resource, request, (field) => values[resource.keys.indexOf(field)])) {
     const record = resource.render(item, request);
     if (resource.keys.every((key, i) => keyValue(record, key) === values[i])) return item;
   }

@@ -10,7 +10,7 @@ import { IscsiTarget } from "./iscsi/iscsi-target";
 import { keepSaved, load, restore } from "./persistence";
 import { Recorder } from "./recorder";
 import { clusterRoutes } from "./routes/cluster";
-import { allLuns, lunRoutes } from "./routes/luns";
+import { allLuns, lunRoutes, mapsOf } from "./routes/luns";
 import { peerRoutes } from "./routes/peers";
 import { sanRoutes } from "./routes/san";
 import { snapmirrorRoutes } from "./routes/snapmirror";
@@ -122,16 +122,14 @@ export async function startOntapSimulator(
           serial: lun.serial,
           file: lunFile(cluster, volume, lun.fileId),
           sizeBytes: lun.sizeBytes,
-          maps: cluster.lunMaps
-            .filter((m) => m.volumeUuid === volume.uuid && m.fileId === lun.fileId)
-            .map((m) => {
-              const group = cluster.igroups.get(m.igroupUuid);
-              return {
-                igroup: group?.name ?? "",
-                initiators: group?.initiators.map((i) => i.name) ?? [],
-                logicalUnitNumber: m.number,
-              };
-            }),
+          maps: mapsOf(cluster, { volume, lun }).map((m) => {
+            const group = cluster.igroups.get(m.igroupUuid);
+            return {
+              igroup: group?.name ?? "",
+              initiators: group?.initiators.map((i) => i.name) ?? [],
+              logicalUnitNumber: m.number,
+            };
+          }),
         })),
       ),
     advanceClock: (seconds) => world.clock.advance(seconds),

@@ -1,6 +1,6 @@
 /**
  * The clusters' state on disk, beside the LUN files, so that a simulator that's started again with the same configuration goes on
- * where it was. Written at most every half second and at the end: a kill loses what was changed since the last write, and
+ * where it was. Written at most every half second (tens of thousands of LUNs: every few seconds) and at the end: a kill loses what was changed since the last write, and
  * the next start drops records without files and files without records.
  */
 import { createHash } from "node:crypto";
@@ -8,6 +8,7 @@ import { promises as fs } from "node:fs";
 import * as path from "node:path";
 import writeFileAtomic from "write-file-atomic";
 import type { SimulatorConfig } from "./config";
+import { LunMaps } from "./lun-maps";
 import { Mutex } from "./mutex";
 import { currentTransfer } from "./snapmirror/engine";
 import { lunFile, snapshotFile, volumeDir, type Cluster } from "./state";
@@ -62,6 +63,7 @@ export async function restore(saved: Saved, world: World): Promise<void> {
   world.clock.advance(saved.clockOffsetMs / 1000);
   for (const [i, cluster] of world.clusters.entries()) {
     Object.assign(cluster, saved.clusters[i]);
+    cluster.lunMaps = new LunMaps(cluster.lunMaps);
     for (const r of cluster.relationships.values()) {
       for (const t of r.transfers) {
         t.abort = new AbortController();
@@ -78,7 +80,10 @@ export async function restore(saved: Saved, world: World): Promise<void> {
       for (const lun of volume.luns.values()) {
         const stat = await fs.stat(lunFile(cluster, volume, lun.fileId)).catch(() => undefined);
         if (stat) lun.sizeBytes = stat.size;
-        else volume.luns.delete(lun.fileId);
+        else {
+          volume.luns.delete(lun.fileId);
+          cluster.lunMaps.deleteOfLun({ volumeUuid: volume.uuid, fileId: lun.fileId });
+        }
       }
       for (const name of await fs.readdir(volumeDir(cluster, volume)).catch(() => [])) {
         if (name.endsWith(".img") && !volume.luns.has(name.slice(0, -4)))
@@ -107,13 +112,17 @@ export function keepSaved(
   let saved = -1;
   let busy = false;
   let writing: Promise<void> = Promise.resolve();
+  let notBefore = 0;
   const save = (): Promise<void> => {
+    const began = performance.now();
     const state: Saved = {
       configuration: configurationOf(config),
       clockOffsetMs: world.clock.offset(),
       clusters: world.clusters,
     };
     const text = JSON.stringify(state, toJson);
+    // Everything is written each time: a large state is so seldom enough to cost a tenth of the time at most.
+    notBefore = performance.now() + 9 * (performance.now() - began);
     return (writing = writing
       .catch(() => undefined)
       .then(() => writeFileAtomic(fileOf(stateDir), text, { mode: 0o600 })));
@@ -125,7 +134,7 @@ export function keepSaved(
         [...c.jobs.values()].some((j) => j.endMs === undefined) ||
         [...c.relationships.values()].some((r) => currentTransfer(r)),
     );
-    if (count === saved && !moving && !busy) return;
+    if ((count === saved && !moving && !busy) || performance.now() < notBefore) return;
     saved = count;
     busy = moving; // once more after the last job or transfer has ended
     save().catch((cause: unknown) => console.error("ONTAP simulator: its state can't be saved:", cause));

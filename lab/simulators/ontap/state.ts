@@ -2,6 +2,7 @@
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import * as path from "node:path";
 import type { ClusterConfig } from "./config";
+import { LunMaps } from "./lun-maps";
 import { Mutex } from "./mutex";
 
 export interface Lun {
@@ -98,14 +99,6 @@ export interface Igroup {
   osType: string;
   comment: string | undefined;
   initiators: { name: string; comment: string | undefined }[];
-}
-
-export interface LunMap {
-  svmUuid: string;
-  volumeUuid: string;
-  fileId: string;
-  igroupUuid: string;
-  number: number;
 }
 
 export interface QosPolicy {
@@ -258,7 +251,7 @@ export interface Cluster {
   readonly volumes: Map<string, Volume>;
   readonly interfaces: Map<string, Interface>;
   readonly igroups: Map<string, Igroup>;
-  lunMaps: LunMap[];
+  lunMaps: LunMaps;
   readonly qosPolicies: Map<string, QosPolicy>;
   readonly clusterPeers: Map<string, ClusterPeer>;
   readonly svmPeers: Map<string, SvmPeer>;
@@ -418,7 +411,7 @@ export function newCluster(config: ClusterConfig, stateDir: string, nowMs: numbe
     volumes: new Map(),
     interfaces: new Map(),
     igroups: new Map(),
-    lunMaps: [],
+    lunMaps: new LunMaps(),
     qosPolicies: new Map(),
     clusterPeers: new Map(),
     svmPeers: new Map(),

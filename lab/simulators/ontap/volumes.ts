@@ -27,6 +27,10 @@ export function snapshotByVersion(volume: Volume, version: string | undefined): 
 export const snapshotNamed = (volume: Volume, name: string): Snapshot | undefined =>
   volume.snapshots.find((s) => s.name === name);
 
+/** By their ids. */
+export const filesOf = (snapshot: Snapshot | undefined): Map<string, SnapshotFile> =>
+  new Map(snapshot?.files.map((file) => [file.fileId, file]));
+
 /** Gives a file its LUN record: this side's own uuid and serial, the same ones as before if it was here before. */
 export function adoptLun(volume: Volume, metadata: LunMetadata): Lun {
   let identity = volume.identities.get(metadata.fileId);
@@ -92,10 +96,11 @@ export async function takeSnapshot(
 /** Unchanged files become another link to the copy in the newest snapshot; the others are copied until they hold still. */
 async function copyLuns(cluster: Cluster, volume: Volume, snapshot: Snapshot): Promise<SnapshotFile[]> {
   const before = volume.snapshots.at(-1);
+  const former = filesOf(before);
   const files: SnapshotFile[] = [];
   let pending: Lun[] = [];
   for (const lun of volume.luns.values()) {
-    const old = before?.files.find((f) => f.fileId === lun.fileId);
+    const old = former.get(lun.fileId);
     const active = lunFile(cluster, volume, lun.fileId);
     if (before && old) {
       const copy = snapshotFile(cluster, volume, before, lun.fileId);
@@ -136,7 +141,7 @@ export async function removeSnapshot(cluster: Cluster, volume: Volume, snapshot:
 /** Forgets a LUN of the active file system with its maps; its file goes too. Under the lock. */
 export async function removeLun(cluster: Cluster, volume: Volume, fileId: string): Promise<void> {
   volume.luns.delete(fileId);
-  cluster.lunMaps = cluster.lunMaps.filter((m) => m.volumeUuid !== volume.uuid || m.fileId !== fileId);
+  cluster.lunMaps.deleteOfLun({ volumeUuid: volume.uuid, fileId });
   await bytes.remove(lunFile(cluster, volume, fileId));
 }
 
@@ -193,7 +198,7 @@ export async function applyChange(cluster: Cluster, volume: Volume, change: Cont
 
 /** The whole volume goes, bytes included. */
 export async function removeVolume(cluster: Cluster, volume: Volume): Promise<void> {
-  cluster.lunMaps = cluster.lunMaps.filter((m) => m.volumeUuid !== volume.uuid);
+  for (const fileId of volume.luns.keys()) cluster.lunMaps.deleteOfLun({ volumeUuid: volume.uuid, fileId });
   cluster.volumes.delete(volume.uuid);
   await bytes.remove(volumeDir(cluster, volume));
 }

@@ -5,7 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { encode, FIRST_BYTE, MAX_LINE_BYTES, type Answer } from "./file-protocol";
-import { inodeOf, refusalOf, type LoginRefusal, type ServedLun } from "./lun-tables";
+import { inodeOf, refusalOf, type LoginRefusal, type LunTable, type ServedLun } from "./lun-tables";
 import { LoginStatus } from "./pdu";
 import { SvmTarget } from "./svm-target";
 
@@ -20,18 +20,18 @@ interface Session {
 
 export class FileTarget extends SvmTarget {
   /** initiator → LUN number → LUN */
-  private readonly tables = new Map<string, ReadonlyMap<number, ServedLun>>();
+  private readonly located = new Map<string, LunTable>();
   private readonly sessions = new Map<Socket, Session>();
 
   protected served(): Iterable<string> {
-    return this.tables.keys();
+    return this.located.keys();
   }
 
-  protected async serve(initiator: string, luns: readonly ServedLun[]): Promise<void> {
-    for (const lun of luns) await inodeOf(lun);
-    const table = new Map(luns.map((lun) => [lun.lun, lun]));
-    if (luns.length > 0) this.tables.set(initiator, table);
-    else this.tables.delete(initiator);
+  protected async serve(initiator: string, table: LunTable): Promise<void> {
+    const before = this.located.get(initiator);
+    for (const [number, lun] of table) if (!isSame(before?.get(number), lun)) await inodeOf(lun);
+    if (table.size > 0) this.located.set(initiator, table);
+    else this.located.delete(initiator);
     const isTaken = (held: ServedLun): boolean => {
       const now = table.get(held.lun);
       if (now?.file !== held.file || now.sizeBytes < held.sizeBytes) return true;
@@ -49,7 +49,7 @@ export class FileTarget extends SvmTarget {
   }
 
   protected end(): Promise<void> {
-    this.tables.clear();
+    this.located.clear();
     return Promise.resolve();
   }
 
@@ -113,7 +113,7 @@ export class FileTarget extends SvmTarget {
   }
 
   private answer(socket: Socket, initiator: string, { kind, lun: number }: LunQuestion): Answer {
-    const lun = this.tables.get(initiator)?.get(number);
+    const lun = this.located.get(initiator)?.get(number);
     if (!lun) return { refused: `LOGICAL_UNIT_NOT_SUPPORTED: no LUN ${number} is mapped to ${initiator}` };
     if (kind === "locate") {
       const session = this.sessions.get(socket) ?? { initiator, held: new Map<number, ServedLun>() };
@@ -126,6 +126,9 @@ export class FileTarget extends SvmTarget {
     return { lun: { file, sizeBytes, readOnly, serial } };
   }
 }
+
+const isSame = (one: ServedLun | undefined, other: ServedLun): boolean =>
+  one?.file === other.file && one.sizeBytes === other.sizeBytes;
 
 /** As libiscsi prints them (lib/login.c, login_error_str). */
 const STATUS_TEXTS: Partial<Record<number, string>> = {

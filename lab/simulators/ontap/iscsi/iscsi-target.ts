@@ -11,7 +11,7 @@
  */
 import { mkdir } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
-import { refusalOf, type ServedLun } from "./lun-tables";
+import { refusalOf, type LunTable } from "./lun-tables";
 import { answerDiscovery, LoginStatus, Opcode, parseKeys, parsePdu, rejectLogin, type Pdu } from "./pdu";
 import { SvmTarget, type TargetOptions } from "./svm-target";
 import { Tgtd } from "./tgtd";
@@ -45,7 +45,7 @@ export class IscsiTarget extends SvmTarget<IscsiTargetOptions> {
     await Promise.all(ended);
   }
 
-  protected async serve(initiator: string, luns: readonly ServedLun[]): Promise<void> {
+  protected async serve(initiator: string, table: LunTable): Promise<void> {
     let tgtd = this.tgtds.get(initiator);
     if (tgtd && !tgtd.usable) {
       this.tgtds.delete(initiator);
@@ -53,7 +53,7 @@ export class IscsiTarget extends SvmTarget<IscsiTargetOptions> {
       tgtd = undefined;
     }
     if (!tgtd) {
-      if (luns.length === 0) return;
+      if (table.size === 0) return;
       await mkdir(this.o.stateDir, { recursive: true });
       const { iqn, stateDir, log } = this.o;
       tgtd = await Tgtd.start({
@@ -66,7 +66,7 @@ export class IscsiTarget extends SvmTarget<IscsiTargetOptions> {
       });
       this.tgtds.set(initiator, tgtd);
     }
-    await tgtd.setLuns(luns);
+    await tgtd.setLuns([...table.values()]);
   }
 
   /** tgtd listens beside the SVM's first portal, on an ephemeral port: nobody else binds there. */

@@ -12,16 +12,39 @@ export interface ServedLun {
   readOnly: boolean;
 }
 
+/** `removed` needs no more than where the map was. */
+export interface MapChange {
+  removed: readonly Pick<LunMap, "lun" | "initiators">[];
+  added: readonly LunMap[];
+}
+
 /** One LUN map: what every initiator of the igroup has to see. */
 export interface LunMap extends ServedLun {
   igroup: string;
   initiators: readonly string[];
 }
 
+/** An initiator's LUNs by number. */
+export type LunTable = ReadonlyMap<number, LunMap>;
+
 /** LUN table of each initiator: the union over the igroups it's in. @throws on maps that ONTAP or tgtd can't have. */
-export function planTables(maps: readonly LunMap[]): Map<string, ServedLun[]> {
+export function planTables(maps: readonly LunMap[]): Map<string, LunTable> {
+  return changeTables(new Map(), { removed: [], added: maps });
+}
+
+/** Tables of the initiators that the change touches, as they are after it; the others' aren't looked at. @throws as planTables */
+export function changeTables(
+  before: ReadonlyMap<string, LunTable>,
+  { removed, added }: MapChange,
+): Map<string, LunTable> {
   const tables = new Map<string, Map<number, LunMap>>();
-  for (const map of maps) {
+  const tableOf = (initiator: string): Map<number, LunMap> => {
+    const table = tables.get(initiator) ?? new Map(before.get(initiator));
+    tables.set(initiator, table);
+    return table;
+  };
+  for (const map of removed) for (const initiator of map.initiators) tableOf(initiator).delete(map.lun);
+  for (const map of added) {
     if (!Number.isInteger(map.lun) || map.lun < 1 || map.lun > 4095) {
       throw new Error(`igroup ${map.igroup}: LUN number ${map.lun} of ${map.file} isn't in 1..4095`);
     }
@@ -29,8 +52,7 @@ export function planTables(maps: readonly LunMap[]): Map<string, ServedLun[]> {
     if (/[,\s]/.test(map.file + map.serial + map.naa))
       throw new Error(`${map.file}: comma or space in its path, serial or NAA`);
     for (const initiator of map.initiators) {
-      const table = tables.get(initiator) ?? new Map<number, LunMap>();
-      tables.set(initiator, table);
+      const table = tableOf(initiator);
       const other = table.get(map.lun);
       if (other && other.file !== map.file) {
         const where = `igroups ${other.igroup} and ${map.igroup}`;
@@ -39,7 +61,7 @@ export function planTables(maps: readonly LunMap[]): Map<string, ServedLun[]> {
       table.set(map.lun, map);
     }
   }
-  return new Map([...tables].map(([initiator, table]) => [initiator, [...table.values()]]));
+  return tables;
 }
 
 /** @throws when the LUN's file isn't there or hasn't the size that its map says */

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { Mutex } from "../mutex";
-import { planTables, type LunMap, type ServedLun } from "./lun-tables";
+import { changeTables, planTables, type LunMap, type LunTable, type MapChange } from "./lun-tables";
 
 export interface TargetOptions {
   iqn: string;
@@ -14,6 +14,8 @@ export interface TargetOptions {
 export abstract class SvmTarget<Options extends TargetOptions = TargetOptions> {
   /** Initiators that have at least one LUN now: only they may log in. */
   protected admitted = new Set<string>();
+  /** What each initiator is served. */
+  private readonly tables = new Map<string, LunTable>();
   private servers: Server[] = [];
   private readonly connections = new Set<Socket>();
   private readonly inTurn = new Mutex();
@@ -24,8 +26,8 @@ export abstract class SvmTarget<Options extends TargetOptions = TargetOptions> {
   protected abstract accept(socket: Socket): void;
   /** Initiators that something is kept for. */
   protected abstract served(): Iterable<string>;
-  /** Makes the initiator's LUN table exactly `luns`. */
-  protected abstract serve(initiator: string, luns: readonly ServedLun[]): Promise<void>;
+  /** Makes the initiator's LUN table exactly this one. */
+  protected abstract serve(initiator: string, table: LunTable): Promise<void>;
   /** Called when no portal listens and all connections are being cut: settles when nothing can be written any more. */
   protected abstract quiesce(): Promise<void>;
   /** Forgets all tables at once, and ends whatever serves them. */
@@ -66,24 +68,34 @@ export abstract class SvmTarget<Options extends TargetOptions = TargetOptions> {
   setMaps(maps: readonly LunMap[]): Promise<void> {
     return this.inTurn.run(async () => {
       const tables = planTables(maps);
-      this.admitted = new Set([...this.admitted].filter((initiator) => tables.has(initiator)));
-      const initiators = new Set([...this.served(), ...tables.keys()]);
-      const results = await Promise.allSettled(
-        [...initiators].map(async (initiator) => {
-          const luns = tables.get(initiator) ?? [];
-          await this.serve(initiator, luns);
-          if (luns.length > 0) this.admitted.add(initiator);
-        }),
-      );
-      const failures = results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
-      if (failures.length > 0) throw new AggregateError(failures, `${this.o.iqn}: ${failures.map(String).join("; ")}`);
+      const gone = [...this.served()].filter((initiator) => !tables.has(initiator));
+      await this.take(new Map([...tables, ...gone.map((initiator) => [initiator, new Map()] as const)]));
     });
+  }
+
+  /** As setMaps, told only what has changed since: among thousands of LUNs one more or less costs little. @throws as setMaps */
+  changeMaps(change: MapChange): Promise<void> {
+    return this.inTurn.run(() => this.take(changeTables(this.tables, change)));
+  }
+
+  private async take(tables: ReadonlyMap<string, LunTable>): Promise<void> {
+    for (const [initiator, table] of tables) if (table.size === 0) this.admitted.delete(initiator);
+    const results = await Promise.allSettled(
+      [...tables].map(async ([initiator, table]) => {
+        await this.serve(initiator, table);
+        this.tables.set(initiator, table);
+        if (table.size > 0) this.admitted.add(initiator);
+      }),
+    );
+    const failures = results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
+    if (failures.length > 0) throw new AggregateError(failures, `${this.o.iqn}: ${failures.map(String).join("; ")}`);
   }
 
   /** Stops, and ends everything this object started. */
   close(): Promise<void> {
     return this.inTurn.run(async () => {
       this.admitted.clear();
+      this.tables.clear();
       const ended = this.end();
       await Promise.all([this.closePortals(), ended]);
     });

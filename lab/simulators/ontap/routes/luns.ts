@@ -15,6 +15,7 @@ import {
   type Route,
 } from "../api";
 import { missingValue, notFound, refused } from "../errors";
+import type { LunMap } from "../lun-maps";
 import { lunFile, lunPath, snapshotFile, volumeByName, type Cluster, type Lun, type Volume } from "../state";
 import { adoptLun, removeLun, snapshotNamed } from "../volumes";
 import { bytesAt, FieldSet, flagAt, isoTime, requireText, textAt, type JsonObject } from "../wire";
@@ -25,14 +26,14 @@ export interface PlacedLun {
   lun: Lun;
 }
 
-export const allLuns = (cluster: Cluster): PlacedLun[] =>
-  [...cluster.volumes.values()].flatMap((volume) => [...volume.luns.values()].map((lun) => ({ volume, lun })));
+export const allLuns = (cluster: Cluster): PlacedLun[] => lunsWith(cluster);
 
 export const lunAt = (cluster: Cluster, svmUuid: string, name: string): PlacedLun | undefined => {
   const parsed = parsePath(name);
   const volume = parsed && volumeByName(cluster, svmUuid, parsed.volume);
-  const lun = volume && [...volume.luns.values()].find((l) => l.name === parsed.name);
-  return volume && lun ? { volume, lun } : undefined;
+  if (!volume) return undefined;
+  for (const lun of volume.luns.values()) if (lun.name === parsed.name) return { volume, lun };
+  return undefined;
 };
 
 /** "/vol/v/q/lun" → volume and the rest; ".snapshot/NAME/" in front of the rest names a snapshot. */
@@ -41,8 +42,25 @@ function parsePath(path: string): { volume: string; name: string; snapshot: stri
   return match ? { volume: match[1] ?? "", snapshot: match[2], name: match[3] ?? "" } : undefined;
 }
 
-const mapsOf = (cluster: Cluster, { volume, lun }: PlacedLun): Cluster["lunMaps"] =>
-  cluster.lunMaps.filter((m) => m.volumeUuid === volume.uuid && m.fileId === lun.fileId);
+export const mapsOf = (cluster: Cluster, { volume, lun }: PlacedLun): readonly LunMap[] =>
+  cluster.lunMaps.ofLun({ volumeUuid: volume.uuid, fileId: lun.fileId });
+
+/** Those of that path and uuid: rendering all of them for each question would be their number squared. */
+export function lunsWith(
+  cluster: Cluster,
+  { name, uuid }: { name?: string | undefined; uuid?: string | undefined } = {},
+): PlacedLun[] {
+  const parsed = name === undefined ? undefined : parsePath(name);
+  if (name !== undefined && !parsed) return [];
+  const placed: PlacedLun[] = [];
+  for (const volume of cluster.volumes.values()) {
+    if (parsed && volume.name !== parsed.volume) continue;
+    for (const lun of volume.luns.values())
+      if ((!parsed || lun.name === parsed.name) && (uuid === undefined || lun.uuid === uuid))
+        placed.push({ volume, lun });
+  }
+  return placed;
+}
 
 export const luns: Resource<PlacedLun> = {
   path: "/storage/luns",
@@ -55,7 +73,7 @@ export const luns: Resource<PlacedLun> = {
     enabled,comment,create_time,auto_delete,space.{size,used,guarantee.{requested,reserved},scsi_thin_provisioning_support_enabled},
     status.{state,container_state,read_only,mapped},lun_maps.{igroup.{name,uuid},logical_unit_number},qos_policy.{name,uuid},vvol.{is_bound},
     clone.{source.{name,uuid}},copy.{source.*},movement.*,consistency_group.{name,uuid},attributes.{name,value},metric.*,statistics.*`),
-  list: ({ cluster }) => allLuns(cluster),
+  list: ({ cluster }, wanted) => lunsWith(cluster, { name: wanted("name"), uuid: wanted("uuid") }),
   svmOf: ({ volume }) => volume.svmUuid,
   render: (placed, { cluster }) => {
     const { volume, lun } = placed;
@@ -253,7 +271,7 @@ async function deleteLun(world: World, cluster: Cluster, placed: PlacedLun, even
   if (mapsOf(cluster, placed).length > 0) {
     if (!evenMapped)
       throw refused(1254197, `LUN "${lunPath(volume, lun)}" is mapped; use "allow_delete_while_mapped".`);
-    cluster.lunMaps = cluster.lunMaps.filter((m) => m.volumeUuid !== volume.uuid || m.fileId !== lun.fileId);
+    cluster.lunMaps.deleteOfLun({ volumeUuid: volume.uuid, fileId: lun.fileId });
     await world.publish(cluster, volume.svmUuid); // unserved before its file goes
   }
   await volume.lock.run(() => removeLun(cluster, volume, lun.fileId));

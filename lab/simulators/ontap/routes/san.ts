@@ -13,9 +13,10 @@ import {
   type Route,
 } from "../api";
 import { conflict, invalidValue, missingValue, refused } from "../errors";
-import { lunPath, type Igroup, type LunMap, type QosPolicy } from "../state";
+import type { LunMap } from "../lun-maps";
+import { lunPath, type Igroup, type QosPolicy } from "../state";
 import { at, FieldSet, flagAt, isObject, listAt, requireText, textAt, type JsonObject } from "../wire";
-import { allLuns, lunAt, type PlacedLun } from "./luns";
+import { allLuns, lunAt, lunsWith, mapsOf, type PlacedLun } from "./luns";
 
 // ------------------------------------------------------------------------------------------------ igroups
 
@@ -40,15 +41,16 @@ const igroups: Resource<Igroup> = {
     initiators: g.initiators.length > 0 ? g.initiators.map((i) => ({ name: i.name, comment: i.comment })) : undefined,
     delete_on_unmap: false,
     supports_igroups: true,
-    lun_maps: cluster.lunMaps
-      .filter((m) => m.igroupUuid === g.uuid)
-      .flatMap((m) => {
+    // Thousands, and seldom asked for.
+    get lun_maps() {
+      return cluster.lunMaps.ofIgroup(g.uuid).flatMap((m) => {
         const volume = cluster.volumes.get(m.volumeUuid);
         const lun = volume?.luns.get(m.fileId);
         return volume && lun
           ? [{ lun: { name: lunPath(volume, lun), uuid: lun.uuid }, logical_unit_number: m.number }]
           : [];
-      }),
+      });
+    },
   }),
 };
 
@@ -172,10 +174,9 @@ const igroupRoutes: Route[] = [
     handle: async (request) => {
       const { cluster, world } = request;
       const group = igroupOf(request);
-      const mapped = cluster.lunMaps.some((m) => m.igroupUuid === group.uuid);
-      if (mapped && !request.query.flag("allow_delete_while_mapped"))
+      if (cluster.lunMaps.isMapped(group.uuid) && !request.query.flag("allow_delete_while_mapped"))
         throw refused(1254213, `Igroup "${group.name}" is mapped; use "allow_delete_while_mapped".`);
-      cluster.lunMaps = cluster.lunMaps.filter((m) => m.igroupUuid !== group.uuid);
+      for (const map of cluster.lunMaps.ofIgroup(group.uuid)) cluster.lunMaps.delete(map);
       cluster.igroups.delete(group.uuid);
       await world.publish(cluster, group.svmUuid);
       return ok();
@@ -209,10 +210,7 @@ const igroupRoutes: Route[] = [
       const { cluster, world } = request;
       const group = igroupOf(request);
       const { initiator } = find(initiators, request, [request.params["name"] ?? ""]);
-      if (
-        cluster.lunMaps.some((m) => m.igroupUuid === group.uuid) &&
-        !request.query.flag("allow_delete_while_mapped")
-      ) {
+      if (cluster.lunMaps.isMapped(group.uuid) && !request.query.flag("allow_delete_while_mapped")) {
         throw refused(1254213, `Igroup "${group.name}" is mapped; use "allow_delete_while_mapped".`);
       }
       group.initiators = group.initiators.filter((i) => i !== initiator);
@@ -237,13 +235,19 @@ const lunMaps: Resource<Mapping> = {
   fields: new FieldSet(
     "lun.{name,uuid,node.{name,uuid},smbc.*},igroup.{name,uuid,os_type,protocol,initiators},logical_unit_number,svm.{name,uuid},reporting_nodes.{name,uuid}",
   ),
-  list: ({ cluster }) =>
-    cluster.lunMaps.flatMap((map) => {
+  list: ({ cluster }, wanted) => {
+    const [name, uuid] = [wanted("lun.name"), wanted("lun.uuid")];
+    const maps =
+      name === undefined && uuid === undefined
+        ? [...cluster.lunMaps]
+        : lunsWith(cluster, { name, uuid }).flatMap((placed) => mapsOf(cluster, placed));
+    return maps.flatMap((map) => {
       const volume = cluster.volumes.get(map.volumeUuid);
       const lun = volume?.luns.get(map.fileId);
       const group = cluster.igroups.get(map.igroupUuid);
       return volume && lun && group ? [{ map, volume, lun, group }] : [];
-    }),
+    });
+  },
   svmOf: (m) => m.map.svmUuid,
   render: ({ map, volume, lun, group }, { cluster }) => ({
     lun: { name: lunPath(volume, lun), uuid: lun.uuid, node: { name: cluster.nodes[0]?.name } },
@@ -279,7 +283,7 @@ const mapRoutes: Route[] = [
       const placed =
         lunUuid === undefined
           ? lunAt(cluster, svm.uuid, lunName ?? "")
-          : allLuns(cluster).find((p) => p.lun.uuid === lunUuid && p.volume.svmUuid === svm.uuid);
+          : lunsWith(cluster, { uuid: lunUuid }).find((p) => p.volume.svmUuid === svm.uuid);
       if (!placed) throw refused(1254201, `There is no LUN at path "${lunName ?? lunUuid ?? ""}".`, "lun.name");
       const group = [...cluster.igroups.values()].find(
         (g) => g.svmUuid === svm.uuid && (groupUuid === undefined ? g.name === groupName : g.uuid === groupUuid),
@@ -289,27 +293,23 @@ const mapRoutes: Route[] = [
         throw refused(5374573, `SVM "${svm.name}" has no iSCSI interface.`);
       }
       const { volume, lun } = placed;
-      if (
-        cluster.lunMaps.some(
-          (m) => m.igroupUuid === group.uuid && m.volumeUuid === volume.uuid && m.fileId === lun.fileId,
-        )
-      ) {
+      if (mapsOf(cluster, placed).some((m) => m.igroupUuid === group.uuid)) {
         throw refused(1254207, `LUN "${lunPath(volume, lun)}" is already mapped to the same initiator group.`);
       }
       // One initiator sees one number space, whichever igroups it is in.
       const names = new Set(group.initiators.map((i) => i.name));
-      const related = new Set(
-        [...cluster.igroups.values()]
-          .filter((g) => g.svmUuid === svm.uuid && (g === group || g.initiators.some((i) => names.has(i.name))))
-          .map((g) => g.uuid),
+      const related = [...cluster.igroups.values()].filter(
+        (g) => g.svmUuid === svm.uuid && (g === group || g.initiators.some((i) => names.has(i.name))),
       );
-      const used = new Set(cluster.lunMaps.filter((m) => related.has(m.igroupUuid)).map((m) => m.number));
+      const isUsed = (n: number): boolean => related.some((g) => cluster.lunMaps.isInUse(g.uuid, n));
       const asked = textAt(body, "logical_unit_number");
       let number = asked === undefined ? 1 : Number(asked);
       if (!Number.isInteger(number) || number < 0 || number > 4095) throw invalidValue("logical_unit_number", asked);
-      if (asked !== undefined && used.has(number))
+      if (asked !== undefined && isUsed(number))
         throw refused(5374928, `LUN number ${number} is in use in igroup "${group.name}".`, "logical_unit_number");
-      while (asked === undefined && used.has(number)) number++;
+      while (asked === undefined && isUsed(number)) number++;
+      if (number > 4095)
+        throw refused(5374929, `Igroup "${group.name}" has no LUN number left: it maps 4095 LUNs.`, "igroup.name");
       const map: LunMap = {
         svmUuid: svm.uuid,
         volumeUuid: volume.uuid,
@@ -317,8 +317,8 @@ const mapRoutes: Route[] = [
         igroupUuid: group.uuid,
         number,
       };
-      cluster.lunMaps.push(map);
-      await world.publish(cluster, svm.uuid);
+      cluster.lunMaps.add(map);
+      await world.publishMap(cluster, map);
       const reply = created(lunMaps, request, [{ map, volume, lun, group }]);
       const records = reply.body["records"];
       if (Array.isArray(records)) for (const r of records) if (isObject(r)) r["logical_unit_number"] = number;
@@ -330,10 +330,11 @@ const mapRoutes: Route[] = [
     path: `${lunMaps.path}/{lun}/{group}`,
     handle: async (request) => {
       const { world, cluster, params } = request;
-      const found = lunMaps.list(request).find((m) => m.lun.uuid === params["lun"] && m.group.uuid === params["group"]);
+      const wanted = (field: string): string | undefined => (field === "lun.uuid" ? params["lun"] : undefined);
+      const found = lunMaps.list(request, wanted).find((m) => m.group.uuid === params["group"]);
       if (!found) throw refused(5374922, "The specified LUN map does not exist.");
-      cluster.lunMaps = cluster.lunMaps.filter((m) => m !== found.map);
-      await world.publish(cluster, found.map.svmUuid);
+      cluster.lunMaps.delete(found.map);
+      await world.publishMap(cluster, found.map);
       return ok();
     },
   },
@@ -344,10 +345,10 @@ const mapRoutes: Route[] = [
     handle: async (request) => {
       const { world, cluster } = request;
       if (request.query.filters.size === 0) throw missingValue("lun.uuid");
-      const found = new Set(select(lunMaps, request).map((m) => m.map));
-      cluster.lunMaps = cluster.lunMaps.filter((m) => !found.has(m));
-      for (const svmUuid of new Set([...found].map((m) => m.svmUuid))) await world.publish(cluster, svmUuid);
-      return ok({ num_records: found.size });
+      const found = select(lunMaps, request).map((m) => m.map);
+      for (const map of found) cluster.lunMaps.delete(map);
+      for (const svmUuid of new Set(found.map((m) => m.svmUuid))) await world.publish(cluster, svmUuid);
+      return ok({ num_records: found.length });
     },
   },
 ];

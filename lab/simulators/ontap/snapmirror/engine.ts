@@ -24,6 +24,7 @@ import {
   applyChange,
   changeOf,
   changeToSnapshot,
+  filesOf,
   metadataOf,
   removeLun,
   removeSnapshot,
@@ -184,9 +185,10 @@ async function stepsTo(
   let before = base;
   for (const snapshot of wanted) {
     const files: FileChange[] = [];
+    const former = filesOf(before);
     for (const file of snapshot.files) {
       const next = snapshotFile(peer, source, snapshot, file.fileId);
-      const old = before?.files.find((f) => f.fileId === file.fileId);
+      const old = former.get(file.fileId);
       const previous = before && old ? snapshotFile(peer, source, before, file.fileId) : undefined;
       const unchanged =
         previous !== undefined && old !== undefined && (await bytes.seemsUnchanged(previous, old.copiedAtMs, next));
@@ -198,7 +200,7 @@ async function stepsTo(
     }
     steps.push({
       snapshot,
-      change: changeOf(files, before?.files.map((f) => f.fileId) ?? [], new Set(snapshot.files.map((f) => f.fileId))),
+      change: changeOf(files, [...former.keys()], new Set(snapshot.files.map((f) => f.fileId))),
     });
     before = snapshot;
   }
