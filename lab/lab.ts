@@ -11,8 +11,14 @@ export { labStatus } from "./openstack/status";
 export type Flavour = "openstack" | "embedded";
 export const flavours = ["openstack", "embedded"] as const satisfies readonly Flavour[];
 
-export function labUp({ flavour = "openstack", ...o }: LabUpOptions & { flavour?: Flavour }): Promise<LabDescription> {
-  return flavour === "embedded" ? embeddedLabUp(o) : realLabUp(o);
+export function labUp({
+  flavour = "openstack",
+  computes,
+  ...o
+}: LabUpOptions & { flavour?: Flavour; computes?: number }): Promise<LabDescription> {
+  if (flavour === "embedded") return embeddedLabUp({ ...o, ...(computes === undefined ? {} : { computes }) });
+  if (computes !== undefined) throw new Error("Only an embedded lab has as many compute hosts as are asked for.");
+  return realLabUp(o);
 }
 
 /** What keeps a lab from running on this machine, in words; undefined when nothing does. */

@@ -2,6 +2,7 @@ import { Command, Option } from "commander";
 import { existsSync, rmSync } from "node:fs";
 import path from "node:path";
 import { descriptionFile } from "./description";
+import { populateLab } from "./embedded/populate";
 import { type Flavour, flavours, labDown, labStatus, labUp, readLab } from "./lab";
 import { progressTo } from "./openstack/progress";
 import { statusTable } from "./openstack/status";
@@ -19,10 +20,22 @@ program
   .addOption(
     new Option("--flavour <flavour>", "the real OpenStack or the simulated one").choices(flavours).default("openstack"),
   )
-  .action(async ({ dir, supervise, flavour }: { dir: string; supervise?: boolean; flavour: Flavour }) => {
+  .option("--computes <number>", "compute hosts of an embedded lab: each sees 4095 LUNs at most", Number)
+  .action(async (o: { dir: string; supervise?: boolean; flavour: Flavour; computes?: number }) => {
     const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
-    const lab = await labUp({ flavour, dir, python, supervise: supervise ?? false, progress: progress() });
+    const lab = await labUp({ supervise: false, ...o, python, progress: progress() });
     console.log(`OS_CLIENT_CONFIG_FILE=${lab.cloudsYaml} (clouds: admin, demo)`);
+  });
+
+program
+  .command("populate")
+  .description("add running instances with replicated volumes to an embedded lab, as many as are asked for")
+  .option(...FOLDER)
+  .requiredOption("--instances <number>", "instances, each with a root", Number)
+  .requiredOption("--volumes-per-instance <number>", "data volumes of each: vdb, vdc, …", Number)
+  .action(async (o: { dir: string; instances: number; volumesPerInstance: number }) => {
+    const { backend, instances, volumes } = await populateLab({ ...o, progress: progress() });
+    console.log(`${instances} instances with ${volumes} volumes on ${backend}`);
   });
 
 program

@@ -41,6 +41,8 @@ import { transpiledSimulators } from "./transpiled";
 export interface EmbeddedLabOptions {
   dir: string;
   supervise?: boolean;
+  /** Compute hosts: each sees 4,095 LUNs of an SVM at most. A lab that is there keeps at least those it has. */
+  computes?: number;
   progress: Progress;
 }
 
@@ -81,8 +83,16 @@ function schemasFromFiles(layout: Layout, addresses: Addresses): Schemas {
   };
 }
 
-const simulatorConfigFile = (layout: Layout) => layout.etc("control", "openstack", "simulator.json");
+export const simulatorConfigFile = (layout: Layout) => layout.etc("control", "openstack", "simulator.json");
 const hexId = (): string => crypto.randomBytes(16).toString("hex");
+
+const computesOf = (lab: LabDescription): SimulatorConfig["computes"] =>
+  lab.computes.map(({ name, initiator, hypervisorLog, failDeadPathDetachFile }) => ({
+    name,
+    initiator,
+    hypervisorLog,
+    failDeadPathDetachFile,
+  }));
 
 /** Made once for each lab: ids stay what they are. */
 function simulatorConfig(layout: Layout, lab: LabDescription, addresses: Addresses): SimulatorConfig {
@@ -153,12 +163,7 @@ function simulatorConfig(layout: Layout, lab: LabDescription, addresses: Address
     image: { id: crypto.randomUUID(), name: IMAGE, sizeBytes: IMAGE_BYTES },
     flavor: { id: crypto.randomUUID(), name: FLAVOR, ramMiB: 64, vcpus: 1, diskGiB: 1 },
     controllers: lab.controllers.map(({ name, cinderConf }) => ({ name, cinderConf })),
-    computes: lab.computes.map(({ name, initiator, hypervisorLog, failDeadPathDetachFile }) => ({
-      name,
-      initiator,
-      hypervisorLog,
-      failDeadPathDetachFile,
-    })),
+    computes: computesOf(lab),
     dataPath: lab.dataPath,
     heartbeatSeconds: 3,
     serviceDownSeconds: 12,
@@ -184,7 +189,7 @@ function writeLabFiles(
   writeFile(ontapConfigFile(layout), JSON.stringify(ontapConfig(layout, lab), null, 2) + "\n", 0o600);
   const file = simulatorConfigFile(layout);
   const simulators = fs.existsSync(file)
-    ? { ...readSimulatorConfig(layout), dataPath: lab.dataPath }
+    ? { ...readSimulatorConfig(layout), dataPath: lab.dataPath, computes: computesOf(lab) }
     : simulatorConfig(layout, lab, addresses);
   writeFile(file, JSON.stringify(simulators, null, 2) + "\n", 0o600);
   const [credential] = readSimulatorConfig(layout).identity.applicationCredentials;
@@ -196,7 +201,7 @@ function writeLabFiles(
   const folders = [
     layout.state("control", "root-volumes"),
     layout.state("control", "openstack"),
-    ...COMPUTES.map((name) => layout.state(name, "nova")),
+    ...lab.computes.map(({ name }) => layout.state(name, "nova")),
     layout.state("ontap"),
   ];
   for (const folder of folders) fs.mkdirSync(folder, { recursive: true });
@@ -204,11 +209,11 @@ function writeLabFiles(
   writeClientFiles(addresses, lab.cloudsYaml, [lab.admin, lab.demo]);
 }
 
-function readSimulatorConfig(layout: Layout): SimulatorConfig {
+export function readSimulatorConfig(layout: Layout): SimulatorConfig {
   return JSON.parse(fs.readFileSync(simulatorConfigFile(layout), "utf8")) as SimulatorConfig;
 }
 
-function servicesOf(layout: Layout, addresses: Addresses, user: string): LabService[] {
+function servicesOf(layout: Layout, lab: LabDescription, addresses: Addresses, user: string): LabService[] {
   const simulators = transpiledSimulators();
   const node = [process.execPath, "-r", path.join(projectRoot, "node_modules/ts-node/register")];
   const simulated = (host: string, name: string, service = name): LabService => ({
@@ -241,7 +246,7 @@ function servicesOf(layout: Layout, addresses: Addresses, user: string): LabServ
       simulated(controller, "cinder-scheduler"),
       simulated(controller, "cinder-volume"),
     ]),
-    ...COMPUTES.map((host) => simulated(host, "nova-compute")),
+    ...lab.computes.map(({ name }) => simulated(name, "nova-compute")),
   ];
 }
 
@@ -269,8 +274,20 @@ function storageOf(dir: string): StorageFacts {
   return { dataPath, filesystem, ...(dataPathReason === undefined ? {} : { dataPathReason }) };
 }
 
+function computeNames(dir: string, wanted: number): string[] {
+  if (!Number.isInteger(wanted) || wanted < 1)
+    throw new Error(`${wanted} compute hosts: a whole number from 1 on is needed.`);
+  const present = fs.existsSync(descriptionFile(dir)) ? readLab(dir).computes.length : 0;
+  return Array.from({ length: Math.max(wanted, present) }, (_, at) => `compute-${at + 1}`);
+}
+
 /** As the real lab's `labUp`: from nothing or from whatever an earlier one left. */
-export async function embeddedLabUp({ dir, supervise = false, progress }: EmbeddedLabOptions): Promise<LabDescription> {
+export async function embeddedLabUp({
+  dir,
+  supervise = false,
+  computes: wantedComputes = COMPUTES.length,
+  progress,
+}: EmbeddedLabOptions): Promise<LabDescription> {
   const missing = missingForEmbeddedLab();
   if (missing !== undefined) throw new Error(`A lab can't run here: ${missing}.`);
   const folder = path.resolve(dir);
@@ -281,9 +298,10 @@ export async function embeddedLabUp({ dir, supervise = false, progress }: Embedd
 
   const slot = await reserveSlot(layout.dir);
   const addresses = addressesOf(slot);
-  const lab = { ...describe(layout, slot, addresses, ""), ...storageOf(layout.dir) };
+  const computes = computeNames(layout.dir, wantedComputes);
+  const lab = { ...describe(layout, slot, addresses, "", computes), ...storageOf(layout.dir) };
   const user = databaseUser(layout.dir);
-  const services = servicesOf(layout, addresses, user);
+  const services = servicesOf(layout, lab, addresses, user);
   writeLabFiles(layout, lab, addresses, services);
   progress(`slot ${slot}: the lab in ${layout.dir} is on ${addresses.control.replace(/\.1$/, ".0")}/24`);
   progress(dataPathLine(lab));
@@ -326,7 +344,7 @@ export async function embeddedLabUp({ dir, supervise = false, progress }: Embedd
           workers &&
         (await count(
           "nova.services WHERE `binary`='nova-compute' AND last_seen_up > utc_timestamp() - INTERVAL 10 SECOND",
-        )) >= COMPUTES.length,
+        )) >= computes.length,
       started,
     );
   } finally {

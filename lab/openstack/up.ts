@@ -81,7 +81,13 @@ function arraysOf(layout: Layout, addresses: Addresses): LabDescription["arrays"
   return { iprod: site("iprod", "cluster-prod", "aggr_prod", "rw"), idr: site("idr", "cluster-dr", "aggr_dr", "dp") };
 }
 
-export function describe(layout: Layout, slot: number, addresses: Addresses, python: string): LabDescription {
+export function describe(
+  layout: Layout,
+  slot: number,
+  addresses: Addresses,
+  python: string,
+  computes: readonly string[] = COMPUTES,
+): LabDescription {
   const account = (username: "admin" | "demo"): LabAccount => ({
     username,
     project: username,
@@ -130,7 +136,7 @@ export function describe(layout: Layout, slot: number, addresses: Addresses, pyt
       program: path.join(path.dirname(python), "nova-manage"),
       novaConf: layout.etc("control", "nova", "nova.conf"),
     },
-    computes: COMPUTES.map((name) => ({
+    computes: computes.map((name) => ({
       name,
       novaConf: layout.etc(name, "nova", "nova.conf"),
       // As drivers/nova_virt/lab_hypervisor.py makes it.

@@ -1,7 +1,7 @@
 /** The control interface for lab and tests: plain HTTP, JSON, loopback only. Not part of ONTAP. */
 import fastify from "fastify";
 import type { FaultRule } from "./faults";
-import type { OntapSimulator } from "./simulator";
+import type { BulkRequest, OntapSimulator } from "./simulator";
 
 export async function startControl(
   simulator: OntapSimulator,
@@ -37,6 +37,10 @@ export async function startControl(
       throw new Error('The body has to be {"reachable": true | false, "how"?: "refuse" | "blackhole"}.');
     await simulator.setReachable(name, reachable, how);
     return {};
+  });
+  app.post("/clusters/:name/svms/:svm/requests", (request) => {
+    const { name, svm } = request.params as { name: string; svm: string };
+    return simulator.requestAll(name, svm, request.body as BulkRequest[]);
   });
   app.post("/clock", (request) => {
     const { advanceSeconds } = request.body as { advanceSeconds?: unknown };

@@ -1,9 +1,11 @@
 /** Two simulated ONTAP clusters in one process. */
 import { promises as fs } from "node:fs";
 import * as path from "node:path";
+import { dispatch, splitUrl } from "./api";
 import { ClusterServer } from "./cluster-server";
 import type { SimulatorConfig } from "./config";
 import { startControl } from "./control";
+import { asOntapError } from "./errors";
 import { Faults } from "./faults";
 import { FileTarget } from "./iscsi/file-target";
 import { IscsiTarget } from "./iscsi/iscsi-target";
@@ -17,7 +19,7 @@ import { snapmirrorRoutes } from "./routes/snapmirror";
 import { infrastructureRoutes } from "./routes/svm";
 import { volumeRoutes } from "./routes/volumes";
 import { runSchedules } from "./schedule";
-import type { OntapSimulator } from "./simulator";
+import type { BulkAnswer, OntapSimulator } from "./simulator";
 import { cutTransfers } from "./snapmirror/engine";
 import { lunFile, lunPath, newCluster, type Cluster } from "./state";
 import { World } from "./world";
@@ -25,7 +27,7 @@ import { World } from "./world";
 export type { ClusterConfig, SimulatorConfig, SvmConfig } from "./config";
 export type { FaultRule } from "./faults";
 export type { RecordedRequest } from "./recorder";
-export type { LunInfo, OntapSimulator } from "./simulator";
+export type { BulkAnswer, BulkRequest, LunInfo, OntapSimulator } from "./simulator";
 
 const routes = [
   ...clusterRoutes,
@@ -132,6 +134,28 @@ export async function startOntapSimulator(
           }),
         })),
       ),
+    requestAll: async (name, svmName, requests) => {
+      const { cluster } = serverOf(name);
+      const time = new Date(world.clock.now()).toISOString();
+      return Promise.all(
+        requests.map(async ({ method, path: url, body }): Promise<BulkAnswer> => {
+          const text = body === undefined ? "" : JSON.stringify(body);
+          const [rest, query] = splitUrl(`/api${url}`);
+          const entry = recorder.begin({ time, cluster: name, method, path: rest, query, body: text, who: "control" });
+          const call = { method, url: `/api${url}`, body: text, accept: "application/json", svmName };
+          const answer: BulkAnswer = await dispatch(world, cluster, routes, {
+            ...call,
+            svmUuid: undefined,
+            jobFailure: undefined,
+          }).catch((cause: unknown) => {
+            const error = asOntapError(cause);
+            return { status: error.status, body: error.body() };
+          });
+          entry.status = answer.status;
+          return { status: answer.status, body: answer.body };
+        }),
+      );
+    },
     advanceClock: (seconds) => world.clock.advance(seconds),
     close,
   };

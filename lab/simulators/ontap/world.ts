@@ -119,9 +119,7 @@ export class World {
   }
 
   private mapsOf(cluster: Cluster, svmUuid: string): ServedMap[] {
-    return [...cluster.lunMaps].flatMap((map) =>
-      map.svmUuid === svmUuid ? (this.servedMap(cluster, map) ?? []) : [],
-    );
+    return [...cluster.lunMaps].flatMap((map) => (map.svmUuid === svmUuid ? (this.servedMap(cluster, map) ?? []) : []));
   }
 
   private servedMap(cluster: Cluster, map: LunMap): ServedMap | undefined {
@@ -147,9 +145,7 @@ export class World {
     const initiators = new Set([...changed].flatMap((map) => initiatorsOf(cluster, map)));
     for (const name of initiators)
       if (groups.filter((group) => group.initiators.some((i) => i.name === name)).length > 1) return undefined;
-    const added = [...changed].flatMap((map) =>
-      cluster.lunMaps.has(map) ? (this.servedMap(cluster, map) ?? []) : [],
-    );
+    const added = [...changed].flatMap((map) => (cluster.lunMaps.has(map) ? (this.servedMap(cluster, map) ?? []) : []));
     const removed = [...changed].map((map) => ({ lun: map.number, initiators: initiatorsOf(cluster, map) }));
     return { removed, added };
   }

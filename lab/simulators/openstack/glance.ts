@@ -51,11 +51,11 @@ export class Glance {
     return { status: 300, body: { versions: list } };
   }
 
-  private get bytes(): Buffer {
+  get bytes(): Buffer {
     return Buffer.alloc(this.config.image.sizeBytes);
   }
 
-  private view(): Json {
+  view(): Json {
     const { id, name, sizeBytes } = this.config.image;
     const hash = (algorithm: string): string => createHash(algorithm).update(this.bytes).digest("hex");
     return {

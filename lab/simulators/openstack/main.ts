@@ -5,6 +5,7 @@
  */
 import { Broker } from "./broker";
 import { CinderApi, cinderService } from "./cinder/api";
+import { imageMetadata } from "./cinder/rows";
 import { startScheduler } from "./cinder/scheduler";
 import { startVolumeService } from "./cinder/volume-service";
 import { readConfig } from "./config";
@@ -124,20 +125,8 @@ const services: Record<string, (host: Host) => Promise<void>> = {
   "cinder-api": async (host) => {
     const { config } = host;
     const database = host.database();
-    const readImageMetadata = async (id: string): Promise<Record<string, string>> => {
-      const image = (await (await host.readGlance(id)).json()) as Record<string, unknown>;
-      const names = {
-        image_id: "id",
-        image_name: "name",
-        checksum: "checksum",
-        container_format: "container_format",
-        disk_format: "disk_format",
-        min_disk: "min_disk",
-        min_ram: "min_ram",
-        size: "size",
-      };
-      return Object.fromEntries(Object.entries(names).map(([key, name]) => [key, String(image[name])]));
-    };
+    const readImageMetadata = async (id: string): Promise<Record<string, string>> =>
+      imageMetadata((await (await host.readGlance(id)).json()) as Record<string, unknown>);
     const novaUses = async (attachment: string): Promise<boolean> =>
       (
         await database.rows("SELECT id FROM nova.block_device_mapping WHERE deleted = 0 AND attachment_id = ?", [

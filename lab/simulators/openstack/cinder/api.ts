@@ -13,7 +13,17 @@ import type { Rpc } from "../rpc";
 import { textOf } from "../text";
 import { isAdmin } from "../tokens";
 import { backendOf } from "./driver";
-import { beginWork, endWork, isUp, softDelete, typeName, useQuota } from "./rows";
+import {
+  attachedVolume,
+  beginWork,
+  completedAttachment,
+  creatingVolume,
+  isUp,
+  reservedAttachment,
+  softDelete,
+  typeName,
+  useQuota,
+} from "./rows";
 
 export interface CinderApiOptions {
   config: SimulatorConfig;
@@ -469,26 +479,15 @@ export class CinderApi {
     const metadata = imageId === null ? {} : await this.o.readImageMetadata(imageId);
     const id = randomUUID();
     const now = sqlTime();
+    const { userId, projectId } = q.token;
     const row: Row = {
+      ...creatingVolume({ id, userId, projectId, name: text("name"), size, typeId: type["id"] ?? null }),
       created_at: now,
-      id,
-      user_id: q.token.userId,
-      project_id: q.token.projectId,
-      host: backend === undefined ? null : (backend["host"] ?? null),
-      size,
+      host: backend?.["host"] ?? null,
       availability_zone: text("availability_zone") ?? "nova",
-      status: "creating",
-      attach_status: "detached",
-      display_name: text("name"),
       display_description: text("description"),
       snapshot_id: snapshotId,
       source_volid: sourceId,
-      volume_type_id: type["id"] ?? null,
-      bootable: 0,
-      multiattach: 0,
-      replication_status: null,
-      shared_targets: 1,
-      use_quota: 1,
     };
     await this.database.insert("cinder.volumes", row);
     for (const [key, value] of Object.entries(asObject(volume["metadata"])))
@@ -903,13 +902,10 @@ export class CinderApi {
       );
       if (reserved === 0 && !(own !== undefined && ["in-use", "reserved"].includes(String(volume["status"]))))
         return false;
-      await database.insert("cinder.volume_attachment", {
-        id,
-        volume_id: volumeId,
-        instance_uuid: String(wanted["instance_uuid"]),
-        attach_status: "reserved",
-        attach_mode: "null",
-      });
+      await database.insert(
+        "cinder.volume_attachment",
+        reservedAttachment(id, volumeId, String(wanted["instance_uuid"])),
+      );
       return true;
     });
     if (!taken)
@@ -938,17 +934,8 @@ export class CinderApi {
   private async completeAttachment(q: ApiRequest): Promise<Answer> {
     const row = await this.attachment(q);
     onlyKeys(q.body, ["os-complete"], "act on an attachment");
-    const now = sqlTime();
-    await this.database.update(
-      "cinder.volume_attachment",
-      { id: row["id"] ?? null },
-      { attach_status: "attached", attach_time: now },
-    );
-    await this.database.update(
-      "cinder.volumes",
-      { id: row["volume_id"] ?? null },
-      { status: "in-use", attach_status: "attached" },
-    );
+    await this.database.update("cinder.volume_attachment", { id: row["id"] ?? null }, completedAttachment());
+    await this.database.update("cinder.volumes", { id: row["volume_id"] ?? null }, attachedVolume);
     return { status: 204, headers: {} };
   }
 

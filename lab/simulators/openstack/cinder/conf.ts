@@ -64,6 +64,11 @@ export class CinderConf {
     return value;
   }
 
+  /** `host@backend` of an enabled backend's service. */
+  hostOf(stanza: string, controller: string): string {
+    return `${this.get(stanza, "backend_host") ?? this.get("DEFAULT", "host") ?? controller}@${stanza}`;
+  }
+
   enabledBackends(): string[] {
     return (this.get("DEFAULT", "enabled_backends") ?? "")
       .split(",")

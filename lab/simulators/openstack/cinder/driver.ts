@@ -35,6 +35,8 @@ export interface Stats {
 export interface VolumeDriver {
   readonly name: string;
   readonly version: string;
+  /** Whether hosts share a target for several volumes, so that os-brick locks (volumes.shared_targets). */
+  readonly sharedTargets: boolean;
   /** Throws where the driver doesn't initialise. Begins the periodic tasks. */
   setup(): Promise<void>;
   stats(): Promise<Stats>;

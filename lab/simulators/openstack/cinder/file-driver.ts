@@ -12,6 +12,7 @@ const GIB = 2 ** 30;
 export class FileDriver implements VolumeDriver {
   readonly name = "LabFileVolumes";
   readonly version = "1.0";
+  readonly sharedTargets = false;
   private readonly folder: string;
 
   constructor(

@@ -76,9 +76,37 @@ export function parseLag(lag: string): number {
   return h * 3600 + m * 60 + s;
 }
 
+export interface Target {
+  iqn: string;
+  portals: readonly string[];
+}
+
+export const lunPath = (volume: Row): string => `/vol/${poolOf(String(volume["host"]))}/${volumeName(volume)}`;
+
+export const connectionInfo = (
+  volume: Row,
+  { iqn, portals }: Target,
+  lun: number,
+  discard: boolean,
+): ConnectionInfo => ({
+  driver_volume_type: "iscsi",
+  data: {
+    target_discovered: false,
+    target_portal: portals[0],
+    target_iqn: iqn,
+    target_lun: lun,
+    volume_id: volume["id"],
+    target_portals: portals,
+    target_iqns: portals.map(() => iqn),
+    target_luns: portals.map(() => lun),
+    discard,
+  },
+});
+
 export class NetAppDriver implements VolumeDriver {
   readonly name = "NetAppISCSIDriver";
   readonly version = "3.0.0";
+  readonly sharedTargets = true;
   private client: OntapRest;
   private readonly clients = new Map<string, OntapRest>();
   private readonly luns = new Map<string, Lun>();
@@ -197,17 +225,21 @@ export class NetAppDriver implements VolumeDriver {
 
   async createVolume(volume: Row): Promise<Row> {
     const pool = poolOf(String(volume["host"]));
-    await this.client.post("/storage/luns", {
-      name: `/vol/${pool}/${volumeName(volume)}`,
+    await this.client.post("/storage/luns", this.newLun(volume));
+    const lun = { path: lunPath(volume), vserver: this.client.vserver, flexVol: pool, uuid: "", spaceAllocated: false };
+    this.luns.set(volumeName(volume), lun);
+    return this.modelUpdate();
+  }
+
+  /** Body of the request that makes the volume's LUN. */
+  newLun(volume: Row): Json {
+    return {
+      name: lunPath(volume),
       "space.size": String(Number(volume["size"]) * GIB),
       os_type: this.conf.get(this.stanza, "netapp_lun_ostype") ?? "linux",
       "space.guarantee.requested": this.reserved(),
       "space.scsi_thin_provisioning_support_enabled": "true",
-    });
-    const path = `/vol/${pool}/${volumeName(volume)}`;
-    const lun = { path, vserver: this.client.vserver, flexVol: pool, uuid: "", spaceAllocated: false };
-    this.luns.set(volumeName(volume), lun);
-    return this.modelUpdate();
+    };
   }
 
   async createFromSnapshot(volume: Row, snapshot: Row): Promise<Row> {
@@ -243,7 +275,11 @@ export class NetAppDriver implements VolumeDriver {
 
   async createExport(volume: Row): Promise<Row> {
     const lun = await this.lunOf(volumeName(volume));
-    return { provider_location: lun === undefined ? null : `${this.client.vserver}:${lun.path}` };
+    return { provider_location: lun === undefined ? null : this.location(lun.path) };
+  }
+
+  location(lunPath: string): string {
+    return `${this.client.vserver}:${lunPath}`;
   }
 
   async initializeConnection(volume: Row, connector: Connector): Promise<ConnectionInfo> {
@@ -252,6 +288,15 @@ export class NetAppDriver implements VolumeDriver {
     if (lun === undefined || path === undefined)
       throw new NetAppDriverException(`Volume ${volumeName(volume)} could not be found on the storage`);
     const number = await this.mapLun(lun.path, connector.initiator);
+    const target = await this.target();
+    const [mapped] = await this.client.list("/storage/luns", { fields: lunFields, name: path });
+    // The driver compares with the text "true", and REST says a boolean: seen to be false always.
+    const discard = at(mapped, "space.scsi_thin_provisioning_support_enabled") === "true";
+    return connectionInfo(volume, target, number, discard);
+  }
+
+  /** What hosts log in to. */
+  async target(): Promise<Target> {
     const interfaces = await this.client.list("/network/ip/interfaces", {
       services: "data_iscsi",
       fields: "ip.address,enabled",
@@ -259,26 +304,11 @@ export class NetAppDriver implements VolumeDriver {
     // _get_targets_from_list takes the enabled ones, or all where none is.
     const enabled = interfaces.filter((each) => each["enabled"] === true);
     const portals = (enabled.length > 0 ? enabled : interfaces).map((each) => `${text(each, "ip.address")}:3260`);
-    if (portals.length === 0) throw new Error(`Failed to get LUN target list for the LUN ${volumeName(volume)}`);
+    if (portals.length === 0) throw new Error(`Failed to get the LUN target list of ${this.stanza}`);
     const [service] = await this.client.list("/protocols/san/iscsi/services", { fields: "target.name" });
     const iqn = text(service, "target.name");
-    if (iqn === "") throw new Error(`Failed to get target IQN for the LUN ${volumeName(volume)}`);
-    const [mapped] = await this.client.list("/storage/luns", { fields: lunFields, name: path });
-    return {
-      driver_volume_type: "iscsi",
-      data: {
-        target_discovered: false,
-        target_portal: portals[0],
-        target_iqn: iqn,
-        target_lun: number,
-        volume_id: volume["id"],
-        target_portals: portals,
-        target_iqns: portals.map(() => iqn),
-        target_luns: portals.map(() => number),
-        // The driver compares with the text "true", and REST says a boolean: seen to be false always.
-        discard: at(mapped, "space.scsi_thin_provisioning_support_enabled") === "true",
-      },
-    };
+    if (iqn === "") throw new Error(`Failed to get the target IQN of ${this.stanza}`);
+    return { iqn, portals };
   }
 
   async terminateConnection(volume: Row, connector: Connector | undefined, others: number): Promise<void> {
@@ -547,18 +577,22 @@ export class NetAppDriver implements VolumeDriver {
     this.luns.delete(name);
   }
 
-  private async mapLun(path: string, initiator: string): Promise<number> {
+  /** The initiator's igroup, made where there is none. */
+  async igroupOf(initiator: string): Promise<string> {
     const [known] = (await this.igroupsOf(initiator)).filter((igroup) =>
       text(igroup, "name").startsWith(OPENSTACK_PREFIX),
     );
-    let igroup = text(known, "name");
-    if (igroup === "") {
-      igroup = `${OPENSTACK_PREFIX}${randomUUID()}`;
-      const type = this.conf.get(this.stanza, "netapp_host_type") ?? "linux";
-      await this.client.post("/protocols/san/igroups", { name: igroup, protocol: "iscsi", os_type: type });
-      const [made] = await this.client.list("/protocols/san/igroups", { name: igroup, fields: "uuid" });
-      await this.client.post(`/protocols/san/igroups/${text(made, "uuid")}/initiators`, { name: initiator });
-    }
+    if (known !== undefined) return text(known, "name");
+    const igroup = `${OPENSTACK_PREFIX}${randomUUID()}`;
+    const type = this.conf.get(this.stanza, "netapp_host_type") ?? "linux";
+    await this.client.post("/protocols/san/igroups", { name: igroup, protocol: "iscsi", os_type: type });
+    const [made] = await this.client.list("/protocols/san/igroups", { name: igroup, fields: "uuid" });
+    await this.client.post(`/protocols/san/igroups/${text(made, "uuid")}/initiators`, { name: initiator });
+    return igroup;
+  }
+
+  private async mapLun(path: string, initiator: string): Promise<number> {
+    const igroup = await this.igroupOf(initiator);
     try {
       const body = { "lun.name": path, "igroup.name": igroup };
       const answer = await this.client.post("/protocols/san/lun-maps", body, { return_records: "true" });
@@ -619,7 +653,7 @@ export class NetAppDriver implements VolumeDriver {
   // ------------------------------------------------------------------------------------------------------ storage pools
 
   /** FlexVols that match netapp_pool_name_search_pattern: anchored, comma-separated regular expressions. */
-  private async listFlexVols(): Promise<string[]> {
+  async listFlexVols(): Promise<string[]> {
     const patterns = (this.conf.get(this.stanza, "netapp_pool_name_search_pattern") ?? "(.+)")
       .split(",")
       .map((part) => new RegExp(`^${part.trim().replace(/^\^?/, "").replace(/\$?$/, "")}$`));
@@ -704,7 +738,7 @@ export class NetAppDriver implements VolumeDriver {
     return client;
   }
 
-  private modelUpdate(): Row {
+  modelUpdate(): Row {
     return this.replicationEnabled ? { replication_status: "enabled" } : {};
   }
 

@@ -1,10 +1,107 @@
 /** Rows of Cinder's tables that more than one of its services works on. */
 import { randomUUID } from "node:crypto";
 import { sqlTime } from "../clock";
-import type { Database, Row } from "../database";
+import type { Database, Row, Value } from "../database";
+import type { ConnectionInfo, Connector } from "./driver";
 
 export async function volumeRow(database: Database, id: string): Promise<Row | undefined> {
   return database.row("SELECT * FROM cinder.volumes WHERE deleted = 0 AND id = ?", [id]);
+}
+
+// What each step of a volume's life writes: its service does it, and `populate.ts` does all at once.
+
+export const creatingVolume = (volume: {
+  id: string;
+  userId: string;
+  projectId: string;
+  name: string | null;
+  size: number;
+  typeId: Value;
+}): Row => ({
+  created_at: sqlTime(),
+  id: volume.id,
+  user_id: volume.userId,
+  project_id: volume.projectId,
+  host: null,
+  size: volume.size,
+  availability_zone: "nova",
+  status: "creating",
+  attach_status: "detached",
+  display_name: volume.name,
+  display_description: null,
+  snapshot_id: null,
+  source_volid: null,
+  volume_type_id: volume.typeId,
+  bootable: 0,
+  multiattach: 0,
+  replication_status: null,
+  shared_targets: 1,
+  use_quota: 1,
+});
+
+export const scheduledVolume = (host: string): Row => ({ host, scheduled_at: sqlTime() });
+
+export const createdVolume = (serviceUuid: Value, sharedTargets: boolean): Row => ({
+  status: "available",
+  launched_at: sqlTime(),
+  service_uuid: serviceUuid,
+  shared_targets: sharedTargets ? 1 : 0,
+});
+
+export const reservedAttachment = (id: string, volumeId: string, instanceUuid: string): Row => ({
+  id,
+  volume_id: volumeId,
+  instance_uuid: instanceUuid,
+  attach_status: "reserved",
+  attach_mode: "null",
+});
+
+/** _parse_connection_options and attachment_update: the driver's data, flat. */
+export function flatConnection(
+  { driver_volume_type, data }: ConnectionInfo,
+  attachmentId: string,
+  mode: string,
+  connector: Connector,
+): Record<string, unknown> {
+  const { discard, ...rest } = data;
+  return {
+    ...rest,
+    qos_specs: null,
+    access_mode: mode,
+    encrypted: false,
+    cacheable: false,
+    driver_volume_type,
+    ...(discard === undefined ? {} : { discard }),
+    attachment_id: attachmentId,
+    ...(connector["enforce_multipath"] === undefined ? {} : { enforce_multipath: connector["enforce_multipath"] }),
+  };
+}
+
+export const connectedAttachment = (info: Record<string, unknown>, mode: string, connector: Connector): Row => ({
+  connection_info: JSON.stringify(info),
+  connector: JSON.stringify(connector),
+  attach_status: "attaching",
+  attached_host: connector.host,
+  attach_mode: mode,
+  ...(connector.mountpoint === undefined ? {} : { mountpoint: connector.mountpoint }),
+});
+
+export const completedAttachment = (): Row => ({ attach_status: "attached", attach_time: sqlTime() });
+export const attachedVolume: Row = { status: "in-use", attach_status: "attached" };
+
+/** Properties that a volume made from the image carries. */
+export function imageMetadata(image: Readonly<Record<string, unknown>>): Record<string, string> {
+  const names = {
+    image_id: "id",
+    image_name: "name",
+    checksum: "checksum",
+    container_format: "container_format",
+    disk_format: "disk_format",
+    min_disk: "min_disk",
+    min_ram: "min_ram",
+    size: "size",
+  };
+  return Object.fromEntries(Object.entries(names).map(([key, name]) => [key, String(image[name])]));
 }
 
 /** Of every row of the table with that column. */

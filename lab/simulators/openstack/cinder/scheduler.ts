@@ -1,5 +1,4 @@
 /** cinder-scheduler (Cinder 29): knows the backends by what they report to it, and chooses a pool for a new volume. */
-import { sqlTime } from "../clock";
 import type { SimulatorConfig } from "../config";
 import type { Database } from "../database";
 import type { Arguments, Rpc } from "../rpc";
@@ -7,7 +6,7 @@ import { textOf } from "../text";
 import { CinderConf } from "./conf";
 import type { PoolStats, Stats } from "./driver";
 import { backendOf } from "./driver";
-import { endWork, ensureService, heartbeat, isUp, useQuota, typeName } from "./rows";
+import { endWork, ensureService, heartbeat, isUp, scheduledVolume, useQuota, typeName } from "./rows";
 
 const BINARY = "cinder-scheduler";
 const VERSIONS = ["3.12", "1.39"] as const;
@@ -152,7 +151,7 @@ class Scheduler {
       return;
     }
     this.placed.set(best.name, (this.placed.get(best.name) ?? 0) + size);
-    await this.database.update("cinder.volumes", { id }, { host: best.name, scheduled_at: sqlTime() });
+    await this.database.update("cinder.volumes", { id }, scheduledVolume(best.name));
     await this.toBackend(best.name, "create_volume", args);
   }
 

@@ -12,7 +12,19 @@ import { backendOf, InvalidReplicationTarget, poolOf } from "./driver";
 import type { Connector, VolumeDriver } from "./driver";
 import { FileDriver } from "./file-driver";
 import { NetAppDriver } from "./netapp-driver";
-import { beginWork, endWork, ensureService, heartbeat, releaseQuota, softDelete, typeName, volumeRow } from "./rows";
+import {
+  beginWork,
+  connectedAttachment,
+  createdVolume,
+  endWork,
+  ensureService,
+  flatConnection,
+  heartbeat,
+  releaseQuota,
+  softDelete,
+  typeName,
+  volumeRow,
+} from "./rows";
 
 const BINARY = "cinder-volume";
 const VERSIONS = ["3.20", "1.39"] as const;
@@ -50,8 +62,7 @@ class VolumeManager {
     private readonly conf: CinderConf,
     private readonly stanza: string,
   ) {
-    const own = conf.get(stanza, "backend_host") ?? conf.get("DEFAULT", "host") ?? o.controller;
-    this.host = `${own}@${stanza}`;
+    this.host = conf.hostOf(stanza, o.controller);
   }
 
   async start(): Promise<void> {
@@ -253,13 +264,8 @@ class VolumeManager {
           await database.insert("cinder.volume_glance_metadata", { volume_id: id, key, value });
         update = { ...update, bootable: 1 };
       } else update = await driver.createVolume(volume);
-      const done = { status: "available", launched_at: sqlTime(), service_uuid: this.service["uuid"] ?? null };
-      const shared = driver instanceof NetAppDriver ? 1 : 0;
-      await database.update(
-        "cinder.volumes",
-        { id },
-        { ...update, ...(await this.exported(driver, volume)), ...done, shared_targets: shared },
-      );
+      const done = createdVolume(this.service["uuid"] ?? null, driver.sharedTargets);
+      await database.update("cinder.volumes", { id }, { ...update, ...(await this.exported(driver, volume)), ...done });
     } catch (error) {
       this.say(`ERROR create_volume ${id}: ${describe(error)}`);
       await database.update("cinder.volumes", { id }, { status: "error" });
@@ -361,37 +367,14 @@ class VolumeManager {
       const driver = this.need();
       const location = await driver.createExport(volume);
       if (Object.keys(location).length > 0) await database.update("cinder.volumes", { id: volumeId }, location);
-      const { driver_volume_type, data } = await driver.initializeConnection({ ...volume, ...location }, connector);
+      const connection = await driver.initializeConnection({ ...volume, ...location }, connector);
       const mode =
         attachment["attach_mode"] === "null" || attachment["attach_mode"] === null
           ? "rw"
           : String(attachment["attach_mode"]);
-      // _parse_connection_options and attachment_update: the driver's data, flat.
-      const { discard, ...rest } = data;
-      const info = {
-        ...rest,
-        qos_specs: null,
-        access_mode: mode,
-        encrypted: false,
-        cacheable: false,
-        driver_volume_type,
-        ...(discard === undefined ? {} : { discard }),
-        attachment_id: attachmentId,
-        ...(connector["enforce_multipath"] === undefined ? {} : { enforce_multipath: connector["enforce_multipath"] }),
-      };
-      const { mountpoint } = connector;
-      await database.update(
-        "cinder.volume_attachment",
-        { id: attachmentId },
-        {
-          connection_info: JSON.stringify(info),
-          connector: JSON.stringify(connector),
-          attach_status: "attaching",
-          attached_host: connector.host,
-          attach_mode: mode,
-          ...(mountpoint === undefined ? {} : { mountpoint }),
-        },
-      );
+      const info = flatConnection(connection, attachmentId, mode, connector);
+      const attaching = connectedAttachment(info, mode, connector);
+      await database.update("cinder.volume_attachment", { id: attachmentId }, attaching);
       await database.update("cinder.volumes", { id: volumeId }, { status: "attaching", attach_status: "attaching" });
       return info;
     } catch (error) {

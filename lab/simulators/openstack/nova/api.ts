@@ -14,7 +14,17 @@ import { textOf } from "../text";
 import { isAdmin } from "../tokens";
 import { CinderError } from "./cinder-calls";
 import type { CinderCalls } from "./cinder-calls";
-import { Actions, deleteMapping, instanceRow, isNovaServiceUp, mappings, setInstance } from "./rows";
+import {
+  Actions,
+  buildingInstance,
+  deleteMapping,
+  instanceRow,
+  isNovaServiceUp,
+  mappings,
+  networkCache,
+  rootMapping,
+  setInstance,
+} from "./rows";
 
 const MAX_LIMIT = 1000;
 const NEWEST = 104;
@@ -480,56 +490,18 @@ export class NovaApi {
 
     const uuid = randomUUID();
     const name = String(wanted["name"]);
-    await this.database.insert("nova.instances", {
-      user_id: q.token.userId,
-      project_id: q.token.projectId,
-      image_ref: "",
-      kernel_id: "",
-      ramdisk_id: "",
-      launch_index: 0,
-      key_name: key?.["name"] ?? null,
-      key_data: key?.["public_key"] ?? null,
-      power_state: 0,
-      vm_state: "building",
-      task_state: "scheduling",
-      memory_mb: flavor["memory_mb"] ?? null,
-      vcpus: flavor["vcpus"] ?? null,
-      hostname: name.toLowerCase(),
-      user_data: "",
-      reservation_id: `r-${randomBytes(4).toString("hex")}`,
-      display_name: name,
-      locked: 0,
-      instance_type_id: flavor["id"] ?? null,
-      uuid,
-      root_device_name: "/dev/vda",
-      config_drive: "",
-      progress: 0,
-      auto_disk_config: 0,
-      shutdown_terminate: 0,
-      disable_terminate: 0,
-      root_gb: flavor["root_gb"] ?? null,
-      ephemeral_gb: 0,
-      cleaned: 0,
-      hidden: 0,
-    });
-    await this.database.insert("nova.instance_info_caches", { instance_uuid: uuid, network_info: "[]" });
-    const attachment = await this.cinder(() => this.o.cinder.createAttachment(volumeId, uuid));
-    await this.database.insert("nova.block_device_mapping", {
-      device_name: "/dev/vda",
-      delete_on_termination: root["delete_on_termination"] === true ? 1 : 0,
-      volume_id: volumeId,
-      volume_size: volume.size,
-      no_device: 0,
-      instance_uuid: uuid,
-      source_type: "volume",
-      destination_type: "volume",
-      device_type: "disk",
-      disk_bus: "virtio",
-      boot_index: 0,
-      attachment_id: attachment,
+    const { userId, projectId } = q.token;
+    await this.database.insert("nova.instances", buildingInstance({ uuid, name, userId, projectId, key }, flavor));
+    await this.database.insert("nova.instance_info_caches", networkCache(uuid));
+    const mapping = rootMapping({
       uuid: randomUUID(),
-      encrypted: 0,
+      instanceUuid: uuid,
+      volumeId,
+      size: volume.size,
+      deleteOnTermination: root["delete_on_termination"] === true,
+      attachmentId: await this.cinder(() => this.o.cinder.createAttachment(volumeId, uuid)),
     });
+    await this.database.insert("nova.block_device_mapping", mapping);
     const actionId = await this.actions.begin("create", uuid, q.requestId, q.token);
     const host = await this.chooseHost();
     if (host === undefined) await setInstance(this.database, uuid, { vm_state: "error", task_state: null });

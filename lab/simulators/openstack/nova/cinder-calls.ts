@@ -15,6 +15,10 @@ export class CinderError extends Error {
 const timeoutMs = 300_000;
 const deleteAttempts = 5;
 
+export function nestedConnection({ driver_volume_type, attachment_id: _id, ...data }: Json): Json {
+  return { driver_volume_type, data };
+}
+
 export interface CinderVolume {
   id: string;
   status: string;
@@ -52,16 +56,9 @@ export class CinderCalls {
   }
 
   /** Resolves to connection_info in the form that Nova keeps. */
-  async updateAttachment(id: string, connector: Json, mountpoint: string): Promise<Json> {
-    const answer = await this.ask("PUT", `/attachments/${id}`, {
-      attachment: { connector: { ...connector, mountpoint } },
-    });
-    const {
-      driver_volume_type,
-      attachment_id: _id,
-      ...data
-    } = (answer["attachment"] as Json)["connection_info"] as Json;
-    return { driver_volume_type, data };
+  async updateAttachment(id: string, connector: Json): Promise<Json> {
+    const answer = await this.ask("PUT", `/attachments/${id}`, { attachment: { connector } });
+    return nestedConnection((answer["attachment"] as Json)["connection_info"] as Json);
   }
 
   async completeAttachment(id: string): Promise<void> {

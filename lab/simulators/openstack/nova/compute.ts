@@ -17,12 +17,18 @@ import { RemoteError } from "../rpc";
 import type { CinderCalls } from "./cinder-calls";
 import {
   Actions,
+  activeInstance,
+  connectedMapping,
+  connectorOf,
+  dataMapping,
   deleteMapping,
   ensureNovaService,
   instanceRow,
   mappings,
   nextDevice,
   novaHeartbeat,
+  placedInstance,
+  RUNNING,
   setInstance,
 } from "./rows";
 
@@ -30,7 +36,6 @@ const run = promisify(execFile);
 const BINARY = "nova-compute";
 const connectTimeoutMs = 5_000;
 const inquiryTimeoutMs = 30_000;
-const RUNNING = 1;
 const SHUTDOWN = 4;
 
 interface ConnectionInfo {
@@ -132,12 +137,7 @@ class Compute {
 
   private async build(uuid: string): Promise<void> {
     const { database, config } = this.o;
-    await setInstance(database, uuid, {
-      host: this.o.host,
-      node: this.o.host,
-      launched_on: this.o.host,
-      task_state: "block_device_mapping",
-    });
+    await setInstance(database, uuid, { ...placedInstance(this.o.host), task_state: "block_device_mapping" });
     try {
       for (const mapping of await mappings(database, uuid)) await this.connectMapping(uuid, mapping, "spawn");
       await setInstance(database, uuid, { task_state: "spawning" });
@@ -146,14 +146,7 @@ class Compute {
       await setInstance(database, uuid, { vm_state: "error", task_state: null });
       throw error;
     }
-    const set = {
-      vm_state: "active",
-      task_state: null,
-      power_state: RUNNING,
-      launched_at: sqlTime(),
-      availability_zone: "nova",
-    };
-    await setInstance(database, uuid, set);
+    await setInstance(database, uuid, activeInstance());
   }
 
   private async stop(uuid: string): Promise<void> {
@@ -221,18 +214,16 @@ class Compute {
     const { database } = this.o;
     const taken = await mappings(database, uuid);
     const device = nextDevice(taken.map((mapping) => mapping["device_name"] as string | null));
-    const id = await database.insert("nova.block_device_mapping", {
-      device_name: device,
-      delete_on_termination: args["delete_on_termination"] === true ? 1 : 0,
-      volume_id: String(args["volume_id"]),
-      volume_size: Number(args["volume_size"]),
-      instance_uuid: uuid,
-      source_type: "volume",
-      destination_type: "volume",
-      tag: typeof args["tag"] === "string" ? args["tag"] : null,
+    const mapping = dataMapping({
       uuid: String(args["mapping_uuid"]),
-      encrypted: 0,
+      instanceUuid: uuid,
+      volumeId: String(args["volume_id"]),
+      size: Number(args["volume_size"]),
+      deleteOnTermination: args["delete_on_termination"] === true,
+      device,
+      tag: typeof args["tag"] === "string" ? args["tag"] : null,
     });
+    const id = await database.insert("nova.block_device_mapping", mapping);
     return { id, device };
   }
 
@@ -261,27 +252,16 @@ class Compute {
     const volume = String(mapping["volume_id"]);
     const attachment = String(mapping["attachment_id"]);
     const device = String(mapping["device_name"]);
-    const info = (await cinder.updateAttachment(attachment, this.connector(), device)) as unknown as ConnectionInfo;
+    const connector = connectorOf(this.own, this.o.config.address, device);
+    const info = (await cinder.updateAttachment(attachment, connector)) as unknown as ConnectionInfo;
     try {
       await this.connect(info);
     } catch (error) {
       await this.disconnect(info).catch(() => undefined);
       throw error;
     }
-    const stored = {
-      ...info,
-      status: "reserved",
-      instance: uuid,
-      attached_at: "",
-      detached_at: "",
-      volume_id: volume,
-      serial: volume,
-    };
-    await database.update(
-      "nova.block_device_mapping",
-      { id: mapping["id"] ?? null },
-      { connection_info: JSON.stringify(stored) },
-    );
+    const connected = connectedMapping(info, uuid, volume);
+    await database.update("nova.block_device_mapping", { id: mapping["id"] ?? null }, connected);
     this.note(operation, uuid, device, info);
     await cinder.completeAttachment(attachment);
   }
@@ -308,19 +288,6 @@ class Compute {
   }
 
   // ------------------------------------------------------------------------------------------------------------ paths
-
-  private connector(): Json {
-    return {
-      ip: this.o.config.address,
-      host: this.o.host,
-      initiator: this.own.initiator,
-      multipath: false,
-      enforce_multipath: true,
-      platform: "x86_64",
-      os_type: "linux",
-      do_local_attach: false,
-    };
-  }
 
   /** Throws unless the target serves this LUN to this host now, through one of its portals. */
   private async connect(info: ConnectionInfo): Promise<void> {
