@@ -7,7 +7,7 @@ import mysql from "mysql2/promise";
 import { parse, stringify } from "yaml";
 import { Guests } from "../../lab/demo/guests";
 import { runGuest } from "../../lab/guest/main";
-import type { LabDescription } from "../../lab/lab";
+import type { DataPath, LabDescription } from "../../lab/lab";
 import { type Flavour, labDown, labUp, readLab, readSecret } from "../../lab/lab";
 import { Session } from "../../lab/openstack/cloud";
 import type { CommandResult, RunOptions } from "../../lab/pulumi";
@@ -122,11 +122,25 @@ export class Scene {
   static async open({
     flavour = FLAVOUR,
     instances = 3,
-  }: { flavour?: Flavour; instances?: number } = {}): Promise<Scene> {
+    computes,
+    dataPath,
+  }: { flavour?: Flavour; instances?: number; computes?: number; dataPath?: DataPath } = {}): Promise<Scene> {
     const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
     const dir = KEEP_LAB ?? mkdtempSync(path.join(os.tmpdir(), "cheesecake-lab-"));
     // A database under a folder that only its owner may enter runs as root; the lab's own folders are closed themselves.
-    await labUp({ flavour, dir, python, supervise: false, progress: (line) => say(line) });
+    const formerPath = process.env["CHEESECAKE_DATA_PATH"];
+    if (dataPath !== undefined) process.env["CHEESECAKE_DATA_PATH"] = dataPath;
+    await labUp({
+      flavour,
+      dir,
+      python,
+      supervise: false,
+      progress: (line) => say(line),
+      ...(computes === undefined ? {} : { computes }),
+    }).finally(() => {
+      if (formerPath === undefined) delete process.env["CHEESECAKE_DATA_PATH"];
+      else process.env["CHEESECAKE_DATA_PATH"] = formerPath;
+    });
     const lab = readLab(dir);
     const { username, passwordFile, project } = lab.admin;
     const session = await Session.open(lab.endpoints.identity, username, readSecret(passwordFile), project);

@@ -18,6 +18,7 @@ import {
   beginWork,
   completedAttachment,
   creatingVolume,
+  endWork,
   isUp,
   reservedAttachment,
   softDelete,
