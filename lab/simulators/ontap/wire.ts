@@ -303,7 +303,7 @@ function matchesOne(value: string, pattern: string): boolean {
 
 /** Whether a query value matches only what is equal to it: no operator, no list, no number that may be written otherwise. */
 export const isLiteral = (pattern: string): boolean =>
-  /^[\w/:@-][\w/:@.-]*$/.test(pattern) && !pattern.includes("..") && !/^(\d+|null|true|false)$/i.test(pattern);
+  /^[\w/:@-][\w/:@.-]*$/.test(pattern) && !pattern.includes("..") && !/^([\d.]+|null|true|false)$/i.test(pattern);
 
 /** Splits at a separator outside quotes and braces. */
 function split(text: string, separator: string): string[] {

@@ -208,6 +208,21 @@ describe("FileTarget", () => {
     assert.equal((await inquire(at(1), 5000)).file, a.file);
   });
 
+  it("takes a change for what all maps with it would be: others keep theirs, a number may go to another LUN", async () => {
+    const [a, b, c] = [await map("a", 1), await map("b", 2), await map("c", 2)];
+    const other = await map("a", 1, { igroup: "other", initiators: [OTHER_HOST] });
+    await target.setMaps([a, b, other]);
+    const writing = await startWriting(2);
+    await target.changeMaps({ removed: [b], added: [c] });
+    await writing.ended;
+    assert.equal((await inquire(at(1), 5000)).file, a.file);
+    assert.equal((await inquire(at(2), 5000)).file, c.file);
+    await assert.rejects(target.changeMaps({ removed: [], added: [b] }), /LUN 2 of .*host1 is both .*\/c and .*\/b/);
+    await target.changeMaps({ removed: [a, c], added: [] });
+    await assert.rejects(inquire(at(1), 5000), /no LUN is mapped to it/);
+    assert.equal((await inquire(at(1, { initiator: OTHER_HOST }), 5000)).file, other.file);
+  });
+
   it("gives two hosts different files under the same LUN number, and takes maps while stopped", async () => {
     await target.stop();
     const [a, b] = [await map("a", 1), await map("b", 1, { igroup: "other", initiators: [OTHER_HOST] })];

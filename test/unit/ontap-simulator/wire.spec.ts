@@ -1,12 +1,15 @@
 import { strict as assert } from "node:assert";
+import fc from "fast-check";
 import {
   at,
   checkBody,
   expandFields,
   FieldSet,
   filterRecords,
+  isLiteral,
   isoDuration,
   isoTime,
+  matches,
   nest,
   page,
   parseQuery,
@@ -83,6 +86,21 @@ describe("ONTAP's query grammar", () => {
   ] as const) {
     it(`finds by ${query}`, () => assert.deepEqual(found(query), expected));
   }
+
+  it("calls a value literal only where nothing but what equals it is found by it", () => {
+    const text = fc.stringMatching(/^[0-9a-c/:.@_*|,!<>"{}-]{1,8}$/);
+    const either = fc.oneof(
+      text,
+      fc.constantFrom("null", "true", "False", "12", "012", "12.0", "1..2", "/vol/v/volume-1", "iqn.a:b"),
+    );
+    fc.assert(
+      fc.property(either, either, (pattern, value) => {
+        if (isLiteral(pattern)) assert.equal(matches([value], pattern, false), value === pattern);
+      }),
+    );
+    assert.deepEqual(["/vol/pool1/volume-0a-1", "iqn.1994-05.com.redhat:0a"].map(isLiteral), [true, true]);
+    assert.deepEqual(["a*", "a|b", "!a", "12", "null", "a..b", '"a"', ">1", ""].filter(isLiteral), []);
+  });
 
   it("refuses a field that isn't known, and one given twice", () => {
     assert.throws(() => found("nonsense=1"), { code: "262250" });
