@@ -264,8 +264,16 @@ export function splitUrl(url: string): [string, string] {
   return [path, mark < 0 ? "" : url.slice(mark + 1)];
 }
 
-function matchPath(template: string, path: string): Record<string, string> | undefined {
-  const [a, b] = [template.split("/"), path.split("/")];
+/** Of the routes' paths: the same few for every request. */
+const segments = new Map<string, readonly string[]>();
+function segmentsOf(template: string): readonly string[] {
+  const known = segments.get(template) ?? template.split("/");
+  segments.set(template, known);
+  return known;
+}
+
+function matchPath(template: string, b: readonly string[]): Record<string, string> | undefined {
+  const a = segmentsOf(template);
   if (a.length !== b.length) return undefined;
   const params: Record<string, string> = {};
   for (let i = 0; i < a.length; i++) {
@@ -286,8 +294,9 @@ export async function dispatch(world: World, cluster: Cluster, routes: readonly 
   if (!full.startsWith("/api")) throw unknownRoute();
   const path = full.slice(4);
   const method = call.method === "HEAD" ? "GET" : call.method;
+  const parts = path.split("/");
   const candidates = routes.flatMap((route) => {
-    const params = matchPath(route.path, path);
+    const params = matchPath(route.path, parts);
     return params ? [{ route, params }] : [];
   });
   if (candidates.length === 0) throw unknownRoute();

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { promises as fs } from "node:fs";
 import * as path from "node:path";
 import writeFileAtomic from "write-file-atomic";
+import { forEachFile } from "./bytes";
 import type { SimulatorConfig } from "./config";
 import { LunMaps } from "./lun-maps";
 import { Mutex } from "./mutex";
@@ -77,14 +78,14 @@ export async function restore(saved: Saved, world: World): Promise<void> {
     }
     for (const volume of cluster.volumes.values()) {
       volume.lock = new Mutex();
-      for (const lun of volume.luns.values()) {
+      await forEachFile(volume.luns.values(), async (lun) => {
         const stat = await fs.stat(lunFile(cluster, volume, lun.fileId)).catch(() => undefined);
         if (stat) lun.sizeBytes = stat.size;
         else {
           volume.luns.delete(lun.fileId);
           cluster.lunMaps.deleteOfLun({ volumeUuid: volume.uuid, fileId: lun.fileId });
         }
-      }
+      });
       for (const name of await fs.readdir(volumeDir(cluster, volume)).catch(() => [])) {
         if (name.endsWith(".img") && !volume.luns.has(name.slice(0, -4)))
           await fs.rm(path.join(volumeDir(cluster, volume), name));

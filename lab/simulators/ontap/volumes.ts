@@ -97,21 +97,21 @@ export async function takeSnapshot(
 async function copyLuns(cluster: Cluster, volume: Volume, snapshot: Snapshot): Promise<SnapshotFile[]> {
   const before = volume.snapshots.at(-1);
   const former = filesOf(before);
-  const files: SnapshotFile[] = [];
+  const files = new Map<string, SnapshotFile>();
   let pending: Lun[] = [];
-  for (const lun of volume.luns.values()) {
+  await bytes.forEachFile(volume.luns.values(), async (lun) => {
     const old = former.get(lun.fileId);
     const active = lunFile(cluster, volume, lun.fileId);
     if (before && old) {
       const copy = snapshotFile(cluster, volume, before, lun.fileId);
       if (await bytes.seemsUnchanged(copy, old.copiedAtMs, active)) {
         await fs.link(copy, snapshotFile(cluster, volume, snapshot, lun.fileId));
-        files.push({ ...metadataOf(lun), copiedAtMs: old.copiedAtMs });
-        continue;
+        files.set(lun.fileId, { ...metadataOf(lun), copiedAtMs: old.copiedAtMs });
+        return;
       }
     }
     pending.push(lun);
-  }
+  });
   for (let attempt = 0; pending.length > 0; attempt++) {
     const copiedAtMs = Date.now();
     await bytes.copyInto(
@@ -119,17 +119,17 @@ async function copyLuns(cluster: Cluster, volume: Volume, snapshot: Snapshot): P
       snapshotDir(cluster, volume, snapshot),
     );
     const moved: Lun[] = [];
-    for (const lun of pending) {
+    await bytes.forEachFile(pending, async (lun) => {
       const [now, then] = await Promise.all([
         fs.stat(lunFile(cluster, volume, lun.fileId), { bigint: true }),
         fs.stat(snapshotFile(cluster, volume, snapshot, lun.fileId), { bigint: true }),
       ]);
       if (now.mtimeNs !== then.mtimeNs && attempt < 3) moved.push(lun);
-      else files.push({ ...metadataOf(lun), copiedAtMs });
-    }
+      else files.set(lun.fileId, { ...metadataOf(lun), copiedAtMs });
+    });
     pending = moved;
   }
-  return files;
+  return [...volume.luns.keys()].flatMap((fileId) => files.get(fileId) ?? []);
 }
 
 /** Under the lock. */
@@ -160,17 +160,13 @@ export interface ContentChange {
 
 /** What makes the active file system of a volume equal to one of its own snapshots. Under the lock. */
 export async function changeToSnapshot(cluster: Cluster, volume: Volume, snapshot: Snapshot): Promise<ContentChange> {
-  const files: FileChange[] = [];
-  for (const file of snapshot.files) {
+  const files = await bytes.forEachFile(snapshot.files, async (file): Promise<FileChange> => {
     const copy = snapshotFile(cluster, volume, snapshot, file.fileId);
     const active = volume.luns.has(file.fileId) ? lunFile(cluster, volume, file.fileId) : undefined;
     const unchanged = active !== undefined && (await bytes.seemsUnchanged(copy, file.copiedAtMs, active));
-    files.push({
-      metadata: metadataOf(file),
-      source: copy,
-      ranges: unchanged ? [] : await bytes.difference(active, copy),
-    });
-  }
+    const ranges = unchanged ? [] : await bytes.difference(active, copy);
+    return { metadata: metadataOf(file), source: copy, ranges };
+  });
   return changeOf(files, [...volume.luns.keys()], new Set(snapshot.files.map((f) => f.fileId)));
 }
 
@@ -185,15 +181,15 @@ export function changeOf(files: FileChange[], present: readonly string[], wanted
 /** Writes a change into the active file system, in place. Under the lock. Repeating it is harmless. */
 export async function applyChange(cluster: Cluster, volume: Volume, change: ContentChange): Promise<void> {
   for (const fileId of change.removed) await removeLun(cluster, volume, fileId);
-  for (const { metadata, source, ranges } of change.files) {
+  await bytes.forEachFile(change.files, async ({ metadata, source, ranges }) => {
     const active = lunFile(cluster, volume, metadata.fileId);
     if (!volume.luns.has(metadata.fileId)) {
       await bytes.remove(active);
       await bytes.createSparse(active, metadata.sizeBytes);
     }
     await bytes.applyRanges(source, active, ranges);
-    adoptLun(volume, metadata);
-  }
+  });
+  for (const { metadata } of change.files) adoptLun(volume, metadata);
 }
 
 /** The whole volume goes, bytes included. */

@@ -184,20 +184,17 @@ async function stepsTo(
   const steps: Step[] = [];
   let before = base;
   for (const snapshot of wanted) {
-    const files: FileChange[] = [];
     const former = filesOf(before);
-    for (const file of snapshot.files) {
+    const beforeIt = before;
+    const files = await bytes.forEachFile(snapshot.files, async (file): Promise<FileChange> => {
       const next = snapshotFile(peer, source, snapshot, file.fileId);
       const old = former.get(file.fileId);
-      const previous = before && old ? snapshotFile(peer, source, before, file.fileId) : undefined;
+      const previous = beforeIt && old ? snapshotFile(peer, source, beforeIt, file.fileId) : undefined;
       const unchanged =
         previous !== undefined && old !== undefined && (await bytes.seemsUnchanged(previous, old.copiedAtMs, next));
-      files.push({
-        metadata: metadataOf(file),
-        source: next,
-        ranges: unchanged ? [] : await bytes.difference(previous, next, signal),
-      });
-    }
+      const ranges = unchanged ? [] : await bytes.difference(previous, next, signal);
+      return { metadata: metadataOf(file), source: next, ranges };
+    });
     steps.push({
       snapshot,
       change: changeOf(files, [...former.keys()], new Set(snapshot.files.map((f) => f.fileId))),
