@@ -82,10 +82,10 @@ describe("a populated lab (embedded)", function () {
     const [populated = ""] = await uuids("populated-00001");
     assert.deepEqual(await rowsOf(populated), await rowsOf(made));
     // A project that has made one instance has the same usages, whoever made it.
-    const usages = async (project: string) => {
+    const usages = async (instance: string) => {
       const rows = (await scene.sql(
         "SELECT q.resource, q.in_use, q.reserved, q.deleted FROM cinder.quota_usages q WHERE q.project_id IN (SELECT project_id FROM nova.instances WHERE uuid = ?) ORDER BY q.resource",
-        [project],
+        [instance],
       )) as Row[];
       return rows.map((row) => ({ ...row }));
     };
