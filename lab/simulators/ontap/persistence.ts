@@ -10,6 +10,7 @@ import writeFileAtomic from "write-file-atomic";
 import { forEachFile } from "./bytes";
 import type { SimulatorConfig } from "./config";
 import { LunMaps } from "./lun-maps";
+import { Luns } from "./luns";
 import { Mutex } from "./mutex";
 import { currentTransfer } from "./snapmirror/engine";
 import { lunFile, snapshotFile, volumeDir, type Cluster } from "./state";
@@ -78,6 +79,7 @@ export async function restore(saved: Saved, world: World): Promise<void> {
     }
     for (const volume of cluster.volumes.values()) {
       volume.lock = new Mutex();
+      volume.luns = new Luns(volume.luns);
       await forEachFile(volume.luns.values(), async (lun) => {
         const stat = await fs.stat(lunFile(cluster, volume, lun.fileId)).catch(() => undefined);
         if (stat) lun.sizeBytes = stat.size;

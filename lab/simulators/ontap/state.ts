@@ -3,6 +3,7 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import * as path from "node:path";
 import type { ClusterConfig } from "./config";
 import { LunMaps } from "./lun-maps";
+import { Luns } from "./luns";
 import { Mutex } from "./mutex";
 
 export interface Lun {
@@ -63,7 +64,7 @@ export interface Volume {
   createTimeMs: number;
   isSvmRoot: boolean;
   clone: { parentVolumeUuid: string; parentSvmUuid: string; snapshotVersion: string; split: boolean } | undefined;
-  luns: Map<string, Lun>;
+  luns: Luns;
   /** oldest first */
   snapshots: Snapshot[];
   /** uuid and serial by fileId, kept when a LUN vanishes by a resync and comes back. */
@@ -328,7 +329,7 @@ export function newVolume(
     createTimeMs: nowMs,
     isSvmRoot: false,
     clone: undefined,
-    luns: new Map(),
+    luns: new Luns(),
     snapshots: [],
     identities: new Map(),
     lock: new Mutex(),

@@ -31,9 +31,8 @@ export const allLuns = (cluster: Cluster): PlacedLun[] => lunsWith(cluster);
 export const lunAt = (cluster: Cluster, svmUuid: string, name: string): PlacedLun | undefined => {
   const parsed = parsePath(name);
   const volume = parsed && volumeByName(cluster, svmUuid, parsed.volume);
-  if (!volume) return undefined;
-  for (const lun of volume.luns.values()) if (lun.name === parsed.name) return { volume, lun };
-  return undefined;
+  const lun = volume?.luns.named(parsed?.name ?? "");
+  return volume && lun ? { volume, lun } : undefined;
 };
 
 /** "/vol/v/q/lun" → volume and the rest; ".snapshot/NAME/" in front of the rest names a snapshot. */
@@ -55,9 +54,8 @@ export function lunsWith(
   const placed: PlacedLun[] = [];
   for (const volume of cluster.volumes.values()) {
     if (parsed && volume.name !== parsed.volume) continue;
-    for (const lun of volume.luns.values())
-      if ((!parsed || lun.name === parsed.name) && (uuid === undefined || lun.uuid === uuid))
-        placed.push({ volume, lun });
+    for (const lun of parsed ? [volume.luns.named(parsed.name)] : volume.luns.values())
+      if (lun && (uuid === undefined || lun.uuid === uuid)) placed.push({ volume, lun });
   }
   return placed;
 }
@@ -250,7 +248,7 @@ async function changeLun(world: World, cluster: Cluster, { volume, lun }: Placed
         throw refused(5374352, "The simulator does not move LUNs between volumes.", "name");
       if (lunAt(cluster, volume.svmUuid, path))
         throw refused(1254196, `A LUN already exists at path "${path}".`, "name");
-      lun.name = parsed.name;
+      volume.luns.rename(lun, parsed.name);
     }
     if (sizeBytes !== undefined && checkSize(sizeBytes) !== lun.sizeBytes) {
       await bytes.resize(lunFile(cluster, volume, lun.fileId), checkSize(sizeBytes));
