@@ -7,7 +7,7 @@ import { statusTable } from "../../lab/openstack/status";
 import { say, sayFailures, Scene, type Site } from "../openstack/support";
 import { skipBecause } from "../support/skip";
 
-const INSTANCES = Number(process.env["CHEESECAKE_INSTANCES"] ?? 2500);
+const INSTANCES = 2500;
 const VOLUMES_PER_INSTANCE = 4;
 const DEVICES = ["vdb", "vdc", "vdd", "vde"];
 

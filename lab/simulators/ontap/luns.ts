@@ -1,7 +1,5 @@
-import type { Lun } from "./state";
-
 /** A volume's LUNs by fileId, and by name: a path is what nearly every request names. */
-export class Luns extends Map<string, Lun> {
+export class Luns<Lun extends { name: string }> extends Map<string, Lun> {
   private readonly byName: Map<string, Lun>;
 
   constructor(luns: Iterable<readonly [string, Lun]> = []) {

@@ -64,7 +64,7 @@ export interface Volume {
   createTimeMs: number;
   isSvmRoot: boolean;
   clone: { parentVolumeUuid: string; parentSvmUuid: string; snapshotVersion: string; split: boolean } | undefined;
-  luns: Luns;
+  luns: Luns<Lun>;
   /** oldest first */
   snapshots: Snapshot[];
   /** uuid and serial by fileId, kept when a LUN vanishes by a resync and comes back. */
