@@ -136,8 +136,7 @@ function acrossKeys(values: Readonly<Record<string, unknown>>): string[] {
   ] as const)
     if (site !== undefined && !sites.includes(site)) faults.push(`${key}: "${site}" is not one of ${sites.join(", ")}`);
   if (passwords === undefined) return faults;
-  for (const site of sites)
-    if (!Object.hasOwn(passwords, site)) faults.push(`ontapPasswords.${site}: not set (--path --secret)`);
+  for (const site of sites) if (!Object.hasOwn(passwords, site)) faults.push(`ontapPasswords.${site}: not set`);
   for (const site of Object.keys(passwords))
     if (!sites.includes(site))
       faults.push(`ontapPasswords.${site}: the pair has no such site; its sites are ${sites.join(", ")}`);

@@ -159,7 +159,9 @@ export function heldBy(
   readonly serials: Readonly<Record<string, string>>;
 } {
   const byPath = new Map(luns.map((lun) => [lun.path, lun]));
-  const counted = new Map(volumes.filter(({ status }) => !lunlessStatuses.has(status)).map((volume) => [volume.id, volume]));
+  const counted = new Map(
+    volumes.filter(({ status }) => !lunlessStatuses.has(status)).map((volume) => [volume.id, volume]),
+  );
   const missing: CinderVolume[] = [];
   const short: CinderVolume[] = [];
   const serials: Record<string, string> = {};

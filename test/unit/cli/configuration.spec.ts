@@ -131,7 +131,14 @@ describe("readConfiguration", () => {
       secretsFile: fileIn(dir, "secrets.yaml", { ontapPasswords: { iprod: "hush-1" }, password: "hush" }),
       env: { ...variables, [secretVariables.ontapPasswords]: undefined },
     });
-    assert.deepEqual(faults.map((fault) => fault.split(":")[0]).sort(), ["aproved", "hooks", "password", "promotion"]);
+    assert.deepEqual(faults.map((fault) => fault.split(":")[0]).sort(), [
+      "activeSite",
+      "aproved",
+      "hooks",
+      "ontapPasswords.idr",
+      "password",
+      "promotion",
+    ]);
     const across = faultsOf(fileIn(dir, "Pulumi.prod.yaml", stackFile({ activeSite: "mars" })), {
       env: { ...variables, [secretVariables.ontapPasswords]: '{"iprod":"hush-1"}' },
     });
