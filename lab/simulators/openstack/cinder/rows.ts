@@ -180,18 +180,13 @@ export async function useQuota(
   ];
   for (const [resource, delta] of names) {
     if (delta === 0) continue;
-    const changed = await database.change(
-      "UPDATE cinder.quota_usages SET in_use = in_use + ?, updated_at = ? WHERE deleted = 0 AND project_id = ? AND resource = ?",
-      [delta, sqlTime(), projectId, resource],
+    const now = sqlTime();
+    // One statement: requests come side by side, and the first ones of a project and type all find no row.
+    await database.change(
+      `INSERT INTO cinder.quota_usages (created_at, deleted, project_id, resource, in_use, reserved, race_preventer)
+       VALUES (?, 0, ?, ?, ?, 0, 1) ON DUPLICATE KEY UPDATE in_use = in_use + VALUES(in_use), updated_at = ?`,
+      [now, projectId, resource, delta, now],
     );
-    if (changed === 0)
-      await database.insert("cinder.quota_usages", {
-        project_id: projectId,
-        resource,
-        in_use: delta,
-        reserved: 0,
-        race_preventer: 1,
-      });
   }
 }
 
