@@ -44,6 +44,8 @@ const wanted: Readonly<Record<string, readonly string[]>> = {
   vde: ["post-failback"],
 };
 const prefix = "guest-";
+/** The OpenStack plugin waits some 10 s for each volume, instance and attachment; all of a set wait side by side. */
+const PARALLEL = "64";
 
 /** The story of the runbook, stage by stage, on a lab of its own. Leaves nothing running unless `keep`. */
 export async function runDemo(o: {
@@ -82,7 +84,7 @@ export async function runDemo(o: {
     await pulumi.up(recoveryStack);
 
     say(`${o.instances} instances boot from their root volumes, each with a data volume vdb`);
-    await pulumi.up(testLabStack, "--parallel", "24");
+    await pulumi.up(testLabStack, "--parallel", PARALLEL);
     await guests.format("vdb");
     await guests.breadcrumb(["vdb"], "pre-failover");
 
@@ -95,7 +97,7 @@ export async function runDemo(o: {
 
     say("New volumes at idr while it's failed over: vdc");
     await pulumi.set(testLabStack, "lab.dataVolumeSets", "2");
-    await pulumi.up(testLabStack, "--parallel", "24");
+    await pulumi.up(testLabStack, "--parallel", PARALLEL);
     await guests.format("vdc");
     await guests.breadcrumb(["vdc"], "post-failover");
 
@@ -118,7 +120,7 @@ export async function runDemo(o: {
 
     say("A third set of volumes at the promoted site: vdd");
     await pulumi.set(testLabStack, "lab.dataVolumeSets", "3");
-    await pulumi.up(testLabStack, "--parallel", "24");
+    await pulumi.up(testLabStack, "--parallel", PARALLEL);
     await guests.format("vdd");
     await guests.breadcrumb(["vdd"], "pre-failback");
 
@@ -129,7 +131,7 @@ export async function runDemo(o: {
 
     say("A last set of volumes at home: vde");
     await pulumi.set(testLabStack, "lab.dataVolumeSets", "4");
-    await pulumi.up(testLabStack, "--parallel", "24");
+    await pulumi.up(testLabStack, "--parallel", PARALLEL);
     await guests.format("vde");
     await guests.breadcrumb(["vde"], "post-failback");
 
