@@ -3,8 +3,8 @@
 // the exit code is 0 only if something ran and nothing failed. A skipped test must say why (test/support/skip.ts), or it
 // counts as failed.
 //
-// A job is one mocha process: a level (Pulumi's mocks are global to a process), or, where a lab is brought up that takes
-// minutes, one file or folder of it. `--jobs` of them run side by side, 2 where absent, the longest first.
+// A job is one mocha process: a level (Pulumi's mocks are global to a process), or, of levels that bring labs up, one file
+// or folder. `--jobs` of them run side by side, 2 where absent, the longest first.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
@@ -29,13 +29,15 @@ export const LEVELS = {
   full: ["all"],
 };
 const BY_DEFAULT = ["unit", "contract", "scenario", "pulumi"];
-const SPLIT = ["openstack", "full"];
+const SPLIT = ["scenario", "openstack", "full"];
 /** Jobs that take minutes; a long one that begins last would run alone. */
 const LONGEST_FIRST = [
+  "openstack/outages",
   "openstack/switchover",
   "openstack/hazards",
   "openstack/roots",
-  "scenario",
+  "scenario/outages",
+  "scenario/switchover",
   "contract",
   "pulumi",
 ];

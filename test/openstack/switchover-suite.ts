@@ -5,8 +5,7 @@ import { promisify } from "node:util";
 import { type Flavour, missingFor, readSecret } from "../../lab/lab";
 import { met } from "../support/hazards";
 import { skipBecause } from "../support/skip";
-import { setIscsi, setSvmState } from "./site-pair";
-import { otherSite, type RecordedRequest, say, sayFailures, Scene, type Site, until } from "./support";
+import { otherSite, say, sayFailures, Scene, type Site, until } from "./support";
 
 const run = promisify(execFile);
 
@@ -59,32 +58,6 @@ export function switchoverSuite(flavour: Flavour): void {
           );
         return begun;
       });
-    }
-
-    /** What a person does who fails over by hand: stop, detach, failover-host, attach, start. */
-    async function failOverByHand(from: Site, to: Site): Promise<void> {
-      const servers = await scene.servers();
-      const volumes = await scene.volumes();
-      const own = (server: string) =>
-        volumes
-          .flatMap(({ id, attachments }) => attachments.map((attachment) => ({ id, ...attachment })))
-          .filter(({ server_id, device }) => server_id === server && device !== "/dev/vda")
-          .sort((a, b) => (a.device < b.device ? -1 : 1));
-      const are = (status: string) => (seen: readonly { status: string }[]) =>
-        seen.every((one) => one.status === status);
-      for (const { id } of servers) await scene.cloud("POST", "compute", `/servers/${id}/action`, { "os-stop": null });
-      await until("the instances are stopped", () => scene.servers(), are("SHUTOFF"));
-      for (const { id } of servers) for (const volume of own(id)) await scene.detach(id, volume.id);
-      const host = `${scene.lab.volumeHost}@${from}`;
-      await scene.cloud("PUT", "blockStorage", "/os-services/failover_host", { host, backend_id: to });
-      await until(
-        "the backend is failed over",
-        () => scene.volumeService(from),
-        (row) => row?.replication_status === "failed-over",
-      );
-      for (const { id } of servers) for (const volume of own(id)) await scene.attach(id, volume.id);
-      for (const { id } of servers) await scene.cloud("POST", "compute", `/servers/${id}/action`, { "os-start": null });
-      await until("the instances run", () => scene.servers(), are("ACTIVE"));
     }
 
     describe("at first", () => {
@@ -345,206 +318,6 @@ export function switchoverSuite(flavour: Flavour): void {
       });
     });
 
-    describe("killed", () => {
-      const moments: [moment: RegExp, whom: "cli" | "tree"][] = [
-        [/hold\/lock-instances: Lock/, "cli"],
-        [/quiesce\/stop-instances: Stop/, "tree"],
-        [/detach\/volumes: Detach/, "cli"],
-        [/cutover\/failover-host: Fail/, "cli"],
-        [/attach\/volumes: Attach/, "tree"],
-        [/promote\/dump-database: Back/, "cli"],
-        [/promote\/reverse-mirrors: Turn/, "tree"],
-      ];
-
-      it("in every phase, goes on where it was, and does nothing twice", async () => {
-        await scene.at("idr");
-        await scene.write("before-kills");
-        scene.configure({ activeSite: "iprod" });
-        const sent = await scene.lastMutation();
-        for (const [moment, whom] of moments) {
-          assert.ok(await scene.killedUp(moment, whom), `up ended before ${moment.source}`);
-          await until(
-            "no provider is left",
-            () => scene.providers(),
-            (left) => left.length === 0,
-            10_000,
-          );
-          await scene.cancel();
-          if (moment.source.startsWith("attach")) await onlyForward();
-        }
-        await scene.up();
-        const report = scene.lastReport();
-        assert.deepEqual([report.verdict, report.to, report.resumes], ["completed", "iprod", moments.length]);
-        scene.assertOnce(report.switchoverId);
-        const done = (await scene.mutations(sent)).filter(({ status = 0 }) => status < 300);
-        for (const [kind, calls] of byKind(done))
-          assert.deepEqual(calls, [...new Set(calls)], `${kind} was done more than once`);
-        assert.equal(byKind(done).get("DELETE lun-maps")?.length, 9);
-        assert.equal(byKind(done).get("POST lun-maps")?.length, 9);
-        await scene.assertSettled("iprod");
-      });
-
-      /** Past its cutover a switchover can't be taken back, and nothing happens by itself. */
-      async function onlyForward(): Promise<void> {
-        scene.configure({ activeSite: "idr" });
-        const before = await scene.everything();
-        for (const more of [[], ["--refresh"]]) {
-          const { code, output } = await scene.up({ more, anyCode: true });
-          assert.notEqual(code, 0, output);
-          assert.match(output, /past its cutover: the way is only forward/);
-          assert.deepEqual(await scene.everything(), before);
-        }
-        scene.configure({ activeSite: "iprod" });
-      }
-
-      it("before cutover, can be taken back", async () => {
-        await scene.at("iprod");
-        await scene.write("before-abort");
-        scene.configure({ activeSite: "idr" });
-        assert.ok(await scene.killedUp(/detach\/volumes: Detach/, "cli"));
-        await until(
-          "no provider is left",
-          () => scene.providers(),
-          (left) => left.length === 0,
-          10_000,
-        );
-        await scene.cancel();
-        const report = await scene.flip("iprod");
-        assert.equal(report.verdict, "aborted");
-        await scene.assertSettled("iprod");
-      });
-    });
-
-    describe("unplanned", () => {
-      const losses: {
-        what: string;
-        from: Site;
-        lose: () => Promise<void>;
-        give: () => Promise<void>;
-        driverUpdates: boolean;
-      }[] = [
-        {
-          what: "the iSCSI service off",
-          from: "iprod",
-          lose: () => setIscsi(scene.lab, "iprod", false),
-          give: () => setIscsi(scene.lab, "iprod", true),
-          driverUpdates: true,
-        },
-        {
-          what: "the SVM stopped",
-          from: "idr",
-          lose: () => setSvmState(scene.lab, "idr", "stopped"),
-          give: () => setSvmState(scene.lab, "idr", "running"),
-          driverUpdates: true,
-        },
-        {
-          what: "the whole cluster unreachable",
-          from: "iprod",
-          lose: () => scene.setReachable("iprod", false),
-          give: () => scene.setReachable("iprod", true),
-          driverUpdates: false,
-        },
-      ];
-      for (const { what, from, lose, give, driverUpdates } of losses)
-        it(`with ${what}: says what is lost, and protects anew when asked to`, async () => {
-          const to = otherSite(from);
-          await scene.at(from);
-          await scene.write(`transferred-${from}-${String(driverUpdates)}`);
-          await scene.transferAll(to);
-          const kept = scene.writes();
-          const late = await scene.createVolume("late", "netapp_iscsi");
-          const stage = `untransferred-${from}-${String(driverUpdates)}`;
-          await scene.write(stage);
-          await lose();
-          try {
-            const unplanned = { from, acceptLossSeconds: 7200 };
-            const report = await scene.flip(to, { unplanned });
-            assert.deepEqual([report.verdict, report.mode, report.to], ["completed", "unplanned", to]);
-            assert.equal(Object.keys(report.recoveryPoints).length, 2);
-            const missing = await scene.missing();
-            if (driverUpdates) {
-              assert.deepEqual(missing, []);
-              assert.deepEqual(report.lostVolumes, []);
-            } else {
-              const guests = ["guest-01", "guest-02", "guest-03"];
-              const lost = (await scene.devices()).flatMap((device) =>
-                guests.flatMap((guest) => [`fill ${guest} ${device}`, `missing ${guest} ${device} ${guest}-${stage}`]),
-              );
-              assert.deepEqual(missing, lost.sort());
-              scene.forget(stage, kept);
-              await scene.assertBytes();
-              assert.deepEqual(report.lostVolumes, [{ id: late, name: "late" }]);
-              assert.ok((report.rpoSeconds ?? -1) >= 0, JSON.stringify(report.rpoSeconds));
-            }
-            const outputs = await scene.pulumi.outputs(scene.recovery);
-            assert.equal(outputs["status"], `active at ${to} (${scene.lab.volumeHost}@${to}), unprotected`);
-          } finally {
-            await give();
-          }
-          await scene.deleteVolume(late);
-          await scene.flip(to, { unplanned: undefined, reprotect: "discardDiverged" });
-          await scene.assertSettled(to);
-          scene.configure({ reprotect: undefined });
-          if (!driverUpdates)
-            met({
-              id: "D4",
-              behaviour: "a site that dies while cinder-volume runs: the driver fails over without asking it",
-              produced: "the whole cluster unreachable",
-              handled: "Cinder's own failover; promoted without replication_device; protected anew when asked to",
-              lost: "what wasn't transferred",
-            });
-        });
-
-      it("and back home, planned, once it's protected", async () => {
-        await scene.at("idr");
-        await scene.write("before-return");
-        await scene.flip("iprod");
-        await scene.assertSettled("iprod");
-      });
-    });
-
-    describe("drift", () => {
-      it("after a failover by hand is refused, with and without --refresh, and never repaired; then it's adopted", async () => {
-        await scene.at("iprod");
-        await scene.write("before-drift");
-        await failOverByHand("iprod", "idr");
-        const before = await scene.everything();
-        for (const more of [[], ["--refresh"]]) {
-          const { code, output } = await scene.up({ more, anyCode: true });
-          assert.deepEqual(await scene.everything(), before);
-          assert.notEqual(code, 0, output);
-          assert.match(output, /Drift: "iprod" was active, but production runs at "idr"/);
-          assert.match(output, /set activeSite to "idr"/);
-        }
-        // Nobody knows what iprod holds after somebody else's failover: it's protected anew only when asked for.
-        await scene.flip("idr", { promotion: "immediate" });
-        const outputs = await scene.pulumi.outputs(scene.recovery);
-        assert.equal(outputs["status"], `active at idr (${scene.lab.volumeHost}@idr), unprotected`);
-        await scene.flip("idr", { reprotect: "discardDiverged" });
-        await scene.assertSettled("idr");
-        scene.configure({ reprotect: undefined });
-      });
-    });
-
-    describe("a state that was lost", () => {
-      it("is made anew where production runs, and nowhere else", async () => {
-        await scene.at("idr");
-        await scene.forgetActiveSite();
-        scene.configure({ activeSite: "iprod" });
-        const before = await scene.everything();
-        for (const more of [[], ["--refresh"]]) {
-          const { code, output } = await scene.up({ more, anyCode: true });
-          assert.notEqual(code, 0, output);
-          assert.match(output, /Production runs at "idr", but activeSite is "iprod" and nothing was recorded yet/);
-          assert.deepEqual(await scene.everything(), before);
-        }
-        scene.configure({ activeSite: "idr" });
-        await scene.up();
-        assert.deepEqual(await scene.everything(), before);
-        await scene.assertSettled("idr");
-      });
-    });
-
     describe("bad input", () => {
       const key = (name: string): string => `cinder-cheesecake:${name}`;
       interface Case {
@@ -686,16 +459,4 @@ export function switchoverSuite(flavour: Flavour): void {
       });
     });
   });
-}
-
-/** What changed the clusters, by kind, as what it was done to. */
-function byKind(requests: readonly RecordedRequest[]): Map<string, string[]> {
-  const kinds = new Map<string, string[]>();
-  const add = (kind: string, what: string) => kinds.set(kind, [...(kinds.get(kind) ?? []), what]);
-  for (const { cluster, method, path, body } of requests) {
-    if (/\/san\/lun-maps/.test(path)) add(`${method} lun-maps`, `${cluster} ${path} ${body}`);
-    if (method === "PATCH" && /\/snapmirror\/relationships\/[^/]+$/.test(path))
-      add("PATCH relationship", `${cluster} ${path} ${body}`);
-  }
-  return kinds;
 }

@@ -1,0 +1,3 @@
+import { outagesSuite } from "../openstack/outages-suite";
+
+outagesSuite("embedded");
