@@ -4,7 +4,7 @@ import { met } from "../support/hazards";
 import { hook, onSharedLab } from "../openstack/hazards/support";
 
 /** A site that is dead for long, work at the other one meanwhile, its return, and the way home. */
-onSharedLab("hazards: a site lost for long", (lab) => {
+onSharedLab("hazards: a site lost for long", "openstack", (lab) => {
   const unplanned = { from: "iprod", acceptLossSeconds: 7200 } as const;
   const ids: Record<string, string> = {};
 

@@ -4,7 +4,7 @@ import { hook, onSharedLab } from "../openstack/hazards/support";
 import { met } from "../support/hazards";
 
 /** Hazards that take two more journeys, or minutes of other people's time-outs. */
-onSharedLab("hazards that take long", (lab) => {
+onSharedLab("hazards that take long", "openstack", (lab) => {
   it("promotes although cinder-volume was restarted while failed over, with the lost site dead", async () => {
     await lab().scene.write("full-transferred");
     await lab().scene.transferAll("idr");

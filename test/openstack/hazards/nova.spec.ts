@@ -10,7 +10,7 @@ import { hook, onSharedLab } from "./support";
  * What Nova and Cinder leave half done, met in one journey that is taken back before its cutover: no data is moved, but
  * every volume is detached and attached again.
  */
-onSharedLab("hazards: attachments", (lab) => {
+onSharedLab("hazards: attachments", "openstack", (lab) => {
   interface Mapping {
     readonly volumeId: string;
     readonly device: string;

@@ -7,7 +7,7 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
-import { missingForLab } from "../../../lab/openstack/up";
+import { type Flavour, missingFor } from "../../../lab/lab";
 import { pairOfLab, secretsOfLab } from "../../../lab/pair";
 import { connect, type Connections } from "../../../lib/connections";
 import type { HookSpec, Intent, Preview, Report, SwitchoverState, Verdict } from "../../../lib/switchover";
@@ -54,12 +54,13 @@ export class HazardLab {
     readonly scene: Scene,
     readonly pair: SitePair,
     private readonly connections: Connections,
+    private readonly flavour: Flavour,
   ) {}
 
-  static async open(): Promise<HazardLab> {
-    const scene = await Scene.open({ instances: 2 });
+  static async open(flavour: Flavour): Promise<HazardLab> {
+    const scene = await Scene.open({ flavour, instances: 2 });
     const pair = sitePairSchema.parse(pairOfLab(scene.lab));
-    const lab = new HazardLab(scene, pair, connect(pair, secretsOfLab(scene.lab)));
+    const lab = new HazardLab(scene, pair, connect(pair, secretsOfLab(scene.lab)), flavour);
     if ((await lab.verdict()).site === undefined) {
       await scene.up();
       await scene.pulumi.set(scene.pulumi.testLabStack, "lab.dataVolumeSets", "2");
@@ -288,12 +289,19 @@ export class HazardLab {
     return row?.replicationStatus ?? "";
   }
 
-  /** As Cinder's administrator does it; its output. */
-  async cinderManage(...args: string[]): Promise<string> {
+  /** `cinder-manage db reset_active_backend`; an embedded lab has the statement that it comes to. */
+  async resetActiveBackend(host: string): Promise<void> {
     const { python, controllers } = this.scene.lab;
+    if (this.flavour === "embedded") {
+      await this.scene.sql(
+        "UPDATE cinder.services SET active_backend_id = NULL, replication_status = 'enabled' WHERE deleted = 0 AND `binary` = 'cinder-volume' AND host = ? AND disabled = 1 AND frozen = 1",
+        [host],
+      );
+      return;
+    }
     const command = path.join(path.dirname(python), "cinder-manage");
-    const { stdout, stderr } = await run(command, ["--config-file", controllers[0]?.cinderConf ?? "", ...args]);
-    return stdout + stderr;
+    const reset = ["db", "reset_active_backend", "--backend-host", host];
+    await run(command, ["--config-file", controllers[0]?.cinderConf ?? "", ...reset]);
   }
 
   putService(verb: string, body: object): Promise<unknown> {
@@ -364,17 +372,17 @@ async function closeShared(): Promise<void> {
   await lab?.close();
 }
 
-/** A suite on the lab that all of them share: brought up by the first that runs, ended after the last. */
-export function onSharedLab(title: string, define: (lab: () => HazardLab) => void): void {
-  describe(title, function () {
+/** A suite on the lab that all of a process share: brought up by the first that runs, ended after the last. */
+export function onSharedLab(title: string, flavour: Flavour, define: (lab: () => HazardLab) => void): void {
+  describe(`${title} (${flavour} lab)`, function () {
     this.timeout(900_000);
     let lab: HazardLab | undefined;
     suites += 1;
 
     before(async function () {
-      const missing = missingForLab(process.env["CINDER_CHEESECAKE_PYTHON"]);
+      const missing = missingFor(flavour, process.env["CINDER_CHEESECAKE_PYTHON"]);
       if (missing !== undefined) skipBecause(this, missing);
-      lab = await (shared ??= HazardLab.open());
+      lab = await (shared ??= HazardLab.open(flavour));
       await lab.home();
     });
 
