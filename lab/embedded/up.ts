@@ -47,6 +47,8 @@ export interface EmbeddedLabOptions {
 }
 
 const projectRoot = path.resolve(__dirname, "..", "..");
+/** Of the services: proofs wait for two and more. */
+const HEARTBEAT_SECONDS = 1;
 const FIXTURES = path.join(projectRoot, "test", "fixtures");
 /** Schema → its tables, as the services' own tools made them. */
 const SCHEMA_FILES = {
@@ -165,7 +167,7 @@ function simulatorConfig(layout: Layout, lab: LabDescription, addresses: Address
     controllers: lab.controllers.map(({ name, cinderConf }) => ({ name, cinderConf })),
     computes: computesOf(lab),
     dataPath: lab.dataPath,
-    heartbeatSeconds: 3,
+    heartbeatSeconds: HEARTBEAT_SECONDS,
     serviceDownSeconds: 12,
     rpcTimeoutSeconds: 60,
     housekeepingSeconds: 600,
@@ -185,7 +187,8 @@ function writeLabFiles(
   ensureSecrets(layout);
   ensureCertificates(layout, [lab.arrays.iprod.address, lab.arrays.idr.address]);
   const input = { layout, addresses, pythonPrefix: path.join(layout.dir, "no-python"), secret: secretReader(layout) };
-  for (const { file, text, mode } of cinderConfigFiles(input)) if (!fs.existsSync(file)) writeFile(file, text, mode);
+  for (const { file, text, mode } of cinderConfigFiles(input, HEARTBEAT_SECONDS))
+    if (!fs.existsSync(file)) writeFile(file, text, mode);
   writeFile(ontapConfigFile(layout), JSON.stringify(ontapConfig(layout, lab), null, 2) + "\n", 0o600);
   const file = simulatorConfigFile(layout);
   const simulators = fs.existsSync(file)

@@ -190,7 +190,7 @@ ${user("neutron")}
 `;
 }
 
-function cinderConf(input: ConfigInput, controller: string): string {
+function cinderConf(input: ConfigInput, controller: string, reportIntervalSeconds: number): string {
   const { layout, pythonPrefix, addresses } = input;
   const { database, identity, user, transportUrl, messaging, serviceTokens } = fragments(input);
   const etc = path.join(pythonPrefix, "etc", "cinder");
@@ -217,7 +217,7 @@ image_conversion_dir = ${layout.state(controller, "cinder", "conversion")}
 enabled_backends = loweropenstack1
 
 # Heartbeats
-report_interval = 3
+report_interval = ${reportIntervalSeconds}
 service_down_time = 12
 periodic_interval = 10
 periodic_fuzzy_delay = 0
@@ -361,10 +361,10 @@ export function configFiles(input: ConfigInput): ConfigFile[] {
 }
 
 /** Apart from the others: once written they belong to the operator, and `up` leaves them as they are. */
-export function cinderConfigFiles(input: ConfigInput): ConfigFile[] {
+export function cinderConfigFiles(input: ConfigInput, reportIntervalSeconds: number): ConfigFile[] {
   return CONTROLLERS.map((controller) => ({
     file: input.layout.etc(controller, "cinder", "cinder.conf"),
-    text: cinderConf(input, controller),
+    text: cinderConf(input, controller, reportIntervalSeconds),
     mode: 0o640,
   }));
 }

@@ -36,6 +36,8 @@ export interface LabUpOptions {
 }
 
 const GIB = 2 ** 30;
+/** Short, as proofs wait for heartbeats; not so short that a machine under load misses `service_down_time`. */
+const REPORT_INTERVAL_SECONDS = 3;
 export const SERVICE_MANAGER = path.join(__dirname, "bin", "lab-service");
 
 /** Program → Debian package that has it. */
@@ -205,7 +207,8 @@ function writeLabFiles(layout: Layout, lab: LabDescription, services: ServicesIn
   const pythonPrefix = path.dirname(path.dirname(python));
   const input = { layout, addresses, pythonPrefix, secret: secretReader(layout) };
   for (const { file, text, mode } of configFiles(input)) writeFile(file, text, mode);
-  for (const { file, text, mode } of cinderConfigFiles(input)) if (!fs.existsSync(file)) writeFile(file, text, mode);
+  for (const { file, text, mode } of cinderConfigFiles(input, REPORT_INTERVAL_SECONDS))
+    if (!fs.existsSync(file)) writeFile(file, text, mode);
   // Nova's WSGI module reads both files from one folder.
   fs.copyFileSync(path.join(pythonPrefix, "etc/nova/api-paste.ini"), layout.etc("control", "nova", "api-paste.ini"));
   writeFile(ontapConfigFile(layout), JSON.stringify(ontapConfig(layout, lab), null, 2) + "\n", 0o600);
