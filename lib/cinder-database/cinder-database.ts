@@ -123,11 +123,12 @@ export class CinderDatabase {
    */
   describe(): Promise<Description> {
     return this.database.run(`Describe the database of Cinder`, async (session) => {
+      // First, as it reads a table: without one, a Galera node that isn't ready says "Lock wait timeout" instead (1205).
+      const schemaHead = await this.schemaHead(session);
       const [server] = await session.rows<{ version: string; readOnly: number }>(
         "SELECT VERSION() AS version, @@global.read_only AS readOnly",
       );
       const readOnly = Number(server?.readOnly) !== 0;
-      const schemaHead = await this.schemaHead(session);
       return {
         version: server?.version ?? "",
         schemaHead,
