@@ -169,6 +169,7 @@ export function planSwitchover(o: {
     observation.servers.flatMap((each) => (reasonToLeave(each, mode) === undefined ? [] : [each.id])),
   );
   const inventory = { ...all, servers: all.servers.filter((server) => !left.has(server.id)) };
+  const leftUnderway = (begun?.servers ?? []).filter(({ id }) => left.has(id)).flatMap(remainderOf);
   const steps = sentencesFor({ ...inventory, observation, mode, route, from, to, promotion: intent.promotion });
   return sealed({
     version: 1,
@@ -183,8 +184,19 @@ export function planSwitchover(o: {
     ...inventory,
     hooks: intent.hooks,
     steps,
-    warnings: o.warnings,
+    warnings: [...o.warnings, ...leftUnderway],
   });
+}
+
+/** What was done to it before it was left, no step takes back: its volumes may be detached, and only the plan knows where they were. */
+function remainderOf({ id, name, attachments, lockedBefore }: PlannedServer): readonly string[] {
+  const wanted = attachments.map((a) => `"${a.volumeName}" (${a.volumeId}) at ${a.device}`).join(", ");
+  const todo = [
+    ...(wanted === "" ? [] : [`attach in this order what it lacks of ${wanted}`]),
+    ...(lockedBefore ? [] : ["unlock it (openstack server unlock)"]),
+  ];
+  if (todo.length === 0) return [];
+  return [`instance "${name}" (${id}) is left underway: once it's evacuated or unshelved, ${todo.join(", then ")}`];
 }
 
 const begunInventory = ({ servers, volumes }: Plan): Pick<Inventory, "servers" | "volumes"> => ({ servers, volumes });

@@ -564,6 +564,19 @@ describe("an unplanned failover", () => {
     assert.equal(world.journals.size, 1);
   });
 
+  it("tells what is to be put back where it leaves an instance that it has detached by half", async () => {
+    world.faults.detachStuck.set("01", 1);
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("detach/volumes", "after-call")));
+    world.reachable.iprod = false;
+    Object.assign(world.servers.get("server-0") ?? {}, { as: { host: "gone", hostStatus: "DOWN", status: "SHUTOFF" } });
+    const preview = await dr.preview(intentTo("idr", { unplanned: lost }), at("iprod"));
+    assert.deepEqual(preview.failures, []);
+    const told =
+      /"server-0" \(server-0\) is left underway: .*attach in this order what it lacks of "v00" \(00\) at \/dev\/vdb, "v01" \(01\) at \/dev\/vdc, then unlock it/;
+    assert.match(preview.warnings.join("\n"), told);
+    assert.doesNotMatch(preview.warnings.join("\n"), /"server-1".*is left underway/);
+  });
+
   for (const mode of ["unplanned", "planned"] as const)
     it(`promotes first, by the direct route, where the driver died after the failover: ${mode}`, async () => {
       const unplanned = intentTo("idr", { unplanned: lost });
