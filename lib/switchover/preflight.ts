@@ -19,7 +19,6 @@ import { compareDevices } from "./plan";
 import {
   isMigrating,
   isMovable,
-  isOffloaded,
   lunlessStatuses,
   passingSnapshotStatuses,
   passingStatuses,
@@ -473,9 +472,9 @@ function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warn
   checkForeignLuns(o, mode, from, fail, warnings);
 }
 
-/** Reserved for shelved instances: such a volume is connected to nothing until it's unshelved. */
+/** Reserved for shelved instances: such a volume is connected to nothing until it's unshelved, which is told by itself. */
 function parkedVolumes(o: Observation): ReadonlySet<string> {
-  const offloaded = new Set(o.servers.filter(isOffloaded).map((server) => server.id));
+  const offloaded = new Set(o.servers.flatMap(({ id, status }) => (status === "SHELVED_OFFLOADED" ? [id] : [])));
   const reserved = new Set(volumesOf(o).flatMap(({ id, status }) => (status === "reserved" ? [id] : [])));
   return new Set(
     o.attachments.flatMap(({ volumeId, serverId }) =>

@@ -49,15 +49,18 @@ export function runs({ status, taskState }: Server): boolean {
   return activeStatuses.has(status) || taskState === "powering-on" || taskState?.startsWith("reboot") === true;
 }
 
-/** No compute host has anything of it; Cinder keeps its volumes reserved, without a connection. */
-export const isOffloaded = ({ status }: Pick<Server, "status">): boolean => status === "SHELVED_OFFLOADED";
+/** No compute host has anything of it, nor is about to; Cinder keeps its volumes reserved, without a connection. */
+export const isOffloaded = ({ status, taskState }: Pick<Server, "status" | "taskState">): boolean =>
+  status === "SHELVED_OFFLOADED" && taskState === undefined;
 
 /**
  * Why an instance isn't touched: nothing of it can run, and Nova connects its volumes anew before anything does. Forced
  * down is how an operator tells Nova that a host is dead and fenced.
  */
 export function reasonToLeave(server: Server, mode: Mode): string | undefined {
-  if (isOffloaded(server)) return "is shelved and on no host: its volumes are moved, and connected when it's unshelved";
+  // In a task it's being unshelved: planned, that connects its volumes to the site that is left.
+  if (isOffloaded(server) || (mode === "unplanned" && server.status === "SHELVED_OFFLOADED"))
+    return "is shelved and on no host: its volumes are moved, and connected when it's unshelved";
   if (mode === "unplanned" && server.hostStatus === "DOWN")
     return `is on compute host "${server.host ?? "?"}", which was forced down: its volumes are moved; evacuate it afterwards, not before`;
   return undefined;

@@ -267,6 +267,14 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
         ),
     },
   ],
+  "instance `SHELVED_OFFLOADED` that is being unshelved": [
+    {
+      arrange: (world) => {
+        world.shelveAndOffload("server-0");
+        serverOf(world).as = { status: "SHELVED_OFFLOADED", taskState: "spawning" };
+      },
+    },
+  ],
   "instance `SOFT_DELETED`, or deleted with its volumes attached": [
     { arrange: (world) => void world.servers.delete("server-0") },
   ],
