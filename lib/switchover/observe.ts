@@ -191,9 +191,10 @@ function assertAlone(
   for (const dropIn of dropIns) {
     const overrides = [
       ...(config.get(dropIn.content, "DEFAULT", "enabled_backends") === undefined ? [] : ["enabled_backends"]),
-      ...[...backends, "backend_defaults"]
-        .filter((name) => has(config, dropIn.content, name))
-        .map((name) => `[${name}]`),
+      ...backends.filter((name) => has(config, dropIn.content, name)).map((name) => `[${name}]`),
+      ...(config.getAll(dropIn.content, "backend_defaults", "replication_device").length > 0
+        ? ["replication_device in [backend_defaults]"]
+        : []),
     ];
     if (overrides.length > 0)
       faults.push(`${dropIn.path}, which counts more, has ${overrides.join(" and ")}: move that into cinder.conf`);

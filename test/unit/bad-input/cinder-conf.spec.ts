@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { type BadInput, refuses } from "../../support/bad-input";
-import { journals } from "../switchover/support";
-import { World } from "../switchover/world";
+import { preflight } from "../../../lib/switchover/preflight";
+import { journals, look } from "../switchover/support";
+import { intentTo, World } from "../switchover/world";
 import { refusalOf } from "./refusal";
 
 /** What the controllers have, and what is changed of it before anybody looks. */
@@ -48,6 +49,7 @@ const cases: readonly (readonly [name: string, given: Given, remedy: RegExp, ...
   ["a replication_device that counts for every backend", onC1(ends("[backend_defaults]\nreplication_device = backend_id:idr\n")), oneFile, new RegExp(`${of1}: \\[backend_defaults\\] sets replication_device`)],
   ["a file read later that enables another site", { dropIns: { "/etc/cinder/cinder.conf.d/10-site.conf": "[DEFAULT]\nenabled_backends = idr\n" } }, oneFile, new RegExp(`${of1}: /etc/cinder/cinder\\.conf\\.d/10-site\\.conf, which counts more, has enabled_backends`)],
   ["a file read later with a stanza of the pair, in other letters", { dropIns: { "/etc/cinder/cinder.conf.d/x.conf": "[IPROD]\nnetapp_password = hush\n" } }, oneFile, new RegExp(`${of1}: /etc/cinder/cinder\\.conf\\.d/x\\.conf, .* has \\[iprod\\]`)],
+  ["a file read later with a replication_device for every backend", { dropIns: { "/etc/cinder/cinder.conf.d/x.conf": "[backend_defaults]\nreplication_device = backend_id:idr\n" } }, oneFile, new RegExp(`${of1}: /etc/cinder/cinder\\.conf\\.d/x\\.conf, .* has replication_device in \\[backend_defaults\\]`)],
   ["a file read later that can't be read", { dropIns: { "/etc/cinder/cinder.conf.d/x.conf": "hush\n" } }, correctLine, new RegExp(`${of1}: neither "=" nor ":"`)],
   ["three of these at once", { edit: (text) => ends("[backend_defaults]\nreplication_device = backend_id:idr\n")(line(enabled, "enabled_backends = $x")(text)), editOfC2: keep, dropIns: { "/d/x.conf": "[idr]\na = b\n" } }, oneFile, new RegExp(`${of1}: enabled_backends is the substitution "\\$x".*; \\[backend_defaults\\] sets.*; /d/x\\.conf, .* has \\[idr\\]`)],
 
@@ -97,5 +99,13 @@ describe("bad input: cinder.conf, to the switchover", () => {
     },
     tell: (world) => refusalOf(world, journalDir()),
     state: (world) => [world.calls.slice(), structuredClone(world.endState()), [...world.journals]],
+  });
+
+  it("takes a file read later that sets nothing which is read or edited here", async () => {
+    const world = new World();
+    const { c1 } = world.controllers;
+    assert.ok(c1 !== undefined);
+    c1.dropIns = { "/d/x.conf": "[backend_defaults]\nimage_volume_cache_enabled = true\n[lvm]\nvolume_group = v\n" };
+    assert.deepEqual(preflight(await look(world), intentTo("idr"), "iprod").failures, []);
   });
 });
