@@ -6,8 +6,8 @@ import { deadlines } from "../deadlines";
 import { pooled } from "../pool";
 
 /**
- * Needs: a way to each controller; planned, no volume in flight, as users work again and a service that is stopped leaves
- * theirs half-way. Does: stops and masks all Cinder services everywhere, the API first, so that nothing
+ * Needs: a way to each controller; no volume in flight but what died with a lost site, as users work again and a service
+ * that is stopped leaves theirs half-way. Does: stops and masks all Cinder services everywhere, the API first, so that nothing
  * is accepted that nobody will carry out; units that normally don't run there are masked as well, or a cluster manager
  * starts them. Proof: no process. Safe to repeat because what is stopped and masked stays so.
  */
@@ -19,7 +19,7 @@ export const promoteStopServices: Step = {
     { key: "others", label: "Cinder's other services on every controller" },
   ],
   async premise(ctx) {
-    if (ctx.plan.mode === "unplanned" || !ctx.plan.steps.some(({ id }) => id === "promote/update-database")) return;
+    if (diedWithSite(ctx) || !ctx.plan.steps.some(({ id }) => id === "promote/update-database")) return;
     const host = backendHost(ctx.pair, ctx.plan.from);
     await waitFor(ctx, {
       attempted: "Wait until nothing works on any volume",
@@ -58,6 +58,14 @@ export const promoteStopServices: Step = {
     return { units: units.map((unit) => unit.name) };
   },
 };
+
+/**
+ * What was under way at a lost site never ends, and its rows move as they are. A promotion by itself comes later: users
+ * work again, and what is in flight is theirs.
+ */
+export function diedWithSite({ plan }: StepContext): boolean {
+  return plan.kind === "switchover" && plan.mode === "unplanned";
+}
 
 async function allRun(ctx: StepContext): Promise<boolean> {
   const lists = await pooled(8, ctx.ports.controllers, (controller) => controller.listUnits());

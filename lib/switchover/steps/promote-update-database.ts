@@ -3,7 +3,7 @@ import { backendHost, siteOf } from "../../topology/site-pair";
 import type { PromotionResult } from "../ports";
 import type { Step, StepContext } from "../context";
 import { whole } from "../context";
-import { assertServicesStopped } from "./promote-stop-services";
+import { assertServicesStopped, diedWithSite } from "./promote-stop-services";
 
 /**
  * Needs: services stopped, the dump. Does: one transaction that moves every row that names the old host, clears the new
@@ -23,7 +23,7 @@ export const promoteUpdateDatabase: Step = {
     const fromHost = backendHost(ctx.pair, ctx.plan.from);
     const toHost = backendHost(ctx.pair, ctx.plan.to);
     const inFlight = await ctx.ports.database.listVolumesInFlight(fromHost);
-    const takeInFlight = ctx.plan.mode === "unplanned";
+    const takeInFlight = diedWithSite(ctx);
     const seen = inFlight.map((volume) => `volume ${volume.id} is ${volume.status}`).join("; ");
     if (takeInFlight && seen !== "") ctx.say(`moved as they are, to be reset afterwards: ${seen}`);
     else if (seen !== "")

@@ -666,6 +666,17 @@ describe("an unplanned failover", () => {
     assert.match(world.controllers["c1"]?.content ?? "", /replication_device/);
   }); // prettier-ignore
 
+  it("is followed by a promotion that waits for what users do meanwhile, and takes none of it half-way", async () => {
+    world.reachable.iprod = false;
+    const state = await dr.up(intentTo("idr", { promotion: "deferred", unplanned: lost }), at("iprod"));
+    world.addVolume("spare", { status: "extending" });
+    const before = world.calls.length;
+    await assert.rejects(dr.up(toIdr, state), fails("wait-timeout", /volume spare extending.*weren't stopped/));
+    assert.deepEqual(world.calls.slice(before).filter((call) => /stop/.test(call)), []);
+    world.addVolume("spare");
+    assert.equal((await dr.up(toIdr, state)).promoted, true);
+  }); // prettier-ignore
+
   it("is followed by a promotion that doesn't touch the lost site, also where it began as planned", async () => {
     const deferred = intentTo("idr", { promotion: "deferred" });
     await assert.rejects(dr.up(deferred, at("iprod"), killAt("quiesce/stop-instances", "recorded")));
