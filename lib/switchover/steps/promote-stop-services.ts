@@ -28,8 +28,8 @@ export const promoteStopServices: Step = {
       remedy: "Let it end, or reset the volume's state (openstack volume set --state); then run up again.",
       check: async () => {
         const inFlight = await ctx.ports.database.listVolumesInFlight(host);
-        // Half stopped, they end nothing any more.
-        if (inFlight.length === 0 || !(await allRun(ctx))) return { value: undefined };
+        // Half stopped, they end nothing any more; the API was first.
+        if (inFlight.length === 0 || !(await apiRuns(ctx))) return { value: undefined };
         return { seen: inFlight.map((volume) => `volume ${volume.id} ${volume.status}`).join("; ") };
       },
     });
@@ -67,9 +67,9 @@ export function diedWithSite({ plan }: StepContext): boolean {
   return plan.kind === "switchover" && plan.mode === "unplanned";
 }
 
-async function allRun(ctx: StepContext): Promise<boolean> {
+async function apiRuns(ctx: StepContext): Promise<boolean> {
   const lists = await pooled(8, ctx.ports.controllers, (controller) => controller.listUnits());
-  return lists.flat().every((unit) => unit.active || !unit.startedHere);
+  return lists.flat().every(({ role, active, startedHere }) => role !== "api" || active || !startedHere);
 }
 
 async function unitsOf(ctx: StepContext, item: StepItem) {

@@ -816,6 +816,17 @@ describe("promote", () => {
     await completed();
   });
 
+  it("waits for that also where one of Cinder's services has died", async () => {
+    after(/unlock/, () => {
+      world.setStatus("00", "backing-up");
+      const scheduler = world.controllers["c1"]?.units.find(({ role }) => role === "scheduler");
+      Object.assign(scheduler ?? {}, { active: false });
+    });
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("wait-timeout", /volume 00 backing-up.*weren't stopped/));
+    world.setStatus("00", "in-use");
+    await completed();
+  });
+
   it("refuses what is left half-way by the services' end, and says how to reset it without them", async () => {
     after(/stop cinder-api/, () => world.setStatus("00", "backing-up"));
     const stopped = fails("failure-state", /volume 00 is backing-up.*DELETE FROM workers/);
