@@ -96,12 +96,12 @@ async function readable<T>(
 }
 
 export async function plan(session: Session): Promise<ExitCode> {
-  const { terminal, settings } = session;
+  const { terminal } = session;
   // Nothing is approved yet, and nothing is begun: approval is asked of `apply`.
   const { approvedPlan: _, ...intent } = intentOf(session);
   const { failures, digest } = await shown(session, await question(session, { ...intent, requireApproval: false }));
   if (failures.length > 0) return exitCodes.refused;
-  if (digest !== "") terminal.out(`To do this: cheesecake apply --to ${settings.activeSite} --digest ${digest}`);
+  if (digest !== "") terminal.out(`To do this: the same options, with apply instead of plan, and --digest ${digest}`);
   return exitCodes.fine;
 }
 
