@@ -175,6 +175,7 @@ export async function apply(
 }
 
 export async function resume(session: Session, o: { readonly digest?: string }): Promise<ExitCode> {
+  ownerOf(session);
   const open = await openSwitchover(pairOf(session));
   if (open === undefined) {
     session.terminal.err("No switchover is open: there is nothing to resume.");
@@ -188,17 +189,22 @@ export async function resume(session: Session, o: { readonly digest?: string }):
 const misused = (seen: string, remedy: string): DrError =>
   new DrError({ code: "config", attempted: "Switch over", seen, state: "No system was asked", remedy });
 
-const approving = (intent: Intent, digest: string | undefined): Intent =>
-  digest === undefined ? intent : { ...intent, approvedPlan: digest };
-
-/** Under the lease it's planned again: another mode or route than shown is refused, and with a digest any other plan. */
-async function carryOut(session: Session, intent: Intent, approved: string | undefined): Promise<ExitCode> {
-  const { terminal, stack } = session;
+function ownerOf({ stack }: Session): string {
   if (stack === undefined)
     throw misused(
       "the pair's stack isn't known from the configuration's name",
       "Name it by --stack, as Pulumi knows it",
     );
+  return stack;
+}
+
+const approving = (intent: Intent, digest: string | undefined): Intent =>
+  digest === undefined ? intent : { ...intent, approvedPlan: digest };
+
+/** Under the lease it's planned again: another mode or route than shown is refused, and with a digest any other plan. */
+async function carryOut(session: Session, intent: Intent, approved: string | undefined): Promise<ExitCode> {
+  const { terminal } = session;
+  const stack = ownerOf(session);
   const asked = await question(session, intent);
   const { failures, digest, mode, route } = await shown(session, asked);
   if (failures.length > 0) return exitCodes.refused;

@@ -337,6 +337,8 @@ describe("the command line", () => {
     ])
       ended(await cli.run(args), 2, /./);
     ended(await cli.run(["plan", "--to", "idr"], { settings: { promotion: "later" } }), 2, /promotion: /);
+    for (const args of [["resume"], ["apply", "--to", "idr", "--yes"]])
+      ended(await cli.run(args, { file: "pair.yaml" }), 2, /Name it by --stack/);
     assert.deepEqual(world.calls, []);
     ended(await cli.run(["--help"]), 0);
   });

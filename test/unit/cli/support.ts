@@ -36,7 +36,10 @@ export interface Cli {
   /** Everything that any command printed. */
   readonly printed: () => string;
   /** A command on the world, with the configuration; a line that `stopAt` fits is followed by Ctrl-C. */
-  run(args: readonly string[], o?: { readonly stopAt?: RegExp; readonly settings?: object }): Promise<Answer>;
+  run(
+    args: readonly string[],
+    o?: { readonly stopAt?: RegExp; readonly settings?: object; readonly file?: string },
+  ): Promise<Answer>;
 }
 
 /** The command line on a simulated world. */
@@ -48,7 +51,7 @@ export function cliOn(world: World, dir: string): Cli {
     printed: () => printed,
     async run([command = "", ...more], o = {}) {
       const config = { program: "disaster-recovery", activeSite: "iprod", pair, journalDir, ...secrets, ...o.settings };
-      const file = fileIn(dir, "Pulumi.test.yaml", config);
+      const file = fileIn(dir, o.file ?? "Pulumi.test.yaml", config);
       const [out, err]: [string[], string[]] = [[], []];
       const stop = new AbortController();
       const surroundings: Surroundings = {
