@@ -134,7 +134,8 @@ async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
 }
 
 export async function assertComputeUp(ctx: StepContext, item: StepItem, attempted: string): Promise<void> {
-  const { host } = plannedServer(ctx, item.key);
+  // Where it is now: it may have been evacuated since the plan.
+  const host = (await ctx.live.servers()).get(item.key)?.host;
   if (host === undefined) return;
   const compute = (await ctx.ports.compute.listComputeServices()).find((service) => service.host === host);
   if (compute?.up !== true)
@@ -142,7 +143,8 @@ export async function assertComputeUp(ctx: StepContext, item: StepItem, attempte
       code: "failure-state",
       attempted,
       seen: `nova-compute on "${host}" is down`,
-      remedy: "Start it, then run up again.",
+      remedy:
+        "Start it, or evacuate the instance (openstack server evacuate) once that host is fenced; then run up again.",
     });
 }
 

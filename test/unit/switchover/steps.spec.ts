@@ -807,6 +807,20 @@ describe("an unplanned failover", () => {
   });
 });
 
+describe("a compute host that is lost underway", () => {
+  it("is refused by name, and gone on without once its instances are evacuated", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("detach/volumes", "recorded")));
+    world.computes = [
+      { host: "compute", up: false, enabled: true },
+      { host: "other", up: true, enabled: true },
+    ];
+    const evacuate = fails("failure-state", /nova-compute on "compute" is down.*server evacuate/);
+    await assert.rejects(dr.up(toIdr, at("iprod")), evacuate);
+    for (const server of world.servers.values()) server.as = { host: "other" };
+    await completed();
+  });
+});
+
 describe("promote", () => {
   it("waits for what users began since their instances run again, and stops no service before", async () => {
     after(/unlock/, () => world.setStatus("00", "backing-up"));

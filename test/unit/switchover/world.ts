@@ -213,6 +213,7 @@ export class World {
   private readonly tasks = new Map<string, number>();
   private counter = 0;
   /** How long cinder-volume has run: it sends a heartbeat every 10 s. */
+  computes = [{ host: "compute", up: true, enabled: true }];
   private servingMs = 0;
   reversal: "swap" | "refused" = "swap";
 
@@ -792,7 +793,7 @@ export class World {
               server.attachments = server.attachments.filter((attachment) => attachment.volumeId !== volumeId);
           return rows;
         },
-        listComputeServices: async () => [{ host: "compute", up: true, enabled: true }],
+        listComputeServices: async () => this.computes,
         lock: async (id) => this.change(id, "lock", (server) => (server.locked = true)),
         unlock: async (id) => this.change(id, "unlock", (server) => (server.locked = false)),
         stop: async (id) =>
