@@ -517,6 +517,13 @@ function checkReplicated(o: Observation, route: Route, fail: Fail): void {
     );
 }
 
+/** Cinder deletes an attachment by the driver, which can't ask a lost site; a reset of the state takes the row alone. */
+function withoutAttachment({ id }: CinderVolume, { attachmentId }: { attachmentId: string }, mode: Mode): string {
+  return mode === "planned"
+    ? `openstack volume attachment delete ${attachmentId}`
+    : `cinder reset-state --state available --attach-status detached ${id}`;
+}
+
 function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]): void {
   if (o.serversError !== undefined) {
     fail(
@@ -534,13 +541,15 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
         fail(
           `instance-unknown:${attachment.serverId}`,
           `instance ${attachment.serverId} holds volume "${volume.name}", but Nova doesn't list it`,
-          `Restore or force-delete it if it's soft-deleted, which Nova doesn't list; if it's gone for good, delete the attachment (openstack volume attachment delete ${attachment.attachmentId}). Else check Nova's cells, and the account's rights.`,
+          `${mode === "planned" ? "Restore or force-delete it" : "Force-delete it"} if it's soft-deleted, which Nova doesn't list; if it's gone for good, delete the attachment (${withoutAttachment(volume, attachment, mode)}). Else check Nova's cells, and the account's rights.`,
         );
       else if (!(o.serverAttachments[attachment.serverId] ?? []).some((row) => row.volumeId === volume.id))
         fail(
           `attachment-mismatch:${volume.id}`,
           `Cinder has volume "${volume.name}" (${volume.id}) attached to instance ${attachment.serverId}, Nova doesn't`,
-          "Hard reboot the instance, or delete the attachment, so that both agree.",
+          mode === "planned"
+            ? "Hard reboot the instance, or delete the attachment, so that both agree."
+            : `Delete the attachment (${withoutAttachment(volume, attachment, mode)}), so that both agree.`,
         );
   if (o.novaManage?.ok === false)
     fail(

@@ -246,6 +246,18 @@ describe("preflight", () => {
     assert.deepEqual(ids(unplanned, array("iprod", { svmState: "stopped" })), []);
   });
 
+  it("tells how an attachment is deleted that can't be asked of a lost site", () => {
+    const unknown: Change = (o) => void (o.servers = o.servers.filter(({ id }) => id !== "server-0"));
+    const forgetful: Change = (o) => void (o.serverAttachments = { ...o.serverAttachments, "server-0": [] });
+    for (const forgotten of [unknown, forgetful])
+      for (const [intent, remedy] of [
+        [planned, /delete the attachment/],
+        [unplanned, /elete the attachment \(cinder reset-state --state available --attach-status detached 0\d\)/],
+      ] as const)
+        for (const failure of check(intent, ...(intent === unplanned ? [dead("iprod")] : []), forgotten).failures)
+          assert.match(failure.remedy, remedy);
+  });
+
   it("finds everything at once", () => {
     const found = ids(planned, dead("idr"), server({ status: "SUSPENDED" }), volume({ status: "error" }), database({ readOnly: true }));
     assert.deepEqual(found, ["array-unreachable:idr", "database-read-only", "volume-status:00", "instance-status:server-0"]);
