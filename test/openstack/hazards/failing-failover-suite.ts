@@ -120,9 +120,9 @@ export function failoverHazards(flavour: Flavour): void {
       // And Cinder's API is gone, too: what is to be moved is read from the database.
       const read = (await lab().preview("idr", { unplanned })).sentences[0]?.replace(/; forecast.*/, "");
       await lab().service("controller-1", "cinder-api", "stop");
-      assert.match(await reason(), /Cinder's API doesn't answer/);
+      assert.match(await reason(), /Cinder's API doesn't tell its services/);
       assert.equal((await lab().preview("idr", { unplanned })).sentences[0]?.replace(/; forecast.*/, ""), read);
-      assert.match(await lab().refusals("idr"), /Cinder's API doesn't answer/);
+      assert.match(await lab().refusals("idr"), /Cinder's API doesn't tell its services/);
 
       const removed: string[] = [];
       await lab().up("idr", { unplanned }, (line) => {
