@@ -15,6 +15,7 @@ import { connect, type Connections } from "../../../lib/connections";
 import { systemClock } from "../../../lib/connections/system-clock";
 import { ControllerHost } from "../../../lib/controller-host/controller-host";
 import { type CommandResult, LocalRunner, type RunOptions } from "../../../lib/controller-host/runner";
+import { parse } from "../../../lib/oslo-config";
 import { applySwitchover, type Intent, type SwitchoverState } from "../../../lib/switchover";
 import type { JournalEntry } from "../../../lib/switchover/journal";
 import type { Clock, CoordinationPort, Ports } from "../../../lib/switchover/ports";
@@ -176,9 +177,12 @@ export class FaultLab {
     const lab = new FaultLab(description);
     try {
       await lab.settle();
-      const adoption = await lab.run({ from: "idr", to: "iprod", wish: {} });
-      if (adoption.state === undefined) throw adoption.error;
-      lab.state = adoption.state;
+      // Adopted, then once there and back: a new lab has no fence yet.
+      for (const to of ["iprod", "idr", "iprod"] as const) {
+        const { state, error } = await lab.run({ from: otherSite(to), to, wish: {} });
+        if (state === undefined) throw error;
+        lab.state = state;
+      }
     } catch (error) {
       await lab.close();
       throw error;
@@ -531,7 +535,12 @@ export class FaultLab {
     return {
       state: this.state && [this.state.activeSite, this.state.promoted, this.state.protected, this.state.observedSite],
       open: (await this.own.ports.coordination.listSwitchovers(this.pair.name)).filter(({ open }) => open).length,
-      conf: this.lab.controllers.map(({ cinderConf }) => readFileSync(cinderConf, "utf8")),
+      // Where in its stanza an option stands depends on the way.
+      conf: this.lab.controllers.map(({ cinderConf }) =>
+        parse(readFileSync(cinderConf, "utf8"))
+          .assignments.map(({ section, option, value }) => `[${section}] ${option} = ${value}`)
+          .sort(),
+      ),
       units: this.lab.controllers.flatMap(({ name, services }) =>
         services.map((service) => {
           const id = { host: name, name: service.name };

@@ -40,6 +40,9 @@ export class Matrix {
   async close(): Promise<void> {
     await this.lab?.close();
     this.lab = undefined;
+    this.at = "iprod";
+    this.stage = "whole";
+    this.wholes = new Map();
   }
 
   /** Every journey once without a fault: what it calls. */
@@ -47,9 +50,9 @@ export class Matrix {
     for (const name of [
       "planned",
       "promotion",
+      "failback",
       "unplanned",
       "reprotect",
-      "failback",
       "unplanned, direct",
       "reprotect",
     ] as const)
@@ -129,11 +132,7 @@ export class Matrix {
   }
 
   private async open(): Promise<FaultLab> {
-    if (this.lab !== undefined) return this.lab;
-    this.at = "iprod";
-    this.stage = "whole";
-    this.wholes = new Map();
-    return (this.lab = await FaultLab.open());
+    return (this.lab ??= await FaultLab.open());
   }
 
   /** Without a fault; remembered for its direction. */
@@ -187,7 +186,10 @@ export class Matrix {
       );
       assert.deepEqual(await lab.endState(), whole.end);
       assert.deepEqual([...new Set(await lab.read(journey.to))], [mark], "other bytes than were written");
-      assertOnce(effectsOf(calls), whole.effects);
+      // Where the array doesn't turn a mirror round, a new one is made: by other calls, to the same end.
+      const anew = first.said.some((line) => line.includes("doesn't turn mirrors round"));
+      const counted = anew ? calls.filter((call) => !call.path.startsWith("/api/snapmirror/")) : calls;
+      assertOnce(effectsOf(counted), whole.effects);
       await lab.setReachable(journey.from, true);
       this.arrived(name, journey);
     } catch (error) {
