@@ -4,10 +4,12 @@ import { randomUUID } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { runCli } from "../../cli/run";
 import { missingFor } from "../../lab/lab";
 import { secretsOfLab } from "../../lab/pair";
 import { connect } from "../../lib/connections";
 import type { Report } from "../../lib/switchover";
+import type { Clock } from "../../lib/switchover/ports";
 import { sitePairSchema } from "../../lib/topology/site-pair";
 import { say, sayFailures, Scene, until } from "../openstack/support";
 import { skipBecause } from "../support/skip";
@@ -71,7 +73,29 @@ describe("cheesecake (embedded lab)", function () {
     return output;
   }
 
-  const json = async (...args: string[]): Promise<unknown> => JSON.parse(await ends(0, ...args, "--json"));
+  /** The same in this process: to start one takes longer than to look. */
+  async function tells(code: number, args: readonly string[], connecting = connect): Promise<string> {
+    say(`── cheesecake ${args.join(" ")}`);
+    const lines: string[] = [];
+    const print = (line: string): void => void lines.push(line);
+    const ended = await runCli(
+      [...args, "--config", scene.pulumi.configFile(scene.recovery), "--secrets", secretsFile],
+      {
+        env: {},
+        cwd: scene.lab.dir,
+        out: print,
+        err: print,
+        stopSignal: () => new AbortController().signal,
+        connect: connecting,
+      },
+    );
+    const output = lines.join("\n");
+    printed += `${output}\n`;
+    assert.equal(ended, code, output);
+    return output;
+  }
+
+  const json = async (...args: string[]): Promise<unknown> => JSON.parse(await tells(0, [...args, "--json"]));
 
   /** Pulumi is back: it adopts what was done without it, and then finds nothing to do. */
   async function adopted(site: "iprod" | "idr"): Promise<void> {
@@ -89,9 +113,9 @@ describe("cheesecake (embedded lab)", function () {
 
   it("switches over by the plan that was read, proves it, and leaves Pulumi nothing to do but to adopt it", async () => {
     assert.match(await ends(0, "status"), /^active site +iprod$/m);
-    await ends(0, "verify");
+    await tells(0, ["verify"]);
     const before = await scene.everything();
-    const plan = await ends(0, "plan", "--to", "idr");
+    const plan = await tells(0, ["plan", "--to", "idr"]);
     scene.configure({ activeSite: "idr" });
     const preview = await scene.preview();
     scene.configure({ activeSite: "iprod" });
@@ -118,10 +142,10 @@ describe("cheesecake (embedded lab)", function () {
     scene.configure({ activeSite: "iprod" });
     assert.ok(await scene.killedUp(/attach\/volumes: Attach/, "tree"));
     await scene.cancel();
-    assert.match(await ends(0, "status"), /^open switchover +\S+ \(switchover "idr" → "iprod"\)$/m);
-    await ends(4, "verify");
+    assert.match(await tells(0, ["status"]), /^open switchover +\S+ \(switchover "idr" → "iprod"\)$/m);
+    await tells(4, ["verify"]);
     await ends(0, "resume");
-    await ends(0, "verify");
+    await tells(0, ["verify"]);
     const { switchoverId, resumes } = scene.lastReport();
     assert.equal(resumes, 1);
     scene.assertOnce(switchoverId);
@@ -143,8 +167,19 @@ describe("cheesecake (embedded lab)", function () {
     assert.deepEqual([report.verdict, report.resumes], ["completed", 2]);
     scene.assertOnce(report.switchoverId);
     await scene.assertSettled("idr");
-    await ends(0, "verify");
+    await tells(0, ["verify"]);
   });
+
+  /** A lease of another is waited for for 90 s: here they are over at once. */
+  const impatient: typeof connect = (...pair) => {
+    const connections = connect(...pair);
+    let waitedMs = 0;
+    const clock: Clock = {
+      now: () => new Date(Date.now() + waitedMs),
+      sleep: (ms) => Promise.resolve(void (waitedMs += ms)),
+    };
+    return { ports: { ...connections.ports, clock }, close: () => connections.close() };
+  };
 
   it("is refused while another run holds the lease, and waits for one that is at the same switchover", async () => {
     const connections = connect(
@@ -158,8 +193,11 @@ describe("cheesecake (embedded lab)", function () {
     try {
       assert.ok(await coordination.acquireLease(pair, holder, token, 600));
       const before = await scene.everything();
-      assert.match(await ends(3, "apply", "--to", "iprod", "--yes"), /the lease is held by ops on bastion \(pid 7\)/);
-      assert.match(await ends(0, "status"), /^run +ops on bastion/m);
+      assert.match(
+        await tells(3, ["apply", "--to", "iprod", "--yes"], impatient),
+        /the lease is held by ops on bastion \(pid 7\)/,
+      );
+      assert.match(await tells(0, ["status"]), /^run +ops on bastion/m);
       assert.deepEqual(await scene.everything(), before);
       await coordination.releaseLease(pair, token);
     } finally {
@@ -190,13 +228,13 @@ describe("cheesecake (embedded lab)", function () {
       assert.match(await ends(3, "apply", "--to", "idr", "--yes"), /✗ /);
       const flags = ["--unplanned-from", "iprod", "--accept-loss-seconds", "7200", "--yes"];
       assert.match(await ends(0, "apply", "--to", "idr", ...flags), /^active at idr .*, unprotected$/m);
-      assert.match(await ends(4, "verify"), /✗ mirrors.*\n +the array of "iprod" can't be asked/);
+      assert.match(await tells(4, ["verify"]), /✗ mirrors.*\n +the array of "iprod" can't be asked/);
       await scene.assertBytes();
     } finally {
       await scene.setReachable("iprod", true);
     }
     await ends(0, "apply", "--to", "idr", "--reprotect", "discardDiverged", "--yes");
-    await ends(0, "verify");
+    await tells(0, ["verify"]);
     await scene.forgetActiveSite();
     await adopted("idr");
   });
@@ -207,10 +245,10 @@ describe("cheesecake (embedded lab)", function () {
     const stopped = (servers: readonly { id: string; status: string }[]): boolean =>
       servers.some((server) => server.id === id && server.status === "SHUTOFF");
     await until("the instance is stopped", () => scene.servers(), stopped);
-    assert.match(await ends(4, "verify"), new RegExp(`✗ instances.*\\n +${name} ran before and is SHUTOFF`));
+    assert.match(await tells(4, ["verify"]), new RegExp(`✗ instances.*\\n +${name} ran before and is SHUTOFF`));
     await scene.cloud("POST", "compute", `/servers/${id}/action`, { "os-start": null });
     await until("the instance runs", () => scene.servers(), (servers) => !stopped(servers)); // prettier-ignore
-    await ends(0, "verify");
+    await tells(0, ["verify"]);
   });
 
   it("tells no secret", () => {
