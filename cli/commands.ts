@@ -11,6 +11,7 @@ import {
   reportAsMarkdown,
   reportOf,
   type SwitchoverState,
+  tellFailure,
   verifyEndState,
 } from "../lib/switchover";
 import { type ExitCode, exitCodes } from "./exit-codes";
@@ -152,8 +153,7 @@ async function shown(session: Session, asked: Awaited<ReturnType<typeof question
   const preview = await previewSwitchover(asked);
   for (const warning of preview.warnings) out(`warning: ${warning}`);
   for (const sentence of preview.sentences) out(sentence);
-  for (const { message, remedy } of preview.failures)
-    err(`✗ ${`${message}. ${remedy}`.replaceAll(/([.!?…])\./g, "$1")}`);
+  for (const failure of preview.failures) err(`✗ ${tellFailure(failure)}`);
   if (preview.failures.length === 0 && preview.digest === "")
     out(`Nothing to do: production runs at "${asked.intent.activeSite}".`);
   return preview;

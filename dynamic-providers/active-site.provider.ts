@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { DrError, messageOf } from "../lib/errors";
-import { applySwitchover, hasOpenJournal, observeState, previewSwitchover } from "../lib/switchover";
+import { applySwitchover, hasOpenJournal, observeState, previewSwitchover, tellFailure } from "../lib/switchover";
 import { type HookSpec, phases, type SwitchoverState } from "../lib/switchover/intent";
 import { configuredPair } from "./runtime/connection";
 import * as lifecycle from "./runtime/lifecycle";
@@ -103,9 +103,9 @@ export const provider = lifecycle.defineProvider({
       const { sentences: plan, digest: planDigest, mode: planMode, route: planRoute } = preview;
       return {
         inputs: { ...declared, plan, planDigest, planMode, planRoute },
-        failures: preview.failures.map(({ field, message, remedy }) => ({
-          property: field ?? "activeSite",
-          reason: `${message}. ${remedy}`.replaceAll(/([.!?…])\./g, "$1"),
+        failures: preview.failures.map((failure) => ({
+          property: failure.field ?? "activeSite",
+          reason: tellFailure(failure),
         })),
       };
     } catch (error) {

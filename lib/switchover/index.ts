@@ -547,6 +547,10 @@ function assertAsPreviewed(plan: Plan, o: ApplyOptions): void {
   o.progress(`the plan differs from the previewed one (${o.previewed.digest}); now: ${inventory(plan)}`);
 }
 
+/** With what to do about it; a system's own words may end in a full stop. */
+export const tellFailure = ({ message, remedy }: Failure): string =>
+  `${message}. ${remedy}`.replaceAll(/([.!?…])\./g, "$1");
+
 function refusal(findings: readonly Failure[]): DrError {
   const [only] = findings;
   if (findings.length === 1 && only !== undefined)
@@ -560,7 +564,7 @@ function refusal(findings: readonly Failure[]): DrError {
   return new DrError({
     code: "precondition",
     attempted: "Switch over",
-    seen: `${findings.length} preconditions aren't met:\n${findings.map((finding) => `  ✗ ${finding.message}. ${finding.remedy}`).join("\n")}\n`,
+    seen: `${findings.length} preconditions aren't met:\n${findings.map((finding) => `  ✗ ${tellFailure(finding)}`).join("\n")}\n`,
     state: "Nothing was changed.",
   });
 }

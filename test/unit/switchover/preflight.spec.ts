@@ -3,7 +3,7 @@ import type { Intent } from "../../../lib/switchover";
 import type { ArrayObservation, Observation } from "../../../lib/switchover/observation";
 import type { CinderVolume, Mirror, Server } from "../../../lib/switchover/ports";
 import { preflight, restartFindings } from "../../../lib/switchover/preflight";
-import { look, lost } from "./support";
+import { at, fails, journals, look, lost, operator } from "./support";
 import { intentTo, World } from "./world";
 
 type Draft = { -readonly [K in keyof Observation]: Observation[K] };
@@ -344,3 +344,15 @@ describe("a restart of the active site's cinder-volume", () => {
     assert.deepEqual(restart(queue("iprod")), ["queue:q-iprod"]);
   });
 }); // prettier-ignore
+
+describe("a refusal", () => {
+  const journalDir = journals();
+
+  it("tells every unmet precondition with its remedy, as sentences", async () => {
+    const world = new World();
+    world.reachable.iprod = world.reachable.idr = false;
+    const told =
+      /2 preconditions aren't met:\n {2}✗ the array of "iprod" can't be asked: Ask iprod: no answer\. Repair it; .*\n {2}✗ the array of "idr" can't be asked: Ask idr: no answer\. Repair it: /;
+    await assert.rejects(operator(world, journalDir()).up(intentTo("idr"), at("iprod")), fails("precondition", told));
+  });
+});
