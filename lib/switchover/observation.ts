@@ -98,6 +98,8 @@ export interface Observation extends SitesObservation {
   readonly servers: readonly Server[];
   /** All attachments of those servers, of whatever backend, by server id. */
   readonly serverAttachments: Readonly<Record<string, readonly ServerAttachment[]>>;
+  /** Servers with at least one of these volumes which Nova doesn't list, and says itself that they are deleted, by id. */
+  readonly deletedServers: Readonly<Record<string, "gone" | "soft-deleted">>;
   readonly serversError?: string;
   /** Whether nova-manage runs where it's configured; absent where it isn't, and where no instance needs it. */
   readonly novaManage?: Seen<{ readonly controller: string }>;

@@ -54,6 +54,12 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     ...valueOr(attachments, []).flatMap((a) => (ids.has(a.volumeId) && a.serverId !== undefined ? [a.serverId] : [])),
   ]);
   const servers = valueOr(allServers, []).filter((server) => involved.has(server.id));
+  const listed = new Set(valueOr(allServers, []).map(({ id }) => id));
+  const unlisted = allServers.ok ? [...involved].filter((id) => id !== "" && !listed.has(id)) : [];
+  const deletedServers = await pooled(8, unlisted, async (id) => {
+    const how = await deletionOf(ports, id);
+    return how === undefined ? [] : [[id, how] as const];
+  });
   const serverAttachments = await seen(() =>
     pooled(8, servers, async (server): Promise<[string, readonly ServerAttachment[]]> => [
       server.id,
@@ -88,6 +94,7 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     attachments: valueOr(attachments, []),
     servers,
     serverAttachments: attachmentsByServer,
+    deletedServers: Object.fromEntries(deletedServers.flat()),
     ...(serversError === undefined ? {} : { serversError }),
     ...(novaManageSeen === undefined ? {} : { novaManage: novaManageSeen }),
     computeServices: valueOr(computes, []),
@@ -96,6 +103,16 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
       : queues,
     ...(leaseRow === undefined ? {} : { lease: leaseRow }),
   };
+}
+
+/** By Nova's own word alone: what is missing from a listing, or isn't told, may run. */
+async function deletionOf({ compute }: Ports, id: string): Promise<"gone" | "soft-deleted" | undefined> {
+  try {
+    const { status } = await compute.getServer(id);
+    return status === "SOFT_DELETED" ? "soft-deleted" : status === "DELETED" ? "gone" : undefined;
+  } catch (error) {
+    return DrError.is(error, "remote") && error.context["status"] === 404 ? "gone" : undefined;
+  }
 }
 
 async function observeArray(port: ArrayPort, flexVols: readonly string[]): Promise<ArrayObservation> {

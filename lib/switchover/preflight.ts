@@ -517,6 +517,8 @@ function checkReplicated(o: Observation, route: Route, fail: Fail): void {
     );
 }
 
+const named = ({ id, name }: Pick<CinderVolume, "id" | "name">): string => `"${name}" (${id})`;
+
 /** Cinder deletes an attachment by the driver, which can't ask a lost site; a reset of the state takes the row alone. */
 function withoutAttachment({ id }: CinderVolume, { attachmentId }: { attachmentId: string }, mode: Mode): string {
   return mode === "planned"
@@ -535,13 +537,27 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
   }
   const ours = new Map(volumesOf(o).map((volume) => [volume.id, volume]));
   const known = new Set(o.servers.map((server) => server.id));
+  const deleted = mode === "unplanned" ? o.deletedServers : {};
+  for (const [id, how] of Object.entries(deleted)) {
+    const held = [...ours.values()].filter(({ attachments }) => attachments.some(({ serverId }) => serverId === id));
+    if (held.length > 0)
+      warnings.push(
+        `instance ${id}, which Nova ${how === "gone" ? "has deleted" : "has soft-deleted"}, holds ${held.map(named).join(", ")}: they are moved, and stay attached to it; ${
+          how === "gone"
+            ? `afterwards set them back (cinder reset-state --state available --attach-status detached ${held.map((volume) => volume.id).join(" ")})`
+            : "afterwards, not before, force-delete it (openstack server delete --force), or restore it, stop it, detach and attach them"
+        }`,
+      );
+  }
   for (const volume of ours.values())
-    for (const attachment of volume.attachments.filter(({ serverId }) => serverId !== ""))
+    for (const attachment of volume.attachments.filter(({ serverId }) => serverId !== "" && !(serverId in deleted)))
       if (!known.has(attachment.serverId))
         fail(
           `instance-unknown:${attachment.serverId}`,
           `instance ${attachment.serverId} holds volume "${volume.name}", but Nova doesn't list it`,
-          `${mode === "planned" ? "Restore or force-delete it" : "Force-delete it"} if it's soft-deleted, which Nova doesn't list; if it's gone for good, delete the attachment (${withoutAttachment(volume, attachment, mode)}). Else check Nova's cells, and the account's rights.`,
+          mode === "planned"
+            ? `Restore or force-delete it if it's soft-deleted, which Nova doesn't list; if it's gone for good, delete the attachment (${withoutAttachment(volume, attachment, mode)}). Else check Nova's cells, and the account's rights.`
+            : `Check Nova's cells, and the account's rights: asked for it by its id, Nova doesn't call it deleted. If it's gone for good, delete the attachment (${withoutAttachment(volume, attachment, mode)}).`,
         );
       else if (!(o.serverAttachments[attachment.serverId] ?? []).some((row) => row.volumeId === volume.id))
         fail(

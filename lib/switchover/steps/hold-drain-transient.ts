@@ -71,7 +71,8 @@ export const holdDrainTransient: Step = {
     const servers = await ctx.live.servers();
     const isLeft = ({ serverId }: { serverId: string }): boolean => {
       const server = servers.get(serverId);
-      return server === undefined ? serverId === "" && !planned : reasonToLeave(server, ctx.plan.mode) !== undefined;
+      // A host's, or a deleted instance's.
+      return server === undefined ? !planned : reasonToLeave(server, ctx.plan.mode) !== undefined;
     };
     const moved = [...volumes.values()].flatMap((volume) =>
       volume.attachments

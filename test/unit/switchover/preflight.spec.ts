@@ -3,8 +3,10 @@ import type { Intent } from "../../../lib/switchover";
 import type { ArrayObservation, Observation } from "../../../lib/switchover/observation";
 import type { CinderVolume, Mirror, Server } from "../../../lib/switchover/ports";
 import { preflight, restartFindings } from "../../../lib/switchover/preflight";
+import { DrError } from "../../../lib/errors";
+import { observe } from "../../../lib/switchover/observe";
 import { at, fails, journals, look, lost, operator } from "./support";
-import { intentTo, World } from "./world";
+import { intentTo, pair, World } from "./world";
 
 type Draft = { -readonly [K in keyof Observation]: Observation[K] };
 type Change = (o: Draft) => void;
@@ -257,6 +259,29 @@ describe("preflight", () => {
         for (const failure of check(intent, ...(intent === unplanned ? [dead("iprod")] : []), forgotten).failures)
           assert.match(failure.remedy, remedy);
   });
+
+  it("leaves the volumes of an instance that is deleted by Nova's own word, unplanned alone", async () => {
+    const world = new World();
+    world.servers.delete("server-0");
+    const gone = await look(world);
+    assert.deepEqual(gone.deletedServers, { "server-0": "gone" });
+    assert.equal(preflight(gone, planned, "iprod").failures[0]?.id, "instance-unknown:server-0");
+    const afterwards = (o: Observation): string =>
+      preflight({ ...o, arrays: { ...o.arrays, iprod: { ok: false, error: "no answer" } } }, unplanned, "iprod").warnings.join();
+    assert.match(afterwards(gone), /server-0, .* holds "v00" \(00\), "v01" \(01\): .*--attach-status detached 00 01\)/);
+    assert.match(afterwards({ ...gone, deletedServers: { "server-0": "soft-deleted" } }), /server-0.*openstack server delete --force/);
+
+    const ports = new World().ports();
+    const unlisted = { ...ports.compute, listServers: async () => [] };
+    for (const [status, deleted] of [["SOFT_DELETED", "soft-deleted"], ["DELETED", "gone"], ["UNKNOWN", undefined], [500, undefined], [404, "gone"]] as const) {
+      const getServer = async (id: string): Promise<Server> => {
+        if (typeof status === "string") return { ...(await ports.compute.getServer(id)), status };
+        throw new DrError({ code: "remote", attempted: "Read it", seen: `status ${status}`, context: { status } });
+      };
+      const { deletedServers } = await observe(pair, { ...ports, compute: { ...unlisted, getServer } });
+      assert.equal(deletedServers["server-0"], deleted, String(status));
+    }
+  }); // prettier-ignore
 
   it("finds everything at once", () => {
     const found = ids(planned, dead("idr"), server({ status: "SUSPENDED" }), volume({ status: "error" }), database({ readOnly: true }));

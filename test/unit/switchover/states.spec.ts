@@ -277,6 +277,10 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
   ],
   "instance `SOFT_DELETED`, or deleted with its volumes attached": [
     { arrange: (world) => void world.servers.delete("server-0") },
+    { arrange: (world) => void (serverOf(world).as = { status: "SOFT_DELETED" }) },
+  ],
+  "instance that Nova doesn't list, though it isn't deleted": [
+    { arrange: (world) => void world.faults.unlisted.add("server-0") },
   ],
   "instance deleted meanwhile": [
     {

@@ -192,6 +192,8 @@ export class World {
     refresh: new Map<string, "busy" | "created" | "removed" | "refused" | "updated" | "saved">(),
     /** The status by which an attachment's deletion fails. */
     deleteAttachment: 0,
+    /** Instances that are missing from Nova's listing though they are there. */
+    unlisted: new Set<string>(),
     /** What nova-manage's probe says. */
     novaManage: "",
     /** cinder-volume consumes its queue and sends no heartbeat: its driver isn't initialised. */
@@ -782,7 +784,10 @@ export class World {
         refreshAttachment: async (o) => this.refresh(o),
       },
       compute: {
-        listServers: async () => [...this.servers.keys()].map((id) => this.server(id)),
+        listServers: async () =>
+          [...this.servers]
+            .filter(([id, { as }]) => as?.status !== "SOFT_DELETED" && !this.faults.unlisted.has(id))
+            .map(([id]) => this.server(id)),
         getServer: async (id) => this.server(id),
         listServerAttachments: async (id) => {
           const server = this.servers.get(id);
