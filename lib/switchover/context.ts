@@ -140,7 +140,8 @@ export async function untilAtRest(ctx: StepContext, item: StepItem): Promise<Ser
 export function completeServers(ctx: StepContext): readonly PlannedServer[] {
   const lost = lostVolumes(ctx);
   return ctx.plan.servers.filter(
-    ({ root, attachments }) =>
+    ({ root, attachments, stranded }) =>
+      stranded !== true &&
       // Without its root nothing starts.
       (root === undefined || !lost.has(root.volumeId)) &&
       (ctx.plan.startIncomplete || attachments.every((attachment) => !lost.has(attachment.volumeId))),

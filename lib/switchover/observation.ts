@@ -109,7 +109,7 @@ export interface Observation extends SitesObservation {
   readonly lease?: LeaseRow;
 }
 
-export function volumesOf(observation: SitesObservation): readonly CinderVolume[] {
+export function volumesOf(observation: Pick<SitesObservation, "pair" | "volumes">): readonly CinderVolume[] {
   return siteNames(observation.pair).flatMap((site) => observation.volumes[site] ?? []);
 }
 
@@ -122,6 +122,35 @@ export function rootOf(
     siteNames(observation.pair).some((site) => observation.volumes[site]?.some((volume) => volume.id === volumeId));
   return (observation.serverAttachments[server.id] ?? []).find(
     ({ volumeId, device }) => device !== undefined && device === server.rootDevice && ours(volumeId),
+  );
+}
+
+/**
+ * Instances with a volume that Nova doesn't detach, or not while its array is lost: by id, why, and what helps afterwards.
+ * Unplanned they are stopped and left: one that ran on would write to the lost site after its return.
+ */
+export function strandedIn(
+  observation: Pick<Observation, "pair" | "volumes" | "servers" | "serverAttachments">,
+): ReadonlyMap<string, { readonly why: string; readonly remedy: string }> {
+  const ours = new Map(volumesOf(observation).map((volume) => [volume.id, volume]));
+  return new Map(
+    observation.servers.flatMap(({ id }) => {
+      const own = (observation.serverAttachments[id] ?? []).flatMap(({ volumeId, attachmentId }) => {
+        const volume = ours.get(volumeId);
+        return volume === undefined || attachmentId === undefined ? [] : [volume];
+      });
+      const named = (volumes: readonly CinderVolume[]): string =>
+        volumes.map((volume) => `"${volume.name}" (${volume.id})`).join(", ");
+      const shared = own.filter(({ multiattach, attachments }) => multiattach && attachments.length > 1);
+      if (shared.length > 0)
+        return [
+          [
+            id,
+            { why: `shares ${named(shared)} with others`, remedy: "detach these from each before the first attach" },
+          ],
+        ];
+      return [];
+    }),
   );
 }
 

@@ -2,7 +2,7 @@ import type { SitePair } from "../topology/site-pair";
 import { backendHost, siteNames, siteOf } from "../topology/site-pair";
 import { DrError, extend, messageOf } from "../errors";
 import type { ArrayObservation, ControllerObservation, Observation, Seen, SitesObservation } from "./observation";
-import { rootOf } from "./observation";
+import { rootOf, strandedIn } from "./observation";
 import type { ArrayPort, ConfigEditor, ControllerPort, Ports, ServerAttachment } from "./ports";
 import { pooled } from "./pool";
 import { reasonToLeave } from "./states";
@@ -71,11 +71,12 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
   const serversError = firstError([allServers, computes, serverAttachments]);
   const leaseRow = valueOr(lease, undefined);
   const attachmentsByServer = Object.fromEntries(valueOr(serverAttachments, []));
+  const held = { pair, volumes: bothSites.volumes, servers, serverAttachments: attachmentsByServer };
+  const stranded = strandedIn(held);
   const booted = servers.find(
     (server) =>
-      // Refused or left, forced down needs it in neither mode.
-      reasonToLeave(server, "unplanned") === undefined &&
-      rootOf({ pair, volumes: bothSites.volumes, serverAttachments: attachmentsByServer }, server),
+      // Refused or left, it needs nova-manage in neither mode.
+      reasonToLeave(server, "unplanned") === undefined && !stranded.has(server.id) && rootOf(held, server),
   );
   const { novaManage } = ports;
   const novaManageSeen =

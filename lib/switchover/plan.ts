@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { ConnectionInfo } from "./ports";
 import type { HookSpec, Intent, Mode, Phase, Promotion, Route } from "./intent";
 import type { Observation } from "./observation";
-import { volumesOf, mirrorOf, poolOf, rootOf } from "./observation";
+import { volumesOf, mirrorOf, poolOf, rootOf, strandedIn } from "./observation";
 import { sizeOf } from "./size";
 import { reasonToLeave, runs } from "./states";
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
@@ -27,6 +27,8 @@ export interface PlannedServer {
   /** It ran when the plan was made, so it is started again. */
   readonly running: boolean;
   readonly lockedBefore: boolean;
+  /** Its volumes can't be detached: it's stopped and locked, and stays so. */
+  readonly stranded?: true;
   /** Its root, where it boots from a volume of the pair: that stays attached, and its connection is renewed. */
   readonly root?: PlannedAttachment;
   /** Without the root; in device order, which is the order of attaching. */
@@ -119,7 +121,11 @@ export function digestOf(plan: Omit<Plan, "digest">): string {
     baselines: plan.baselines?.map(({ flexVol, setAside }) => `${flexVol} ${setAside}`).sort(),
     servers: [...plan.servers]
       .sort((a, b) => a.id.localeCompare(b.id))
-      .map((server) => [server.id, volumesOfServer(server).map((a) => [a.volumeId, a.device])]),
+      .map((server) => [
+        server.id,
+        volumesOfServer(server).map((a) => [a.volumeId, a.device]),
+        ...(server.stranded === true ? ["stranded"] : []),
+      ]),
     volumes: plan.volumes.map((volume) => volume.id).sort(),
     steps: plan.steps.map((step) => step.id),
     hooks: plan.hooks.map((hook) => [hook.when, hook.name, hook.command]),
@@ -168,8 +174,17 @@ export function planSwitchover(o: {
   const left = new Set(
     observation.servers.flatMap((each) => (reasonToLeave(each, mode) === undefined ? [] : [each.id])),
   );
-  const inventory = { ...all, servers: all.servers.filter((server) => !left.has(server.id)) };
-  const leftUnderway = (begun?.servers ?? []).filter(({ id }) => left.has(id)).flatMap(remainderOf);
+  // Past the cutover the plan that was begun knows them: what is detached or attached then may look like one.
+  const strands = mode === "unplanned" && o.mode === undefined ? strandedIn(observation) : new Map<string, never>();
+  const servers = all.servers
+    .filter((server) => !left.has(server.id))
+    .map((server): PlannedServer => (strands.has(server.id) ? { ...server, stranded: true } : server));
+  const inventory = { ...all, servers };
+  const leftUnderway = (begun?.servers ?? [])
+    .filter(({ id }) => left.has(id) || strands.has(id))
+    .flatMap((server) =>
+      remainderOf(server, left.has(server.id) ? "it's evacuated or unshelved" : "what it has is detached"),
+    );
   const steps = sentencesFor({ ...inventory, observation, mode, route, from, to, promotion: intent.promotion });
   return sealed({
     version: 1,
@@ -189,14 +204,14 @@ export function planSwitchover(o: {
 }
 
 /** What was done to it before it was left, no step takes back: its volumes may be detached, and only the plan knows where they were. */
-function remainderOf({ id, name, attachments, lockedBefore }: PlannedServer): readonly string[] {
+function remainderOf({ id, name, attachments, lockedBefore }: PlannedServer, once: string): readonly string[] {
   const wanted = attachments.map((a) => `"${a.volumeName}" (${a.volumeId}) at ${a.device}`).join(", ");
   const todo = [
     ...(wanted === "" ? [] : [`attach in this order what it lacks of ${wanted}`]),
     ...(lockedBefore ? [] : ["unlock it (openstack server unlock)"]),
   ];
   if (todo.length === 0) return [];
-  return [`instance "${name}" (${id}) is left underway: once it's evacuated or unshelved, ${todo.join(", then ")}`];
+  return [`instance "${name}" (${id}) is left underway: once ${once}, ${todo.join(", then ")}`];
 }
 
 const begunInventory = ({ servers, volumes }: Plan): Pick<Inventory, "servers" | "volumes"> => ({ servers, volumes });
@@ -410,22 +425,23 @@ export function planReload(o: {
 
 /** The way back before cutover, made from the plan that is abandoned. */
 export function planAbort(plan: Plan): Plan {
-  const volumes = plan.servers.reduce((sum, server) => sum + server.attachments.length, 0);
+  const servers = plan.servers.map((server): PlannedServer => {
+    const { stranded, root: _kept, ...others } = server;
+    return stranded === true ? { ...others, attachments: [] } : server;
+  });
+  const volumes = servers.reduce((sum, server) => sum + server.attachments.length, 0);
   return sealed({
     ...plan,
     kind: "abort",
     from: plan.to,
     to: plan.from,
     mode: "planned",
+    servers,
     hooks: [],
     steps: [
       step("attach/volumes", `Attach ${count(volumes, "volume")} at "${plan.from}" again, in device order`, 10),
-      ...renewRoots(plan.servers, plan.from),
-      step(
-        "start/instances",
-        `Start the ${count(plan.servers.filter((s) => s.running).length, "instance")} that ran`,
-        10,
-      ),
+      ...renewRoots(servers, plan.from),
+      step("start/instances", `Start the ${count(servers.filter((s) => s.running).length, "instance")} that ran`, 10),
       step("start/unlock-instances", `Unlock the instances that weren't locked before`, 2),
       step("start/enable-backend", `Enable "${plan.from}" for new volumes again`, 2),
     ],
@@ -555,19 +571,21 @@ function sentencesFor(
 ): PlannedStep[] {
   const { from, to, servers, mirrors } = o;
   const planned = o.mode === "planned";
-  const attachments = servers.reduce((sum, server) => sum + server.attachments.length, 0);
+  const moved = servers.filter(({ stranded }) => stranded !== true);
+  const attachments = moved.reduce((sum, server) => sum + server.attachments.length, 0);
   const lanes = Math.max(1, Math.min(forecast.instanceLanes, servers.length));
   const devices = [
-    ...new Set(servers.flatMap((server) => server.attachments.map((a) => a.device.replace("/dev/", "")))),
+    ...new Set(moved.flatMap((server) => server.attachments.map((a) => a.device.replace("/dev/", "")))),
   ].sort(compareDevices);
   const running = servers.filter((server) => server.running).length;
   const mirrorCount = count(mirrors.length, "mirror");
-  const roots = servers.filter((server) => server.root !== undefined).length;
+  const runningAgain = moved.filter((server) => server.running).length;
+  const roots = moved.filter((server) => server.root !== undefined).length;
 
   const detach = [
     step(
       "detach/volumes",
-      `Detach ${count(attachments, "volume")} from ${count(servers.length, "instance")}${planned ? "" : `, over dead paths where "${from}" doesn't answer`}`,
+      `Detach ${count(attachments, "volume")} from ${count(moved.length, "instance")}${planned ? "" : `, over dead paths where "${from}" doesn't answer`}`,
       (attachments * forecast.detachVolume * (planned ? 1 : 4)) / lanes,
     ),
   ];
@@ -577,13 +595,13 @@ function sentencesFor(
       `Attach them again at "${to}" as ${devices.join(", ") || "nothing"}, each instance's in its old order`,
       (attachments * forecast.attachVolume) / lanes,
     ),
-    ...renewRoots(servers, to),
+    ...renewRoots(moved, to),
     step(
       "start/instances",
-      `Start the ${count(running, "instance")} that ran`,
-      (running * forecast.startInstance) / lanes,
+      `Start the ${count(runningAgain, "instance")} that ran`,
+      (runningAgain * forecast.startInstance) / lanes,
     ),
-    step("start/unlock-instances", `Unlock the instances that weren't locked before`, servers.length / 4),
+    step("start/unlock-instances", `Unlock the instances that weren't locked before`, moved.length / 4),
   ];
   const head = [
     step("hold/disable-backend", `Disable ${backendHost(o.observation.pair, from)} for new volumes`, 2),

@@ -12,6 +12,7 @@ import {
   poolOf,
   rootOf,
   serviceRowOf,
+  strandedIn,
   volumesOf,
   shadowsOf,
 } from "./observation";
@@ -438,7 +439,7 @@ function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warn
       if (!planned && attachments.length === 0) warnings.push(`${name} is ${status}; it's moved as it is`);
       else fail(`volume-status:${volume.id}`, `${name} is ${status}`, statusRemedy(volume));
     }
-    if (volume.multiattach && attachments.length > 1)
+    if (planned && volume.multiattach && attachments.length > 1)
       fail(
         `multiattach:${volume.id}`,
         `${name} is attached ${attachments.length} times, which isn't supported`,
@@ -574,6 +575,7 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
       "Correct novaManage (controller, prefix, command): it needs Nova's configuration with the databases, as docs/real-cloud.md shows.",
     );
   const computes = new Map(o.computeServices.map((service) => [service.host, service]));
+  const stranded = mode === "unplanned" ? strandedIn(o) : new Map<string, never>();
   for (const server of o.servers) {
     const name = `instance "${server.name}" (${server.id})`;
     const left = reasonToLeave(server, mode);
@@ -601,6 +603,20 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
           : "Start nova-compute there. If the host is lost and fenced, say so to Nova (openstack compute service set --down): its instances are left then, to be evacuated after the failover.",
       );
     const attachments = o.serverAttachments[server.id] ?? [];
+    const strands = stranded.get(server.id);
+    if (strands !== undefined) {
+      const devices = new Map(attachments.map(({ volumeId, device }) => [volumeId, device ?? ""]));
+      const held = [...devices]
+        .flatMap(([id, device]) => {
+          const volume = ours.get(id);
+          return volume === undefined ? [] : [{ name: `${named(volume)} at ${device}`, device }];
+        })
+        .sort((a, b) => compareDevices(a.device, b.device));
+      warnings.push(
+        `${name} ${strands.why}: it's stopped and left, locked. Its volumes are moved: afterwards detach them, and attach them in this order: ${held.map((each) => each.name).join(", ")} (${strands.remedy}); then unlock it`,
+      );
+      continue;
+    }
     for (const { volumeId, attachmentId } of attachments)
       if (attachmentId !== undefined && ours.get(volumeId)?.status === "available")
         fail(

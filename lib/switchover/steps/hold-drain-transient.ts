@@ -2,6 +2,7 @@ import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step, StepContext } from "../context";
 import { waitFor, whole } from "../context";
+import type { PlannedServer } from "../plan";
 import { volumesOfServer } from "../plan";
 import { isOffloaded, passingSnapshotStatuses, passingStatuses, reasonToLeave, restingStatuses } from "../states";
 
@@ -82,7 +83,7 @@ export const holdDrainTransient: Step = {
     const present = new Set(
       [...volumes.values()].flatMap((volume) => volume.attachments.map((a) => `${a.serverId}/${volume.id}`)),
     );
-    const gone = ctx.plan.servers.flatMap((server) =>
+    const gone = movedServers(ctx).flatMap((server) =>
       volumesOfServer(server)
         .filter((a) => !present.has(`${server.id}/${a.volumeId}`))
         .map((a) => `"${a.volumeName}" from "${server.name}"`),
@@ -113,15 +114,20 @@ export const holdDrainTransient: Step = {
   },
 };
 
+const movedServers = ({ plan }: StepContext): readonly PlannedServer[] =>
+  plan.servers.filter(({ stranded }) => stranded !== true);
+
 /** What would be in the way after the cutover, when everybody waits, is told before. */
 async function assertDetachable(ctx: StepContext, { attempted }: DrError): Promise<void> {
   const volumes = await ctx.live.volumes();
-  const stuck = ctx.plan.servers.flatMap(volumesOfServer).flatMap(({ volumeId, volumeName }) => {
-    const status = volumes.get(volumeId)?.status ?? "";
-    return passingStatuses.has(status) && status !== "detaching"
-      ? [`volume "${volumeName}" (${volumeId}) is ${status}`]
-      : [];
-  });
+  const stuck = movedServers(ctx)
+    .flatMap(volumesOfServer)
+    .flatMap(({ volumeId, volumeName }) => {
+      const status = volumes.get(volumeId)?.status ?? "";
+      return passingStatuses.has(status) && status !== "detaching"
+        ? [`volume "${volumeName}" (${volumeId}) is ${status}`]
+        : [];
+    });
   if (stuck.length > 0)
     throw new DrError({
       code: "wait-timeout",

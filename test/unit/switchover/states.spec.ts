@@ -5,7 +5,7 @@ import type { ExecutionEvent } from "../../../lib/switchover/execute";
 import type { CinderVolume, Server } from "../../../lib/switchover/ports";
 import { preflight } from "../../../lib/switchover/preflight";
 import { read } from "../docs/documents";
-import { at, journals, look, lost, operator } from "./support";
+import { at, journals, killAt, look, lost, operator } from "./support";
 import { intentTo, World } from "./world";
 
 /**
@@ -33,6 +33,15 @@ function found<T>(thing: T | undefined): T {
 const change = (world: World, id: string, more: Partial<CinderVolume>): void =>
   void world.volumes.set(id, { ...found(world.volumes.get(id)), ...more });
 const serverOf = (world: World, id = "server-0") => found(world.servers.get(id));
+
+/** Stopped and locked by us, with all its volumes on it. */
+function staysOff(world: World, ...ids: readonly string[]): void {
+  for (const id of ids) {
+    const { running, locked } = serverOf(world, id);
+    assert.deepEqual([running, locked], [false, true]);
+    assert.doesNotMatch(world.calls.join("\n"), new RegExp(`^${id} (detach|attach|start|unlock)`, "m"));
+  }
+}
 
 /** It has come to rest by the time that the hold waits for it. */
 const restsLater = (world: World, rest: () => void): void =>
@@ -153,6 +162,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
         const second = { ...more, volumeId: "00", deleteOnTermination: false };
         serverOf(world, "server-1").attachments.push(second);
       },
+      holds: (world) => staysOff(world, "server-0", "server-1"),
     },
   ],
   "volume attached to a host, not to an instance": [
@@ -378,6 +388,20 @@ async function outcome(mode: Mode, one: Case): Promise<string> {
   assert.doesNotMatch(dr.said.join("\n"), /not in the plan/);
   return "left";
 }
+
+it("starts and unlocks again what was stopped to be left, where the failover is aborted", async () => {
+  const world = new World();
+  cases["volume attached to several instances"]?.[0]?.arrange(world);
+  world.reachable.iprod = false;
+  const dr = operator(world, newJournal());
+  const kill = killAt("quiesce/stop-instances", "recorded", "server-0");
+  await assert.rejects(dr.up(intentTo("idr", { unplanned: lost }), at("iprod"), kill));
+  staysOff(world, "server-0");
+  world.reachable.iprod = true;
+  await dr.up(intentTo("iprod"), at("iprod"));
+  assert.deepEqual([serverOf(world).running, serverOf(world).locked], [true, false]);
+  assert.doesNotMatch(world.calls.join(), /(detach|attach) /);
+});
 
 describe("the table of states in docs/switchover.md", () => {
   const section = read("docs/switchover.md").text.split("\n## States\n")[1]?.split("\n## ")[0] ?? "";
