@@ -149,6 +149,17 @@ export function strandedIn(
             { why: `shares ${named(shared)} with others`, remedy: "detach these from each before the first attach" },
           ],
         ];
+      const mapped = own.filter(({ status }) => status === "available");
+      if (mapped.length > 0)
+        return [
+          [
+            id,
+            {
+              why: `has ${named(mapped)}, which Cinder has as available`,
+              remedy: "a hard reboot removes such a mapping, once the others are detached",
+            },
+          ],
+        ];
       return [];
     }),
   );

@@ -605,15 +605,16 @@ function checkServers(o: Observation, mode: Mode, fail: Fail, warnings: string[]
     const attachments = o.serverAttachments[server.id] ?? [];
     const strands = stranded.get(server.id);
     if (strands !== undefined) {
-      const devices = new Map(attachments.map(({ volumeId, device }) => [volumeId, device ?? ""]));
-      const held = [...devices]
-        .flatMap(([id, device]) => {
-          const volume = ours.get(id);
-          return volume === undefined ? [] : [{ name: `${named(volume)} at ${device}`, device }];
+      const root = rootOf(o, server);
+      const held = attachments
+        .flatMap(({ volumeId, device = "" }) => {
+          const volume = ours.get(volumeId);
+          return volume === undefined || volumeId === root?.volumeId ? [] : [{ volume, device }];
         })
-        .sort((a, b) => compareDevices(a.device, b.device));
+        .sort((a, b) => compareDevices(a.device, b.device))
+        .map(({ volume, device }) => `${named(volume)} at ${device}`);
       warnings.push(
-        `${name} ${strands.why}: it's stopped and left, locked. Its volumes are moved: afterwards detach them, and attach them in this order: ${held.map((each) => each.name).join(", ")} (${strands.remedy}); then unlock it`,
+        `${name} ${strands.why}: it's stopped and left, locked. Its volumes are moved: afterwards detach them, and attach them in this order: ${held.join(", ")} (${strands.remedy})${root === undefined ? "" : `; renew its root's connection (nova-manage volume_attachment refresh)`}; then unlock it`,
       );
       continue;
     }

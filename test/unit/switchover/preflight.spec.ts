@@ -306,6 +306,7 @@ describe("preflight", () => {
     ["a missing LUN, unplanned", /v00.* has no LUN/, intentTo("idr", { unplanned: { ...lost, force: true } }), (o) => array("iprod", { luns: [] })(o)],
     ["a foreign LUN, unplanned", /database.* is mapped to i, and isn't a volume .*: whoever uses it isn't moved/, intentTo("idr", { unplanned: { ...lost, force: true } }), array("iprod", { lunMaps: [{ lunUuid: "1", lunPath: "/vol/pool1/database", igroupUuid: "i", igroup: "i", logicalUnitNumber: 0 }] })],
     ["an instance on a host that was forced down, unplanned", /"server-0".* was forced down: .*evacuate it afterwards/, unplanned, dead("iprod"), server({ host: "gone", hostStatus: "DOWN" })],
+    ["an instance whose volume Nova alone has attached, unplanned", /"server-0".* has "v00" \(00\), which Cinder has as available: .*"v00" \(00\) at \/dev\/vdb, "v01" \(01\) at \/dev\/vdc \(a hard reboot .*unlock it/, unplanned, dead("iprod"), volume({ status: "available", attachments: [] })],
     ["a shelved instance", /"server-0".* is shelved and on no host/, planned, server({ status: "SHELVED_OFFLOADED" })],
     ["a snapshot that is being made", /snapshot s is creating; the switchover waits/, planned, (o) => void (o.snapshots = [{ id: "s", volumeId: "00", status: "creating" }])],
     ["somebody who holds the lease", /held by me on here/, planned, (o) => void (o.lease = { pair: "pair", owner: "me", host: "here", pid: 1, stack: "s", planDigest: "", token: "t", acquiredAt: "", expiresAt: "", expired: false })],

@@ -389,6 +389,20 @@ async function outcome(mode: Mode, one: Case): Promise<string> {
   return "left";
 }
 
+it("leaves an instance with a volume that Cinder has as available, unplanned", async () => {
+  const mismatch: Case = {
+    volume: "01",
+    arrange: (world) => {
+      change(world, "00", { status: "available", attachments: [] });
+      world.connections.delete("a-00");
+      world.faults.rowLingers.set("00", Number.POSITIVE_INFINITY);
+    },
+    holds: (world) => staysOff(world, "server-0"),
+  };
+  assert.equal(await outcome("planned", mismatch), "refused (`attachment-mismatch`)");
+  assert.equal(await outcome("unplanned", mismatch), "left");
+});
+
 it("starts and unlocks again what was stopped to be left, where the failover is aborted", async () => {
   const world = new World();
   cases["volume attached to several instances"]?.[0]?.arrange(world);
