@@ -6,8 +6,8 @@ import { deadlines } from "../deadlines";
 import { pooled } from "../pool";
 
 /**
- * Needs: a way to each controller; no volume in flight but what died with a lost site, as users work again and a service
- * that is stopped leaves theirs half-way. Does: stops and masks all Cinder services everywhere, the API first, so that nothing
+ * Needs: a way to each controller; no volume in flight, as users work again and a service that is stopped leaves theirs
+ * half-way; what died with a lost site isn't waited for long. Does: stops and masks all Cinder services everywhere, the API first, so that nothing
  * is accepted that nobody will carry out; units that normally don't run there are masked as well, or a cluster manager
  * starts them. Proof: no process. Safe to repeat because what is stopped and masked stays so.
  */
@@ -19,11 +19,14 @@ export const promoteStopServices: Step = {
     { key: "others", label: "Cinder's other services on every controller" },
   ],
   async premise(ctx) {
-    if (diedWithSite(ctx) || !ctx.plan.steps.some(({ id }) => id === "promote/update-database")) return;
+    const died = diedWithSite(ctx);
+    // Users don't work again before the direct route's.
+    if ((died && ctx.plan.route === "direct") || !ctx.plan.steps.some(({ id }) => id === "promote/update-database"))
+      return;
     const host = backendHost(ctx.pair, ctx.plan.from);
     await waitFor(ctx, {
       attempted: "Wait until nothing works on any volume",
-      deadlineSeconds: deadlines.drainTransient,
+      deadlineSeconds: died ? deadlines.drainTransientUnplanned : deadlines.drainTransient,
       state: "Cinder's services weren't stopped.",
       remedy: "Let it end, or reset the volume's state (openstack volume set --state); then run up again.",
       check: async () => {
@@ -32,6 +35,9 @@ export const promoteStopServices: Step = {
         if (inFlight.length === 0 || !(await apiRuns(ctx))) return { value: undefined };
         return { seen: inFlight.map((volume) => `volume ${volume.id} ${volume.status}`).join("; ") };
       },
+    }).catch((error: unknown) => {
+      if (!died || !DrError.is(error, "wait-timeout")) throw error;
+      ctx.say(`going on without waiting any longer: ${error.seen}`);
     });
   },
   async satisfied(ctx, item) {

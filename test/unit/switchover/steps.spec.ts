@@ -850,6 +850,31 @@ describe("promote", () => {
     await completed();
   });
 
+  it("waits for that a short time after an unplanned failover, too", async () => {
+    world.reachable.iprod = false;
+    after(/unlock/, () => world.setStatus("00", "backing-up"));
+    const ports = world.ports.bind(world);
+    let asked = 0;
+    world.ports = () => {
+      const all = ports();
+      const listVolumesInFlight: typeof all.database.listVolumesInFlight = async (host) => {
+        if (++asked === 2) world.setStatus("00", "in-use");
+        if (asked <= 2) assert.deepEqual(calls(/stop cinder/), []);
+        return all.database.listVolumesInFlight(host);
+      };
+      return { ...all, database: { ...all.database, listVolumesInFlight } };
+    };
+    await completed(intentTo("idr", { unplanned: lost }));
+    assert.doesNotMatch(dr.said.join("\n"), /without waiting|moved as they are/);
+  });
+
+  it("moves users' volumes as they are that don't come to rest after an unplanned failover", async () => {
+    world.reachable.iprod = false;
+    after(/unlock/, () => world.setStatus("00", "backing-up"));
+    await completed(intentTo("idr", { unplanned: lost }));
+    assert.match(dr.said.join("\n"), /going on without waiting any longer: .*volume 00 backing-up/);
+  });
+
   it("moves what was left half-way by the lost site, and lists it in the report", async () => {
     world.addVolume("spare", { status: "creating" });
     world.reachable.iprod = false;
