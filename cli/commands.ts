@@ -10,8 +10,10 @@ import {
   previewSwitchover,
   reportAsMarkdown,
   reportOf,
+  statusOf,
   type SwitchoverState,
   tellFailure,
+  toldOf,
   verifyEndState,
 } from "../lib/switchover";
 import { type ExitCode, exitCodes } from "./exit-codes";
@@ -45,44 +47,53 @@ const asJson = (value: unknown): string => JSON.stringify(value, null, 2);
 
 export async function status(session: Session, o: { readonly json?: boolean }): Promise<ExitCode> {
   const { terminal, ports, settings } = session;
-  const { site, promoted, protected: isProtected, mismatches } = await observeState(pairOf(session));
-  const [open, lease] = await Promise.all([
-    readable(() => openSwitchover(pairOf(session))),
+  const pair = pairOf(session);
+  const [seen, lease] = await Promise.all([
+    statusOf({ ...pair, expected: settings.activeSite }),
     readable(() => ports.coordination.findLease(settings.pair.name)),
   ]);
+  const { open, judgement } = seen;
+  const { site, promoted, protected: isProtected, mismatches } = seen.verdict;
   const running = lease.value !== undefined && !lease.value.expired ? lease.value : undefined;
+  const unseen = [...new Set([...seen.unseen, ...lease.faults])];
   const facts = {
     pair: settings.pair.name,
+    verdict: judgement,
     activeSite: site ?? null,
     promoted,
     protected: isProtected,
-    openSwitchover: open.value
+    openSwitchover: open
       ? {
-          id: open.value.switchoverId,
-          kind: open.value.plan.kind,
-          from: open.value.plan.from,
-          to: open.value.plan.to,
-          begunAt: open.value.begunAt,
+          id: open.switchoverId,
+          kind: open.plan.kind,
+          from: open.plan.from,
+          to: open.plan.to,
+          begunAt: open.begunAt,
         }
       : null,
     run: running ? { owner: running.owner, host: running.host, pid: running.pid, stack: running.stack } : null,
-    mismatches: [...new Set([...mismatches, ...open.faults, ...lease.faults])],
+    mismatches,
+    unseen,
   };
   if (o.json === true) terminal.out(asJson(facts));
   else {
     const { openSwitchover: begun, run } = facts;
     const rows = [
       ["pair", facts.pair],
+      ["verdict", `${judgement.word}: ${judgement.said}`],
+      ...(judgement.remedy === "" ? [] : [["way on", judgement.remedy]]),
       ["active site", site ?? "unclear"],
       ["promoted", promoted ? "yes" : "no"],
       ["protected", isProtected ? "yes" : "no"],
       ["open switchover", begun ? `${begun.id} (${begun.kind} "${begun.from}" → "${begun.to}")` : "none"],
       ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid}, stack ${run.stack})` : "none"],
-      ...facts.mismatches.map((mismatch) => ["mismatch", mismatch]),
+      ...mismatches.map((mismatch) => [mismatch.kind === "alarm" ? "alarm" : "mismatch", toldOf(mismatch)]),
+      ...unseen.map((text) => ["not compared", text]),
     ];
     for (const [name = "", value = ""] of rows) terminal.out(`${name.padEnd(17)}${value}`);
   }
-  return site === undefined || facts.mismatches.length > 0 ? exitCodes.mismatch : exitCodes.fine;
+  const fits = site !== undefined && mismatches.length === 0 && unseen.length === 0;
+  return fits && judgement.word !== "elsewhere" ? exitCodes.fine : exitCodes.mismatch;
 }
 
 /** In a disaster the rest is told also where this can't be read. */

@@ -1,6 +1,15 @@
 import { z } from "zod";
 import { DrError, messageOf } from "../lib/errors";
-import { applySwitchover, hasOpenJournal, observeState, previewSwitchover, tellFailure } from "../lib/switchover";
+import {
+  applySwitchover,
+  hasOpenJournal,
+  observeState,
+  outputsOf,
+  previewSwitchover,
+  statusOf,
+  tellFailure,
+  toldOf,
+} from "../lib/switchover";
 import { type HookSpec, phases, type SwitchoverState } from "../lib/switchover/intent";
 import { configuredPair } from "./runtime/connection";
 import * as lifecycle from "./runtime/lifecycle";
@@ -58,6 +67,7 @@ const stateSchema = z.object({
   protected: z.boolean().default(true),
   observedSite: z.string().default(""),
   status: z.string().default(""),
+  mismatches: z.array(z.string()).exactOptional(),
   backendRevisions: z.record(z.string(), z.string()).default({}),
   lastSwitchoverId: z.string().exactOptional(),
   reportDirectory: z.string().exactOptional(),
@@ -129,10 +139,15 @@ export const provider = lifecycle.defineProvider({
 
   /** `activeSite` stays as it was, in inputs and outputs: were the live one returned, `up --refresh` would switch. */
   async read(id, properties) {
-    const live = await observeState({ pair: configuredPair(), ports: connection() });
-    const same = live.observedSite === properties["activeSite"];
-    const seen = same ? { promoted: live.promoted, protected: live.protected } : {};
-    return { id, props: { ...properties, ...seen, observedSite: live.observedSite } };
+    const { activeSite: expected } = stateFrom(properties);
+    const pair = configuredPair();
+    const journalDir = String(properties["journalDir"]);
+    const seen = await statusOf({ pair, ports: connection(), journalDir, expected });
+    const { site, promoted, protected: isProtected } = seen.verdict;
+    const live = outputsOf(pair, seen);
+    for (const text of [...(live.mismatches ?? []), ...seen.unseen]) console.log(`Warning: ${text}`);
+    const { mismatches: _, ...before } = properties;
+    return { id, props: { ...before, ...(site === expected ? { promoted, protected: isProtected } : {}), ...live } };
   },
 
   async update(id, olds, news) {
@@ -188,14 +203,17 @@ const stateFrom = (properties: lifecycle.Properties): SwitchoverState => lifecyc
 
 /**
  * Production runs elsewhere than the state and the configuration say: the library refuses that with the way on. Where
- * nothing is asked for, systems that don't answer or contradict each other are no fault, but worth a word.
+ * nothing is asked for, what doesn't fit or doesn't answer is no fault, but worth a word.
  */
 async function moved(intent: Declared): Promise<boolean> {
-  const live = await observeState({ pair: configuredPair(), ports: connection() });
-  if (live.site !== undefined) return live.site !== intent.activeSite;
-  console.log(
-    `Warning: whether production still runs at "${intent.activeSite}" can't be told: ${live.mismatches.join("; ") || "no site is enabled in cinder.conf"}`,
-  );
+  const { site, mismatches, unseen } = await observeState({ pair: configuredPair(), ports: connection() });
+  if (site !== undefined && site !== intent.activeSite) return true;
+  const told = mismatches.map((mismatch) => `${toldOf(mismatch)}. ${mismatch.remedy}`);
+  if (site === undefined)
+    console.log(
+      `Warning: whether production still runs at "${intent.activeSite}" can't be told: ${told.join("; ") || "no site is enabled in cinder.conf"}`,
+    );
+  else for (const text of [...told, ...unseen]) console.log(`Warning: ${text}`);
   return false;
 }
 

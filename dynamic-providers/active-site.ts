@@ -40,6 +40,8 @@ export class ActiveSite extends pulumi.dynamic.Resource {
   readonly planRoute!: pulumi.Output<string>;
   readonly observedSite!: pulumi.Output<string>;
   readonly status!: pulumi.Output<string>;
+  /** What doesn't fit, each with its remedy; undefined where everything does. */
+  readonly mismatches!: pulumi.Output<string[] | undefined>;
   readonly promoted!: pulumi.Output<boolean>;
   readonly protected!: pulumi.Output<boolean>;
   readonly reportDirectory!: pulumi.Output<string | undefined>;
@@ -52,6 +54,7 @@ export class ActiveSite extends pulumi.dynamic.Resource {
       planRoute: undefined,
       observedSite: undefined,
       status: undefined,
+      mismatches: undefined,
       promoted: undefined,
       protected: undefined,
       reportDirectory: undefined,

@@ -9,6 +9,7 @@ export function disasterRecovery(settings: DisasterRecoverySettings, stack: stri
     activeSite: recovery.activeSite.activeSite,
     observedSite: recovery.activeSite.observedSite,
     status: recovery.activeSite.status,
+    mismatches: recovery.activeSite.mismatches,
     plan: recovery.activeSite.plan,
     planDigest: recovery.activeSite.planDigest,
     report: recovery.activeSite.reportDirectory,

@@ -1,8 +1,8 @@
 import os from "node:os";
 import path from "node:path";
-import { DrError } from "../errors";
+import { DrError, messageOf } from "../errors";
 import type { SitePair } from "../topology/site-pair";
-import { backendHost, siteNames } from "../topology/site-pair";
+import { backendHost } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
 import { divergence, noDelta, planDelta, unprotected } from "./difference";
@@ -33,6 +33,8 @@ import { checkDatabase, preflight, reprotectFindings, restartFindings, shadowFin
 import type { Ports } from "./ports";
 import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
+import type { Judgement } from "./drift";
+import { judge, toldOf } from "./drift";
 import type { Decision, Verdict } from "./verdict";
 import { decide, verdictOf } from "./verdict";
 
@@ -41,6 +43,8 @@ export { phases } from "./intent";
 export type { Plan } from "./plan";
 export type { Report } from "./report";
 export { reportAsMarkdown } from "./report";
+export type { Judgement, Mismatch } from "./drift";
+export { toldOf } from "./drift";
 export type { Verdict } from "./verdict";
 export { verdictOf } from "./verdict";
 export { observe } from "./observe";
@@ -149,11 +153,54 @@ export async function reportOf(
 }
 
 /** Where production runs, by the systems' own word. Read-only. */
-export async function observeState(
-  o: Pick<Question, "pair" | "ports">,
-): Promise<Verdict & { readonly observedSite: string }> {
-  const verdict = verdictOf(await observeSites(o.pair, o.ports));
-  return { ...verdict, observedSite: verdict.site ?? "" };
+export async function observeState(o: Pick<Question, "pair" | "ports">): Promise<Verdict> {
+  return verdictOf(await observeSites(o.pair, o.ports));
+}
+
+export interface Status {
+  readonly verdict: Verdict;
+  readonly judgement: Judgement;
+  /** What was begun and not ended. */
+  readonly open?: OpenSwitchover;
+  /** What couldn't be compared, and why. */
+  readonly unseen: readonly string[];
+}
+
+/** One verdict on what cinder.conf, Cinder's rows, the mirrors and the attachments say. Read-only. */
+export async function statusOf(
+  o: Pick<Question, "pair" | "ports" | "journalDir"> & { readonly expected: string },
+): Promise<Status> {
+  const verdict = await observeState(o);
+  const unseen = [...verdict.unseen];
+  // In a disaster the rest is told also where this can't be read.
+  const open = await openSwitchover(o).catch((error: unknown) => void unseen.push(messageOf(error)));
+  const judgement = judge({
+    verdict,
+    expected: o.expected,
+    ...(open === undefined ? {} : { open: open.switchoverId }),
+  });
+  return { verdict, judgement, ...(open === undefined ? {} : { open }), unseen };
+}
+
+/** What ActiveSite stores of it. */
+export function outputsOf(
+  pair: SitePair,
+  { verdict, judgement }: Pick<Status, "verdict" | "judgement">,
+): Pick<SwitchoverState, "observedSite" | "status" | "mismatches"> {
+  const { site, promoted, protected: isProtected, mismatches } = verdict;
+  const { word, said } = judgement;
+  const where = promoted ? `active at ${site ?? ""} (${backendHost(pair, site ?? "")})` : `failed over to ${site ?? ""}, not promoted`;
+  const status = [
+    ...(site === undefined ? [] : [`${where}, ${isProtected ? "protected" : "unprotected"}`]),
+    ...(word === "in place" ? [] : [`${word}: ${said}`]),
+  ].join("; ");
+  return {
+    observedSite: site ?? "",
+    status,
+    ...(mismatches.length === 0
+      ? {}
+      : { mismatches: mismatches.map((mismatch) => `${toldOf(mismatch)}. ${mismatch.remedy}`) }),
+  };
 }
 
 export interface ApplyOptions extends Question {
@@ -306,7 +353,10 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     ...(o.intent.backendRevisions === undefined ? {} : { backendRevisions: o.intent.backendRevisions }),
     verdict,
     volumes: volumesOf(observation).length,
+    ...(o.intent.unplanned === undefined ? {} : { unplannedFrom: o.intent.unplanned.from }),
+    ...(verdict.astray === undefined ? {} : { failedOverByUs: (await lastSwitchover(o))?.to === verdict.site }),
   });
+  const told = [...verdict.mismatches.map(toldOf), ...verdict.unseen];
   const base = { decision, verdict };
   switch (decision.action) {
     case "nothing":
@@ -314,7 +364,7 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       return {
         ...base,
         findings: [],
-        warnings: [...verdict.mismatches, ...(await unprotected(observation, o.ports, verdict))],
+        warnings: [...told, ...(await unprotected(observation, o.ports, verdict))],
       };
     case "refuse":
       return {
@@ -337,8 +387,11 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
         plan: planReload({ intent: o.intent, observation, site: decision.site }),
       };
     case "promote": {
-      const mode = await modeOfLastSwitchover(o);
+      // A failover that this software didn't make counts as unplanned: nothing is known of what the other site holds.
+      const last = await lastSwitchover(o);
+      const mode = last?.to === o.intent.activeSite ? last.mode : "unplanned";
       const { failures, warnings } = checkDatabase(observation, o.intent);
+      warnings.push(...told);
       if (mode !== "planned") warnings.push("the other site isn't touched until reprotect is asked for");
       return {
         ...base,
@@ -398,19 +451,19 @@ function activationFindings(observation: Observation, site: string): Finding[] {
   ];
 }
 
-/** A failover that this software didn't make counts as unplanned: nothing is known of what the other site holds. */
-async function modeOfLastSwitchover(o: Question): Promise<Mode> {
+/** The plan of the last switchover, where that was completed. */
+async function lastSwitchover(o: Question): Promise<Plan | undefined> {
   const [latest] = await o.ports.coordination.listSwitchovers(o.pair.name);
-  if (latest === undefined) return "unplanned";
+  if (latest === undefined) return undefined;
   const lines = await o.ports.coordination.readJournal(latest.switchoverId);
   const entries = lines.map((line) => JSON.parse(line) as JournalEntry);
-  if (!entries.some((entry) => entry.type === "end" && entry.outcome === "completed")) return "unplanned";
+  if (!entries.some((entry) => entry.type === "end" && entry.outcome === "completed")) return undefined;
   // The plan that counted at the end: a planned one may have gone on unplanned.
   const plans = entries.flatMap((e) =>
     e.type === "begin" || e.type === "replan" || e.type === "abort" ? [e.plan] : [],
   );
   const plan = plans.at(-1);
-  return plan?.kind === "switchover" && plan.to === o.intent.activeSite ? plan.mode : "unplanned";
+  return plan?.kind === "switchover" ? plan : undefined;
 }
 
 // -------------------------------------------------------------------------------------------------------- open journal
@@ -575,22 +628,15 @@ function stateAfter(
   switchoverId: string | undefined,
   reportDirectory: string | undefined,
 ): SwitchoverState {
-  const observedSite = verdict.site ?? "";
-  const protection = verdict.protected ? "protected" : "unprotected";
-  const status =
-    observedSite === ""
-      ? `unclear: ${verdict.mismatches.join("; ")}`
-      : verdict.promoted
-        ? `active at ${observedSite} (${backendHost(o.pair, observedSite)}), ${protection}`
-        : `failed over to ${observedSite}, not promoted, ${protection}`;
+  const { activeSite } = o.intent;
+  const outputs = outputsOf(o.pair, { verdict, judgement: judge({ verdict, expected: activeSite }) });
   const last = switchoverId ?? o.state?.lastSwitchoverId;
   const report = reportDirectory ?? o.state?.reportDirectory;
   return {
-    activeSite: siteNames(o.pair).includes(observedSite) ? observedSite : o.intent.activeSite,
+    activeSite: verdict.site ?? activeSite,
     promoted: verdict.promoted,
     protected: verdict.protected,
-    observedSite,
-    status,
+    ...outputs,
     backendRevisions: o.intent.backendRevisions ?? {},
     ...(last === undefined ? {} : { lastSwitchoverId: last }),
     ...(report === undefined ? {} : { reportDirectory: report }),

@@ -64,6 +64,8 @@ export interface SwitchoverState {
   readonly protected: boolean;
   readonly observedSite: string;
   readonly status: string;
+  /** What doesn't fit, each with its remedy; absent where everything does. */
+  readonly mismatches?: readonly string[];
   readonly backendRevisions: Readonly<Record<string, string>>;
   readonly lastSwitchoverId?: string;
   readonly reportDirectory?: string;

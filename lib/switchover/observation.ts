@@ -86,6 +86,8 @@ export interface SitesObservation {
   readonly serviceRows: readonly ServiceRow[];
   /** By site: the volumes whose host is that site's backend. */
   readonly volumes: Readonly<Record<string, readonly CinderVolume[]>>;
+  readonly attachments: readonly CinderAttachment[];
+  /** Why volumes or attachments aren't here. */
   readonly volumesError?: string;
 }
 
@@ -93,7 +95,6 @@ export interface Observation extends SitesObservation {
   readonly at: string;
   readonly cinderServices: Seen<readonly CinderService[]>;
   readonly snapshots: readonly CinderSnapshot[];
-  readonly attachments: readonly CinderAttachment[];
   /** Servers with at least one of these volumes. */
   readonly servers: readonly Server[];
   /** All attachments of those servers, of whatever backend, by server id. */

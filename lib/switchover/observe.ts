@@ -11,14 +11,15 @@ import { reasonToLeave } from "./states";
 export async function observeSites(pair: SitePair, ports: Ports): Promise<SitesObservation> {
   const sites = siteNames(pair);
   const backends = sites.map((site) => siteOf(pair, site).backend);
-  const [arrays, controllers, database, serviceRows, volumes] = await Promise.all([
+  const [arrays, controllers, database, serviceRows, volumes, attachments] = await Promise.all([
     Promise.all(sites.map((site) => seen(() => observeArray(portOf(ports, site), pair.flexVols)))),
     Promise.all(ports.controllers.map((port) => seen(() => observeController(port, ports.config, backends)))),
     seen(() => ports.database.describe()),
     seen(() => ports.database.listServiceRows()),
     Promise.all(sites.map((site) => seen(() => ports.blockStorage.listVolumes(backendHost(pair, site))))),
+    seen(() => ports.blockStorage.listAttachments()),
   ]);
-  const volumesError = firstError(volumes);
+  const volumesError = firstError([...volumes, attachments]);
   return {
     pair,
     arrays: Object.fromEntries(sites.map((site, index) => [site, arrays[index] ?? { ok: false, error: "not asked" }])),
@@ -27,6 +28,7 @@ export async function observeSites(pair: SitePair, ports: Ports): Promise<SitesO
     database: database.ok && !serviceRows.ok ? serviceRows : database,
     serviceRows: valueOr(serviceRows, []),
     volumes: Object.fromEntries(sites.map((site, index) => [site, valueOr(volumes[index], [])])),
+    attachments: valueOr(attachments, []),
     ...(volumesError === undefined ? {} : { volumesError }),
   };
 }
@@ -35,11 +37,10 @@ export async function observeSites(pair: SitePair, ports: Ports): Promise<SitesO
 export async function observe(pair: SitePair, ports: Ports): Promise<Observation> {
   const sites = siteNames(pair);
   const hosts = sites.map((site) => backendHost(pair, site));
-  const [bothSites, cinderServices, snapshots, attachments, computes, allServers, queues, lease] = await Promise.all([
+  const [bothSites, cinderServices, snapshots, computes, allServers, queues, lease] = await Promise.all([
     observeSites(pair, ports),
     seen(() => ports.blockStorage.listServices()),
     seen(() => ports.blockStorage.listSnapshots()),
-    seen(() => ports.blockStorage.listAttachments()),
     seen(() => ports.compute.listComputeServices()),
     seen(() => ports.compute.listServers()),
     seen(() => Promise.all(hosts.map((host) => ports.messageQueue.listBackendQueues(host)))),
@@ -51,7 +52,7 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
   const involved = new Set([
     ...volumes.flatMap((volume) => volume.attachments.map((a) => a.serverId)),
     // Of shelved ones, and of those that are about to be attached.
-    ...valueOr(attachments, []).flatMap((a) => (ids.has(a.volumeId) && a.serverId !== undefined ? [a.serverId] : [])),
+    ...bothSites.attachments.flatMap((a) => (ids.has(a.volumeId) && a.serverId !== undefined ? [a.serverId] : [])),
   ]);
   const servers = valueOr(allServers, []).filter((server) => involved.has(server.id));
   const listed = new Set(valueOr(allServers, []).map(({ id }) => id));
@@ -67,7 +68,7 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     ]),
   );
 
-  const volumesError = bothSites.volumesError ?? firstError([snapshots, attachments]);
+  const volumesError = bothSites.volumesError ?? firstError([snapshots]);
   const serversError = firstError([allServers, computes, serverAttachments]);
   const leaseRow = valueOr(lease, undefined);
   const attachmentsByServer = Object.fromEntries(valueOr(serverAttachments, []));
@@ -92,7 +93,6 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     cinderServices,
     ...(volumesError === undefined ? {} : { volumesError }),
     snapshots: valueOr(snapshots, []),
-    attachments: valueOr(attachments, []),
     servers,
     serverAttachments: attachmentsByServer,
     deletedServers: Object.fromEntries(deletedServers.flat()),

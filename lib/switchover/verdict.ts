@@ -1,12 +1,23 @@
-import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
+import { backendHost, peerOf, siteOf } from "../topology/site-pair";
+import type { Mismatch } from "./drift";
+import {
+  attachmentsBySite,
+  enabledSites,
+  foreignConfiguration,
+  hiddenFailover,
+  isReplicationDeclared,
+  mismatchesOf,
+  toldOf,
+  unclearConfiguration,
+} from "./drift";
 import type { SitesObservation } from "./observation";
-import { arrayOf, isMirrorOf, serviceRowOf, volumesOf } from "./observation";
+import { arrayOf, isMirrorOf, serviceRowOf } from "./observation";
 
-/** Where production runs, from what the systems say themselves: cinder.conf, Cinder's services rows, mirrors. Pure. */
+/** Where production runs, from what the systems say themselves: cinder.conf, Cinder's rows, mirrors, attachments. Pure. */
 export interface Verdict {
   /** Absent where nothing is enabled, or where the systems contradict each other. */
   readonly site?: string;
-  /** False after a failover whose promotion is outstanding. */
+  /** False after a failover whose promotion is outstanding, or done by half. */
   readonly promoted: boolean;
   /** Replication runs from the active site to the other, and the active stanza declares it to Cinder. */
   readonly protected: boolean;
@@ -15,79 +26,47 @@ export interface Verdict {
    * active stanza declares it; absent where the other can't be asked.
    */
   readonly replicating?: boolean;
-  readonly mismatches: readonly string[];
+  /** The site that was left, where attachments lead to it still: whoever has them writes there. */
+  readonly astray?: { readonly site: string; readonly attachments: number };
+  readonly mismatches: readonly Mismatch[];
+  /** What couldn't be compared, as it doesn't answer. */
+  readonly unseen: readonly string[];
 }
 
 export function verdictOf(observation: SitesObservation): Verdict {
   const { pair } = observation;
-  const backends = new Map(siteNames(pair).map((site) => [siteOf(pair, site).backend, site]));
-  const mismatches: string[] = [...observation.controllerErrors];
-  // A failover shows in the services rows alone.
-  if (!observation.database.ok) mismatches.push(`Cinder's database can't be asked: ${observation.database.error}`);
+  const unseen = unansweredOf(observation);
+  const nowhere = (mismatches: readonly Mismatch[]): Verdict => ({
+    promoted: false,
+    protected: false,
+    mismatches: [...mismatchesOf(observation, undefined), ...mismatches],
+    unseen,
+  });
+  const blind = blindOf(observation);
+  const unclear = unclearConfiguration(observation);
+  const [controller] = observation.controllers;
+  const [enabled] = controller === undefined ? [] : enabledSites(observation, controller);
+  if (unclear.length > 0 || enabled === undefined || !observation.database.ok) return nowhere([...blind, ...unclear]);
 
-  const enabled = observation.controllers.map((controller) => ({
-    controller: controller.name,
-    sites: controller.enabledBackends.flatMap((backend) => backends.get(backend) ?? []),
-  }));
-  const sets = new Set(enabled.map((entry) => entry.sites.join(",")));
-  if (sets.size > 1)
-    mismatches.push(
-      `controllers differ in enabled_backends: ${enabled.map((e) => `${e.controller} has ${e.sites.join(", ") || "neither site"}`).join("; ")}`,
-    );
-  const enabledSites = enabled[0]?.sites ?? [];
-  if (enabledSites.length > 1) mismatches.push(`enabled_backends names both sites: ${enabledSites.join(", ")}`);
-  const enabledSite =
-    observation.database.ok && sets.size === 1 && enabledSites.length === 1 ? enabledSites[0] : undefined;
+  const peer = peerOf(pair, enabled);
+  const failedOver = isFailedOver(observation, enabled);
+  const left =
+    observation.volumesError === undefined &&
+    (observation.volumes[enabled] ?? []).length === 0 &&
+    (observation.volumes[peer] ?? []).length > 0;
+  // cinder.conf first, the rows not yet: whoever promoted by hand got so far.
+  const halfPromoted = !failedOver && left && isFailedOver(observation, peer);
+  if (!failedOver && left && !halfPromoted) return nowhere([...blind, ...foreignConfiguration(observation, enabled)]);
+  const hidden = failedOver || halfPromoted ? [] : hiddenFailover(observation, enabled);
+  if (hidden.length > 0) return nowhere([...blind, ...hidden]);
 
-  if (enabledSite === undefined) {
-    if (enabledSites.length === 0 && sets.size === 1 && volumesOf(observation).length > 0)
-      mismatches.push(
-        `no site is enabled in cinder.conf, but ${volumesOf(observation).length} volumes are on the pair's backends`,
-      );
-    return { promoted: false, protected: false, mismatches };
-  }
-
-  const row = serviceRowOf(observation, backendHost(pair, enabledSite));
-  const peer = peerOf(pair, enabledSite);
-  let site = enabledSite;
-  let promoted = true;
-  if (row?.replicationStatus === "failed-over" && row.activeBackendId === siteOf(pair, peer).backend) {
-    site = peer;
-    promoted = false;
-  } else if (row?.replicationStatus === "failed-over")
-    mismatches.push(
-      `the services row of ${row.host} is failed-over to "${row.activeBackendId ?? ""}", which is neither site`,
-    );
-  else if (row !== undefined && ["failing-over", "failover-error", "error"].includes(row.replicationStatus ?? ""))
-    mismatches.push(`the services row of ${row.host} is in ${row.replicationStatus ?? ""}`);
-  else if (row?.activeBackendId)
-    mismatches.push(
-      `the services row of ${row.host} names active_backend_id "${row.activeBackendId}" without being failed-over`,
-    );
-
-  const strangers = (observation.volumes[peerOf(pair, enabledSite)] ?? []).length;
-  if (strangers > 0) mismatches.push(`${strangers} volumes are on ${backendHost(pair, peer)}, which isn't enabled`);
-
-  // A failover hidden by a restart: the row says enabled, the mirrors say broken.
-  if (promoted) {
-    const forward = arrayOf(observation, peer)?.mirrors.filter((mirror) =>
-      pair.flexVols.some((flexVol) => isMirrorOf(pair, mirror, enabledSite, peer, flexVol)),
-    );
-    const broken = forward?.filter((mirror) => mirror.state === "broken_off") ?? [];
-    if (broken.length > 0)
-      mismatches.push(
-        `${broken.length} mirrors "${enabledSite}" → "${peer}" are broken off although Cinder isn't failed over: ` +
-          broken.map((mirror) => mirror.destination.flexVol).join(", "),
-      );
-  }
-
+  const site = failedOver ? peer : enabled;
+  const promoted = !failedOver && !halfPromoted;
   const other = peerOf(pair, site);
+  const astray = attachmentsBySite(observation).get(other)?.length ?? 0;
   const mirrors = arrayOf(observation, other)?.mirrors ?? [];
   // Promoted while the other site was lost, and mirrored since by other hands: Cinder knows nothing of it yet.
-  const { backend } = siteOf(pair, site);
-  const declared = observation.controllers.every(
-    ({ stanzas }) => (stanzas[backend]?.replicationDevices.length ?? 0) > 0,
-  );
+  const declared = isReplicationDeclared(observation, site);
   const isProtected =
     promoted &&
     declared &&
@@ -102,7 +81,58 @@ export function verdictOf(observation: SitesObservation): Verdict {
         (m) => isMirrorOf(pair, m, site, other, flexVol) && m.state !== "broken_off" && m.state !== "uninitialized",
       ),
     );
-  return { site, promoted, protected: isProtected, ...(seen ? { replicating } : {}), mismatches };
+  return {
+    site,
+    promoted,
+    protected: isProtected,
+    ...(seen ? { replicating } : {}),
+    ...(astray > 0 ? { astray: { site: other, attachments: astray } } : {}),
+    mismatches: [...blind, ...mismatchesOf(observation, { site, promoted, enabled })],
+    unseen,
+  };
+}
+
+/** Cinder's row of this site's backend says that the other one serves it; left behind by a promotion it's the fence. */
+function isFailedOver(observation: SitesObservation, site: string): boolean {
+  const { pair } = observation;
+  const row = serviceRowOf(observation, backendHost(pair, site));
+  return row?.replicationStatus === "failed-over" && row.activeBackendId === siteOf(pair, peerOf(pair, site)).backend;
+}
+
+/** Without these nobody can tell which site is active. */
+function blindOf({ controllerErrors, database }: SitesObservation): Mismatch[] {
+  return [
+    ...controllerErrors.map((error) => ({
+      kind: "blind" as const,
+      what: "cinder.conf of a controller",
+      seen: error,
+      expected: "its text",
+      remedy: "Check cinder.controllers: the way to the host, and the path of cinder.conf.",
+    })),
+    // A failover shows in the services rows alone.
+    ...(database.ok
+      ? []
+      : [
+          {
+            kind: "blind" as const,
+            what: "Cinder's database",
+            seen: database.error,
+            expected: "its services rows",
+            remedy: "Check host, port, user, TLS of cinder.database, and the secret databasePassword.",
+          },
+        ]),
+  ];
+}
+
+function unansweredOf({ arrays, volumesError }: SitesObservation): string[] {
+  return [
+    ...Object.entries(arrays).flatMap(([site, seen]) =>
+      seen.ok ? [] : [`the array of "${site}" can't be asked: its mirrors and LUN maps aren't compared: ${seen.error}`],
+    ),
+    ...(volumesError === undefined
+      ? []
+      : [`Cinder's API can't be asked: volumes and attachments aren't compared: ${volumesError}`]),
+  ];
 }
 
 /** What to do about state (S), configuration (C) and live verdict (L): the table of docs/switchover.md, arm by arm. */
@@ -129,16 +159,21 @@ export function decide(o: {
   readonly backendRevisions?: Readonly<Record<string, string>>;
   readonly verdict: Verdict;
   readonly volumes: number;
+  /** The site that is declared lost. */
+  readonly unplannedFrom?: string;
+  /** The failover that isn't promoted yet was this software's: what leads elsewhere still, it left so. */
+  readonly failedOverByUs?: boolean;
 }): Decision {
   const { state, configured, verdict } = o;
   const live = verdict.site;
 
   if (live === undefined) {
-    if (verdict.mismatches.length > 0)
+    const [first] = verdict.mismatches;
+    if (first !== undefined)
       return {
         action: "refuse",
-        message: `The systems contradict each other about the active site: ${verdict.mismatches.join("; ")}`,
-        remedy: "Make them agree (or finish the switchover that was begun), then run preview again.",
+        message: `The systems contradict each other about the active site: ${verdict.mismatches.map(toldOf).join("; ")}`,
+        remedy: `${first.remedy} Then run preview again.`,
       };
     if (state === undefined && o.volumes === 0) return { action: "activate", site: configured };
     // State says a site is active, but nothing is enabled: somebody took it out of cinder.conf.
@@ -157,6 +192,16 @@ export function decide(o: {
           remedy: `Set activeSite to "${live}" and run up, which adopts it; then set it to "${configured}" for the switchover.`,
         };
 
+  const { astray } = verdict;
+  const asked = state.activeSite !== configured || o.promotion === "immediate" || o.unplannedFrom === astray?.site;
+  if (live === configured && !verdict.promoted && astray !== undefined && o.failedOverByUs !== true && asked)
+    return o.unplannedFrom === astray.site
+      ? { action: "switchover", from: astray.site, to: configured }
+      : {
+          action: "refuse",
+          message: `Half a failover: Cinder is failed over to "${live}", but ${astray.attachments} attachments lead to "${astray.site}" still, and what is written there isn't at "${live}"`,
+          remedy: `To complete it, which gives up what was written at "${astray.site}" since, set unplanned: { from: "${astray.site}", force: true, … } and run up: instances are stopped, their volumes attached at "${live}", the backend promoted. To keep it, stop the instances first and fetch it from "${astray.site}".`,
+        };
   if (state.activeSite === configured) {
     if (live !== configured)
       return {

@@ -1,6 +1,7 @@
 import { DrError } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
+import { toldOf } from "./drift";
 import { endedSwitchovers, Journal } from "./journal";
 import type { Observation } from "./observation";
 import { arrayOf, heldBy, isMirrorOf, serviceRowOf, volumesOf } from "./observation";
@@ -40,7 +41,8 @@ export async function verifyEndState(o: Question): Promise<readonly Proof[]> {
     what: "active site",
     seen: site ?? "unclear",
     faults: [
-      ...new Set([...mismatches, ...blind]),
+      ...mismatches.filter(({ kind }) => kind !== "blind").map(toldOf),
+      ...blind,
       ...(site === undefined && mismatches.length === 0 ? ["no site is enabled in cinder.conf"] : []),
       ...(site !== undefined && !promoted ? [`"${site}" is failed over to, not promoted`] : []),
     ],

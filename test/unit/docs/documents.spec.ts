@@ -83,34 +83,39 @@ describe("docs/switchover.md", () => {
     promoted,
     protected: isProtected,
     mismatches: [],
+    unseen: [],
   });
+  const contradiction = { kind: "stray", what: "they", seen: "differ", expected: "one", remedy: "" } as const;
   const state = (activeSite: string) => ({
     activeSite,
     promoted: true,
     protected: true,
     backendRevisions: { iprod: "1" },
   });
+  const astray = { site: "idr", attachments: 1 };
   const asked = { configured: "iprod", promotion: "immediate", reprotect: false, volumes: 1 } as const;
   const examples: Readonly<Record<string, Parameters<typeof decide>[0]>> = {
-    1: { ...asked, state: state("iprod"), verdict: { ...at(undefined), mismatches: ["they differ"] } },
+    1: { ...asked, state: state("iprod"), verdict: { ...at(undefined), mismatches: [contradiction] } },
     2: { ...asked, verdict: at(undefined), volumes: 0 },
     3: { ...asked, state: state("iprod"), verdict: at(undefined) },
     4: { ...asked, verdict: at("iprod") },
     5: { ...asked, verdict: at("idr") },
-    6: { ...asked, state: state("iprod"), verdict: at("idr") },
-    7: { ...asked, state: state("iprod"), verdict: at("iprod", false) },
-    8: {
+    6: { ...asked, state: state("idr"), verdict: { ...at("iprod", false), astray }, unplannedFrom: "idr" },
+    7: { ...asked, state: state("idr"), verdict: { ...at("iprod", false), astray } },
+    8: { ...asked, state: state("iprod"), verdict: at("idr") },
+    9: { ...asked, state: state("iprod"), verdict: at("iprod", false) },
+    10: {
       ...asked,
       state: state("iprod"),
       verdict: { ...at("iprod", true, false), replicating: false },
       reprotect: true,
     },
-    9: { ...asked, state: state("iprod"), verdict: at("iprod"), backendRevisions: { iprod: "2" } },
-    10: { ...asked, state: state("iprod"), verdict: at("iprod"), backendRevisions: { iprod: "1" } },
-    11: { ...asked, state: state("idr"), verdict: at("iprod", false) },
-    12: { ...asked, state: state("idr"), verdict: at("iprod") },
-    13: { ...asked, state: state("idr"), verdict: at("idr", false) },
-    14: { ...asked, state: state("idr"), verdict: at("idr") },
+    11: { ...asked, state: state("iprod"), verdict: at("iprod"), backendRevisions: { iprod: "2" } },
+    12: { ...asked, state: state("iprod"), verdict: at("iprod"), backendRevisions: { iprod: "1" } },
+    13: { ...asked, state: state("idr"), verdict: at("iprod", false) },
+    14: { ...asked, state: state("idr"), verdict: at("iprod") },
+    15: { ...asked, state: state("idr"), verdict: at("idr", false) },
+    16: { ...asked, state: state("idr"), verdict: at("idr") },
   };
   const words: Readonly<Record<string, RegExp>> = {
     refuse: /refused/,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Observation } from "../../../lib/switchover/observation";
 import { decide, verdictOf } from "../../../lib/switchover/verdict";
+import type { Mismatch } from "../../../lib/switchover/drift";
 import type { Decision, Verdict } from "../../../lib/switchover/verdict";
 import { look } from "./support";
 import { World } from "./world";
@@ -11,8 +12,10 @@ const live = (site: string | undefined, more: Partial<Verdict> = {}): Verdict =>
   protected: site !== undefined,
   replicating: site !== undefined,
   mismatches: [],
+  unseen: [],
   ...more,
 });
+const contradiction: Mismatch = { kind: "stray", what: "controllers", seen: "differ", expected: "one", remedy: "" };
 type Question = Parameters<typeof decide>[0];
 const ask = (state: string | undefined, configured: string, verdict: Verdict, more: Partial<Question> = {}): Decision =>
   decide({
@@ -44,8 +47,8 @@ describe("decide", () => {
     ["S ≠ C, L = S, not promoted: refuses to leave it", ask("idr", "iprod", live("idr", { promoted: false })), { action: "refuse" }],
     ["S = C, nothing enabled: refuses", ask("iprod", "iprod", live(undefined)), { action: "refuse" }],
     ["S = C, nothing enabled, no volumes: refuses all the same", ask("iprod", "iprod", live(undefined), { volumes: 0 }), { action: "refuse" }],
-    ["contradiction: refuses", ask("iprod", "idr", live(undefined, { mismatches: ["controllers differ"] }), { volumes: 0 }), { action: "refuse" }],
-    ["contradiction without a state: doesn't activate", ask(undefined, "idr", live(undefined, { mismatches: ["controllers differ"] }), { volumes: 0 }), { action: "refuse" }],
+    ["contradiction: refuses", ask("iprod", "idr", live(undefined, { mismatches: [contradiction] }), { volumes: 0 }), { action: "refuse" }],
+    ["contradiction without a state: doesn't activate", ask(undefined, "idr", live(undefined, { mismatches: [contradiction] }), { volumes: 0 }), { action: "refuse" }],
     ["S = C = L not promoted: promotes", ask("idr", "idr", live("idr", { promoted: false })), { action: "promote", to: "idr" }],
     ["S = C = L not promoted, deferred: nothing", ask("idr", "idr", live("idr", { promoted: false }), { promotion: "deferred" }), { action: "nothing" }],
     ["no mirror back, reprotect asked for: reprotects", ask("idr", "idr", live("idr", { protected: false, replicating: false }), { reprotect: true }), { action: "reprotect", site: "idr" }],
