@@ -1,6 +1,7 @@
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 import type { ControllerObservation, SitesObservation } from "./observation";
-import { arrayOf, isMirrorOf, serviceRowOf, volumesOf } from "./observation";
+import { arrayOf, isMirrorOf, isVolumeServiceOf, serviceRowOf, volumesOf } from "./observation";
+import { count } from "./plan";
 import type { CinderAttachment, CinderVolume, LunMap, Mirror } from "./ports";
 import type { Verdict } from "./verdict";
 
@@ -22,7 +23,8 @@ export interface Mismatch {
   readonly remedy: string;
 }
 
-export const toldOf = ({ what, seen, expected }: Mismatch): string => `${what}: ${seen}, expected ${expected}`;
+export const toldOf = ({ kind, what, seen, expected }: Mismatch): string =>
+  kind === "blind" ? `${what} can't be read: ${seen}` : `${what}: ${seen}, expected ${expected}`;
 
 const shown = 5;
 
@@ -48,7 +50,7 @@ export function unclearConfiguration(observation: SitesObservation): Mismatch[] 
   const [host] = hosted;
   const expected =
     hosted.length === 1 && host !== undefined
-      ? `"${siteOf(pair, host).backend}": ${volumes.length} volumes are on ${backendHost(pair, host)}`
+      ? `"${siteOf(pair, host).backend}", as ${count(volumes.length, "volume")} on ${backendHost(pair, host)} have it`
       : differ
         ? "the same on every controller"
         : "one of the sites";
@@ -95,18 +97,7 @@ export function unclearRow(observation: SitesObservation, enabled: string): Mism
   const status = row.replicationStatus ?? "";
   const what = `services row of ${row.host}`;
   const expected = `enabled, or failed-over to "${target}"`;
-  if (status === "failed-over")
-    return row.activeBackendId === target
-      ? []
-      : [
-          {
-            kind: "half",
-            what,
-            seen: `failed-over to "${row.activeBackendId ?? ""}", which is neither site`,
-            expected,
-            remedy: "Find out who failed it over to what; nothing is switched before.",
-          },
-        ];
+  if (status === "failed-over") return [];
   if (["failing-over", "failover-error", "error"].includes(status))
     return [
       {
@@ -128,6 +119,24 @@ export function unclearRow(observation: SitesObservation, enabled: string): Mism
       },
     ];
   return [];
+}
+
+/** Its driver serves from neither site. */
+export function failedOverElsewhere({ pair, serviceRows }: SitesObservation, enabled: string): Mismatch[] {
+  const target = siteOf(pair, peerOf(pair, enabled)).backend;
+  return serviceRows
+    .filter(isVolumeServiceOf(backendHost(pair, enabled)))
+    .filter(
+      ({ replicationStatus, activeBackendId }) => replicationStatus === "failed-over" && activeBackendId !== target,
+    )
+    .map(({ host, activeBackendId }) => ({
+      kind: "stray",
+      what: `services row of ${host}`,
+      seen: `failed-over to "${activeBackendId ?? ""}"`,
+      expected: `enabled, or failed-over to "${target}"`,
+      remedy:
+        "Find out who failed it over, and where its volumes are; with Cinder's services stopped, correct the row.",
+    }));
 }
 
 /** What else of Cinder's database doesn't fit production at this site. */
@@ -182,7 +191,7 @@ function strayRows(observation: SitesObservation, site: string): Mismatch[] {
 }
 
 function volumeNames(volumes: readonly Pick<CinderVolume, "id" | "name">[]): string {
-  return `${volumes.length} volumes: ${namesOf(volumes.map(({ id, name }) => `"${name}" (${id})`))}`;
+  return `${count(volumes.length, "volume")}: ${namesOf(volumes.map(({ id, name }) => `"${name}" (${id})`))}`;
 }
 
 /** Volumes that name the backend of another site than the one where they belong. */
@@ -214,7 +223,7 @@ export function foreignConfiguration(observation: SitesObservation, enabled: str
     kind: "stray",
     what: `enabled_backends of ${cinderConf} on ${name}`,
     seen: `"${siteOf(pair, enabled).backend}"`,
-    expected: `"${siteOf(pair, peer).backend}": ${volumes.length} volumes are on ${backendHost(pair, peer)}, which wasn't failed over`,
+    expected: `"${siteOf(pair, peer).backend}", as ${count(volumes.length, "volume")} on ${backendHost(pair, peer)} have it, which wasn't failed over`,
     remedy: `Put "${siteOf(pair, peer).backend}" back into enabled_backends, and restart cinder-volume.`,
   }));
 }
@@ -251,7 +260,8 @@ function strayMirrors(observation: SitesObservation, site: string, promoted: boo
   return pair.flexVols.flatMap((flexVol): Mismatch[] => {
     const found = (mirrors: readonly Mirror[] | undefined, from: string, to: string) =>
       mirrors?.find((mirror) => isMirrorOf(pair, mirror, from, to, flexVol));
-    const name = (from: string, to: string) => `mirror ${siteOf(pair, from).svm}:${flexVol} → ${siteOf(pair, to).svm}:${flexVol}`;
+    const name = (from: string, to: string) =>
+      `mirror ${siteOf(pair, from).svm}:${flexVol} → ${siteOf(pair, to).svm}:${flexVol}`;
     const out = found(there?.mirrors, site, other);
     const into = found(here?.mirrors, other, site);
     const mismatches: Mismatch[] = [];
@@ -341,7 +351,7 @@ function strayAttachments(observation: SitesObservation, site: string): Mismatch
   return [
     {
       kind: "half",
-      what: `${astray.length} attachments: ${namesOf(what)}`,
+      what: `${count(astray.length, "attachment")}: ${namesOf(what)}`,
       seen: `${first.connection?.iqn ?? ""} of "${other}"`,
       expected: `${own.iscsi.iqn} of "${site}"`,
       remedy: `What is written there isn't at "${site}". Stop these instances, detach and attach the volumes in device order, and start them; those on a lost host are evacuated.`,
@@ -379,7 +389,7 @@ function bothWritable(observation: SitesObservation, site: string | undefined): 
 }
 
 const mapNames = (maps: readonly LunMap[]): string =>
-  `${maps.length} LUNs (${namesOf(maps.map(({ lunPath, igroup }) => `${lunPath} to ${igroup}`))})`;
+  `${count(maps.length, "LUN")} (${namesOf(maps.map(({ lunPath, igroup }) => `${lunPath} to ${igroup}`))})`;
 
 // -------------------------------------------------------------------------------------------------------------- verdict
 
@@ -418,7 +428,7 @@ function halfPromoted(observation: SitesObservation, site: string, enabled: stri
       kind: "half",
       what: `enabled_backends of ${controllers.map(({ cinderConf, name }) => `${cinderConf} on ${name}`).join(", ")}`,
       seen: `"${siteOf(pair, enabled).backend}"`,
-      expected: `"${siteOf(pair, site).backend}": ${moved.length} volumes are on ${backendHost(pair, site)}`,
+      expected: `"${siteOf(pair, site).backend}", as ${count(moved.length, "volume")} on ${backendHost(pair, site)} have it`,
       remedy: `Somebody put cinder.conf back, or promoted by half. Put "${siteOf(pair, site).backend}" into enabled_backends and restart cinder-volume; or set promotion to "immediate" and run up, which completes it.`,
     },
     ...strayVolumes(observation, site, "half"),
@@ -450,7 +460,11 @@ export function judge(o: {
   const alarm = first("alarm");
   if (alarm !== undefined) return about("alarm", alarm);
   if (o.open !== undefined)
-    return { word: "unfinished", said: `${o.open} isn't finished`, remedy: "Let its run end, or run up, which goes on." };
+    return {
+      word: "unfinished",
+      said: `${o.open} isn't finished`,
+      remedy: "Let its run end, or run up, which goes on.",
+    };
   const blind = first("blind");
   if (blind !== undefined) return about("unknown", blind);
   if (site === undefined) {
@@ -472,5 +486,6 @@ export function judge(o: {
     };
   const [stray] = mismatches;
   if (stray !== undefined) return about("out of place", stray);
-  return { word: "in place", said: `every system names "${site}"${promoted ? "" : ", not promoted"}`, remedy: "" };
+  const all = o.verdict.unseen.length === 0 ? "every system" : "every system that answers";
+  return { word: "in place", said: `${all} names "${site}"${promoted ? "" : ", not promoted"}`, remedy: "" };
 }

@@ -189,7 +189,9 @@ export function outputsOf(
 ): Pick<SwitchoverState, "observedSite" | "status" | "mismatches"> {
   const { site, promoted, protected: isProtected, mismatches } = verdict;
   const { word, said } = judgement;
-  const where = promoted ? `active at ${site ?? ""} (${backendHost(pair, site ?? "")})` : `failed over to ${site ?? ""}, not promoted`;
+  const where = promoted
+    ? `active at ${site ?? ""} (${backendHost(pair, site ?? "")})`
+    : `failed over to ${site ?? ""}, not promoted`;
   const status = [
     ...(site === undefined ? [] : [`${where}, ${isProtected ? "protected" : "unprotected"}`]),
     ...(word === "in place" ? [] : [`${word}: ${said}`]),
@@ -354,7 +356,7 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     verdict,
     volumes: volumesOf(observation).length,
     ...(o.intent.unplanned === undefined ? {} : { unplannedFrom: o.intent.unplanned.from }),
-    ...(verdict.astray === undefined ? {} : { failedOverByUs: (await lastSwitchover(o))?.to === verdict.site }),
+    ...(verdict.half === undefined ? {} : { failedOverByUs: (await lastSwitchover(o))?.to === verdict.site }),
   });
   const told = [...verdict.mismatches.map(toldOf), ...verdict.unseen];
   const base = { decision, verdict };
@@ -370,7 +372,8 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       return {
         ...base,
         findings: [{ id: "refused", message: decision.message, remedy: decision.remedy }],
-        warnings: [],
+        // A contradiction's are in its message.
+        warnings: verdict.site === undefined ? verdict.unseen : told,
       };
     case "activate":
       return {

@@ -154,7 +154,7 @@ export const forecast = {
   rootLanes: 4,
 } as const;
 
-const count = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
+export const count = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
 
 /** The whole journey from a switchover's observation: pure. `route` and preflight were settled before. */
 export function planSwitchover(o: {

@@ -434,6 +434,12 @@ function checkVolumes(o: Observation, mode: Mode, from: string, fail: Fail, warn
   for (const volume of volumesOf(o)) {
     const { status, attachments } = volume;
     const name = `volume "${volume.name}" (${volume.id})`;
+    if (planned && !volume.host.startsWith(`${backendHost(o.pair, from)}#`))
+      fail(
+        `volume-host:${volume.id}`,
+        `${name} is on ${volume.host}, whose backend isn't enabled: no cinder-volume could detach it`,
+        `Find out who moved its row. With Cinder's services stopped, write the host on which its LUN is served, ${backendHost(o.pair, from)}#${poolOf(volume.host)}.`,
+      );
     if (passingStatuses.has(status)) warnings.push(`${name} is ${status}; the switchover waits for it`);
     else if (!restingStatuses.has(status) && !parked.has(volume.id)) {
       if (!planned && attachments.length === 0) warnings.push(`${name} is ${status}; it's moved as it is`);
@@ -841,6 +847,9 @@ function chooseRoute(o: Observation, intent: Intent, from: string, fail: Fail): 
   const unreplicated = volumesOf(o).filter(isUnreplicated).length;
   if (unreplicated > 0 && intent.unplanned !== undefined)
     against.push(`${unreplicated} volumes aren't replicated in Cinder's eyes, which it sets to error`);
+  const strangers = (o.volumes[to] ?? []).length;
+  if (strangers > 0 && intent.unplanned !== undefined)
+    against.push(`${strangers} volumes are on ${backendHost(o.pair, to)}, which Cinder's failover doesn't take along`);
   if (intent.route === "direct") return { route: "direct", reason: "asked for" };
   if (intent.route === "failover-host") {
     if (against.length > 0)

@@ -3,6 +3,7 @@ import type { Mismatch } from "./drift";
 import {
   attachmentsBySite,
   enabledSites,
+  failedOverElsewhere,
   foreignConfiguration,
   hiddenFailover,
   isReplicationDeclared,
@@ -12,6 +13,7 @@ import {
 } from "./drift";
 import type { SitesObservation } from "./observation";
 import { arrayOf, isMirrorOf, serviceRowOf } from "./observation";
+import { count } from "./plan";
 
 /** Where production runs, from what the systems say themselves: cinder.conf, Cinder's rows, mirrors, attachments. Pure. */
 export interface Verdict {
@@ -26,8 +28,8 @@ export interface Verdict {
    * active stanza declares it; absent where the other can't be asked.
    */
   readonly replicating?: boolean;
-  /** The site that was left, where attachments lead to it still: whoever has them writes there. */
-  readonly astray?: { readonly site: string; readonly attachments: number };
+  /** Failed over by half: attachments lead to the site that was left, where they write, or mirrors from it go on. */
+  readonly half?: { readonly left: string; readonly attachments: number; readonly unbroken: readonly string[] };
   readonly mismatches: readonly Mismatch[];
   /** What couldn't be compared, as it doesn't answer. */
   readonly unseen: readonly string[];
@@ -57,13 +59,20 @@ export function verdictOf(observation: SitesObservation): Verdict {
   // cinder.conf first, the rows not yet: whoever promoted by hand got so far.
   const halfPromoted = !failedOver && left && isFailedOver(observation, peer);
   if (!failedOver && left && !halfPromoted) return nowhere([...blind, ...foreignConfiguration(observation, enabled)]);
+  const elsewhere = failedOverElsewhere(observation, enabled);
+  if (elsewhere.length > 0) return nowhere([...blind, ...elsewhere]);
   const hidden = failedOver || halfPromoted ? [] : hiddenFailover(observation, enabled);
   if (hidden.length > 0) return nowhere([...blind, ...hidden]);
 
   const site = failedOver ? peer : enabled;
   const promoted = !failedOver && !halfPromoted;
   const other = peerOf(pair, site);
-  const astray = attachmentsBySite(observation).get(other)?.length ?? 0;
+  const attachments = attachmentsBySite(observation).get(other)?.length ?? 0;
+  const into = arrayOf(observation, site)?.mirrors ?? [];
+  const unbroken = pair.flexVols.filter((flexVol) =>
+    into.some((m) => isMirrorOf(pair, m, other, site, flexVol) && m.state !== "broken_off"),
+  );
+  const isHalf = !promoted && attachments + unbroken.length > 0;
   const mirrors = arrayOf(observation, other)?.mirrors ?? [];
   // Promoted while the other site was lost, and mirrored since by other hands: Cinder knows nothing of it yet.
   const declared = isReplicationDeclared(observation, site);
@@ -86,7 +95,7 @@ export function verdictOf(observation: SitesObservation): Verdict {
     promoted,
     protected: isProtected,
     ...(seen ? { replicating } : {}),
-    ...(astray > 0 ? { astray: { site: other, attachments: astray } } : {}),
+    ...(isHalf ? { half: { left: other, attachments, unbroken } } : {}),
     mismatches: [...blind, ...mismatchesOf(observation, { site, promoted, enabled })],
     unseen,
   };
@@ -192,15 +201,20 @@ export function decide(o: {
           remedy: `Set activeSite to "${live}" and run up, which adopts it; then set it to "${configured}" for the switchover.`,
         };
 
-  const { astray } = verdict;
-  const asked = state.activeSite !== configured || o.promotion === "immediate" || o.unplannedFrom === astray?.site;
-  if (live === configured && !verdict.promoted && astray !== undefined && o.failedOverByUs !== true && asked)
-    return o.unplannedFrom === astray.site
-      ? { action: "switchover", from: astray.site, to: configured }
+  const { half } = verdict;
+  const asked = state.activeSite !== configured || o.promotion === "immediate" || o.unplannedFrom === half?.left;
+  // What leads elsewhere after our own failover, that one left so: instances on a lost host.
+  const ofOthers = half !== undefined && (half.unbroken.length > 0 || o.failedOverByUs !== true);
+  if (live === configured && ofOthers && asked)
+    return o.unplannedFrom === half.left
+      ? { action: "switchover", from: half.left, to: configured }
       : {
           action: "refuse",
-          message: `Half a failover: Cinder is failed over to "${live}", but ${astray.attachments} attachments lead to "${astray.site}" still, and what is written there isn't at "${live}"`,
-          remedy: `To complete it, which gives up what was written at "${astray.site}" since, set unplanned: { from: "${astray.site}", force: true, … } and run up: instances are stopped, their volumes attached at "${live}", the backend promoted. To keep it, stop the instances first and fetch it from "${astray.site}".`,
+          message: `Half a failover: Cinder is failed over to "${live}", but ${[
+            ...(half.attachments > 0 ? [`${count(half.attachments, "attachment")} lead to "${half.left}"`] : []),
+            ...(half.unbroken.length > 0 ? [`mirrors of ${half.unbroken.join(", ")} aren't broken off`] : []),
+          ].join(", and ")}`,
+          remedy: `To complete it, which gives up what was written at "${half.left}" since its last transfer, set unplanned: { from: "${half.left}", force: true, … } and run up: instances are stopped, their volumes attached at "${live}", the backend promoted. To keep that, stop the instances first and fetch it from "${half.left}".`,
         };
   if (state.activeSite === configured) {
     if (live !== configured)

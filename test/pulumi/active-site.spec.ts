@@ -140,6 +140,16 @@ describe("ActiveSite", function () {
     );
   });
 
+  it("says in a refresh what can't be told, and keeps the state's site", async () => {
+    const olds = { ...declared, ...nothing, promoted: true, protected: true, observedSite: "iprod", status: "fine" };
+    const { id, props } = await provider.read("pair", olds);
+    const { activeSite, observedSite, status, mismatches, promoted } = props as Record<string, unknown>;
+    assert.deepEqual([id, activeSite, observedSite, promoted], ["pair", "iprod", "", true]);
+    assert.match(String(status), /^unknown: .* can't be read: /);
+    assert.match((mismatches as string[]).join("\n"), /Cinder's database can't be read: .*127\.66\.9\.9:1/);
+    assert.doesNotMatch(JSON.stringify(props), /hush/);
+  });
+
   it("never switches when it's deleted", async () => {
     await provider.delete("pair", { ...declared });
   });

@@ -51,7 +51,9 @@ describe("cheesecake status", () => {
       protected: true,
       openSwitchover: null,
       run: null,
+      verdict: { word: "in place", said: 'every system names "iprod"', remedy: "" },
       mismatches: [],
+      unseen: [],
     });
   });
 
@@ -63,7 +65,7 @@ describe("cheesecake status", () => {
     ended(
       await cli.run(["status"]),
       4,
-      /^mismatch +controllers differ in enabled_backends: c1 has idr; c2 has iprod$/m,
+      /^mismatch +enabled_backends of \/etc\/cinder\/cinder\.conf on c1: "idr", expected "iprod", as 4 volumes on cinder@iprod have it$/m,
     );
   });
 

@@ -92,7 +92,7 @@ describe("docs/switchover.md", () => {
     protected: true,
     backendRevisions: { iprod: "1" },
   });
-  const astray = { site: "idr", attachments: 1 };
+  const half = { left: "idr", attachments: 1, unbroken: [] };
   const asked = { configured: "iprod", promotion: "immediate", reprotect: false, volumes: 1 } as const;
   const examples: Readonly<Record<string, Parameters<typeof decide>[0]>> = {
     1: { ...asked, state: state("iprod"), verdict: { ...at(undefined), mismatches: [contradiction] } },
@@ -100,8 +100,8 @@ describe("docs/switchover.md", () => {
     3: { ...asked, state: state("iprod"), verdict: at(undefined) },
     4: { ...asked, verdict: at("iprod") },
     5: { ...asked, verdict: at("idr") },
-    6: { ...asked, state: state("idr"), verdict: { ...at("iprod", false), astray }, unplannedFrom: "idr" },
-    7: { ...asked, state: state("idr"), verdict: { ...at("iprod", false), astray } },
+    6: { ...asked, state: state("idr"), verdict: { ...at("iprod", false), half }, unplannedFrom: "idr" },
+    7: { ...asked, state: state("idr"), verdict: { ...at("iprod", false), half } },
     8: { ...asked, state: state("iprod"), verdict: at("idr") },
     9: { ...asked, state: state("iprod"), verdict: at("iprod", false) },
     10: {

@@ -94,44 +94,35 @@ describe("verdictOf", () => {
   const enabled = "enabled_backends = loweropenstack1, iprod";
 
   it("sees the active site, promoted and protected", async () => {
-    const { mismatches, ...verdict } = verdictOf(await look(new World()));
-    assert.deepEqual(verdict, { site: "iprod", promoted: true, protected: true, replicating: true });
-    assert.deepEqual(mismatches, []);
+    assert.deepEqual(verdictOf(await look(new World())), {
+      site: "iprod",
+      promoted: true,
+      protected: true,
+      replicating: true,
+      mismatches: [],
+      unseen: [],
+    });
   });
 
   it("sees a failover that isn't promoted", async () => {
     const world = new World();
     Object.assign(world.rows.iprod, { replicationStatus: "failed-over", activeBackendId: "idr", disabled: true });
     for (const mirror of world.mirrors) mirror.state = "broken_off";
-    const { site, promoted, mismatches } = verdictOf(await look(world));
-    assert.deepEqual({ site, promoted, mismatches }, { site: "idr", promoted: false, mismatches: [] });
+    const { site, promoted, half } = verdictOf(await look(world));
+    const left = { left: "iprod", attachments: 4, unbroken: [] };
+    assert.deepEqual({ site, promoted, half }, { site: "idr", promoted: false, half: left });
   });
 
   it("sees nothing where no site is enabled and no volume is there", async () => {
     const world = new World(0);
     bothConfs(world, enabled, "enabled_backends = loweropenstack1");
-    assert.deepEqual(verdictOf(await look(world)), { promoted: false, protected: false, mismatches: [] });
-  });
-
-  const mismatches: readonly (readonly [string, RegExp, (world: World) => void, (o: Observation) => Observation])[] = [
-    ["controllers that differ", /controllers differ.*c1 has iprod; c2 has idr/, (w) => conf(w, "c2", enabled, "enabled_backends = idr"), (o) => o],
-    ["both sites enabled", /names both sites: iprod, idr/, (w) => bothConfs(w, enabled, "enabled_backends = iprod,idr"), (o) => o],
-    ["volumes, but no site", /no site is enabled.*4 volumes/, (w) => bothConfs(w, enabled, "enabled_backends = x"), (o) => o],
-    ["a row failed over to a stranger", /failed-over to "elsewhere"/, (w) => Object.assign(w.rows.iprod, { replicationStatus: "failed-over", activeBackendId: "elsewhere" }), (o) => o],
-    ["a failover under way", /is in failing-over/, (w) => Object.assign(w.rows.iprod, { replicationStatus: "failing-over" }), (o) => o],
-    ["a failover that failed", /is in failover-error/, (w) => Object.assign(w.rows.iprod, { replicationStatus: "failover-error" }), (o) => o],
-    ["an active backend without a failover", /names active_backend_id "idr" without/, (w) => Object.assign(w.rows.iprod, { activeBackendId: "idr" }), (o) => o],
-    ["mirrors broken off behind Cinder's back", /1 mirrors "iprod" → "idr" are broken off.*pool1/, (w) => w.mirrors.filter((m) => m.flexVol === "pool1").forEach((m) => (m.state = "broken_off")), (o) => o],
-    ["volumes on the site that isn't enabled", /1 volumes are on cinder@idr/, (w) => [...w.volumes.values()].slice(0, 1).forEach((v) => w.volumes.set(v.id, { ...v, host: "cinder@idr#pool1" })), (o) => o],
-    ["a controller that can't be read", /no route to c2/, () => undefined, (o) => ({ ...o, controllerErrors: ["no route to c2"] })],
-  ]; // prettier-ignore
-  for (const [name, expected, change, edit] of mismatches)
-    it(`names ${name}`, async () => {
-      const world = new World();
-      change(world);
-      const verdict = verdictOf(edit(await look(world)));
-      assert.match(verdict.mismatches.join("\n"), expected);
+    assert.deepEqual(verdictOf(await look(world)), {
+      promoted: false,
+      protected: false,
+      mismatches: [],
+      unseen: [],
     });
+  });
 
   it("gives no site where controllers differ, both are enabled, or the database can't be asked", async () => {
     const differing = new World();
