@@ -6,9 +6,9 @@ import {
   observeState,
   outputsOf,
   previewSwitchover,
+  sentenceOf,
   statusOf,
   tellFailure,
-  toldOf,
 } from "../lib/switchover";
 import { type HookSpec, phases, type SwitchoverState } from "../lib/switchover/intent";
 import { configuredPair } from "./runtime/connection";
@@ -208,7 +208,7 @@ const stateFrom = (properties: lifecycle.Properties): SwitchoverState => lifecyc
 async function moved(intent: Declared): Promise<boolean> {
   const { site, mismatches, unseen } = await observeState({ pair: configuredPair(), ports: connection() });
   if (site !== undefined && site !== intent.activeSite) return true;
-  const told = mismatches.map((mismatch) => `${toldOf(mismatch)}. ${mismatch.remedy}`);
+  const told = mismatches.map(sentenceOf);
   if (site === undefined)
     console.log(
       `Warning: whether production still runs at "${intent.activeSite}" can't be told: ${told.join("; ") || "no site is enabled in cinder.conf"}`,

@@ -26,6 +26,10 @@ export interface Mismatch {
 export const toldOf = ({ kind, what, seen, expected }: Mismatch): string =>
   kind === "blind" ? `${what} can't be read: ${seen}` : `${what}: ${seen}, expected ${expected}`;
 
+/** With what to do about it. */
+export const sentenceOf = (mismatch: Mismatch): string =>
+  `${toldOf(mismatch).replace(/\.$/, "")}. ${mismatch.remedy}`;
+
 const shown = 5;
 
 function namesOf(items: readonly string[]): string {

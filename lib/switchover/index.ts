@@ -34,7 +34,7 @@ import type { Ports } from "./ports";
 import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
 import type { Judgement } from "./drift";
-import { judge, toldOf } from "./drift";
+import { judge, sentenceOf, toldOf } from "./drift";
 import type { Decision, Verdict } from "./verdict";
 import { decide, verdictOf } from "./verdict";
 
@@ -44,7 +44,7 @@ export type { Plan } from "./plan";
 export type { Report } from "./report";
 export { reportAsMarkdown } from "./report";
 export type { Judgement, Mismatch } from "./drift";
-export { toldOf } from "./drift";
+export { sentenceOf, toldOf } from "./drift";
 export type { Verdict } from "./verdict";
 export { verdictOf } from "./verdict";
 export { observe } from "./observe";
@@ -201,7 +201,7 @@ export function outputsOf(
     status,
     ...(mismatches.length === 0
       ? {}
-      : { mismatches: mismatches.map((mismatch) => `${toldOf(mismatch)}. ${mismatch.remedy}`) }),
+      : { mismatches: mismatches.map(sentenceOf) }),
   };
 }
 

@@ -142,8 +142,8 @@ describe("ActiveSite", function () {
 
   it("says in a refresh what can't be told, and keeps the state's site", async () => {
     const olds = { ...declared, ...nothing, promoted: true, protected: true, observedSite: "iprod", status: "fine" };
-    const { id, props } = await provider.read("pair", olds);
-    const { activeSite, observedSite, status, mismatches, promoted } = props as Record<string, unknown>;
+    const { id, props } = (await provider.read("pair", olds)) as { id: string; props: Record<string, unknown> };
+    const { activeSite, observedSite, status, mismatches, promoted } = props;
     assert.deepEqual([id, activeSite, observedSite, promoted], ["pair", "iprod", "", true]);
     assert.match(String(status), /^unknown: .* can't be read: /);
     assert.match((mismatches as string[]).join("\n"), /Cinder's database can't be read: .*127\.66\.9\.9:1/);

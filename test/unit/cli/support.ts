@@ -43,7 +43,7 @@ export interface Cli {
 }
 
 /** The command line on a simulated world. */
-export function cliOn(world: World, dir: string): Cli {
+export function cliOn(world: World, dir: string, heard: (line: string) => void = () => undefined): Cli {
   const journalDir = path.join(dir, "reports");
   let printed = "";
   return {
@@ -59,6 +59,7 @@ export function cliOn(world: World, dir: string): Cli {
         cwd: dir,
         out: (line) => {
           out.push(line);
+          heard(line);
           if (o.stopAt?.test(line)) stop.abort();
         },
         err: (line) => void err.push(line),
