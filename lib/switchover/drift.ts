@@ -27,8 +27,7 @@ export const toldOf = ({ kind, what, seen, expected }: Mismatch): string =>
   kind === "blind" ? `${what} can't be read: ${seen}` : `${what}: ${seen}, expected ${expected}`;
 
 /** With what to do about it. */
-export const sentenceOf = (mismatch: Mismatch): string =>
-  `${toldOf(mismatch).replace(/\.$/, "")}. ${mismatch.remedy}`;
+export const sentenceOf = (mismatch: Mismatch): string => `${toldOf(mismatch).replace(/\.$/, "")}. ${mismatch.remedy}`;
 
 const shown = 5;
 
@@ -371,8 +370,10 @@ function bothWritable(observation: SitesObservation, site: string | undefined): 
   const sides = siteNames(pair).map((name) => ({ name, array: arrayOf(observation, name) }));
   return pair.flexVols.flatMap((flexVol): Mismatch[] => {
     const open = sides.flatMap(({ name, array }) => {
-      const writable = array?.flexVols.some((volume) => volume.name === flexVol && volume.type === "rw") === true;
-      const maps = (array?.lunMaps ?? []).filter(({ lunPath }) => lunPath.split("/")[2] === flexVol);
+      // A stopped SVM, as after its loss, serves nobody what it maps.
+      if (array?.svmState !== "running" || !array.iscsi.enabled) return [];
+      const writable = array.flexVols.some((volume) => volume.name === flexVol && volume.type === "rw");
+      const maps = array.lunMaps.filter(({ lunPath }) => lunPath.split("/")[2] === flexVol);
       return writable && maps.length > 0 ? [`${siteOf(pair, name).svm} maps ${mapNames(maps)}`] : [];
     });
     if (open.length < 2) return [];

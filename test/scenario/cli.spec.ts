@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { runCli } from "../../cli/run";
@@ -11,6 +11,7 @@ import { connect } from "../../lib/connections";
 import type { Report } from "../../lib/switchover";
 import type { Clock } from "../../lib/switchover/ports";
 import { sitePairSchema } from "../../lib/topology/site-pair";
+import { changeOntap } from "../openstack/site-pair";
 import { say, sayFailures, Scene, until } from "../openstack/support";
 import { skipBecause } from "../support/skip";
 
@@ -237,6 +238,65 @@ describe("cheesecake (embedded lab)", function () {
     await tells(0, ["verify"]);
     await scene.forgetActiveSite();
     await adopted("idr");
+  });
+
+  /** The same verdict by the command line and by a refresh, with the mismatch that it's about. */
+  async function told(verdict: string, mismatch: RegExp): Promise<void> {
+    const before = await scene.everything();
+    const status = await ends(4, "status");
+    assert.match(status, new RegExp(`^verdict +${verdict}: `, "m"));
+    assert.match(status, mismatch);
+    const { stdout } = await scene.pulumi.run(["refresh", "--stack", scene.recovery, "--yes", "--non-interactive"]);
+    assert.match(stdout, mismatch, "as a warning, too");
+    const outputs = await scene.pulumi.outputs(scene.recovery);
+    const said = /^verdict +(.*)$/m.exec(status)?.[1] ?? "";
+    assert.ok(String(outputs["status"]).endsWith(said), String(outputs["status"]));
+    assert.match((outputs["mismatches"] as string[]).join("\n"), mismatch);
+    assert.equal(outputs["activeSite"], "idr");
+    assert.deepEqual(await scene.everything(), before);
+  }
+
+  it("gives the verdict that a refresh gives: what was edited by hand, and the alarm where both sites are open", async () => {
+    await scene.at("idr");
+    const [, controller] = scene.lab.controllers;
+    assert.ok(controller);
+    const right = readFileSync(controller.cinderConf, "utf8");
+    writeFileSync(controller.cinderConf, right.replace(/^(enabled_backends.*)idr/m, "$1iprod"));
+    try {
+      await told(
+        "contradiction",
+        /enabled_backends of .* on controller-2: "iprod", expected "idr", as \d+ volumes on cinder-dr@idr have it/,
+      );
+    } finally {
+      writeFileSync(controller.cinderConf, right);
+    }
+
+    const svm = scene.lab.arrays.iprod.svm;
+    const igroup = { name: "stranger", svm: { name: svm }, os_type: "linux", protocol: "iscsi" };
+    await changeOntap(scene.lab, "iprod", "/api/protocols/san/igroups", igroup, "POST");
+    await scene.onArray("iprod", async (client) => {
+      const mirrors = () => client.listMirrors(scene.flexVols());
+      const [mirror] = await mirrors();
+      assert.ok(mirror);
+      await client.setMirrorState(mirror.uuid, "broken_off");
+      const name = `${mirror.source.svm}:${mirror.source.flexVol} → ${svm}:${mirror.destination.flexVol}`;
+      await told("unfinished", new RegExp(`mirror ${name}: broken_off, expected snapmirrored`));
+      const lun = (await client.listLuns([mirror.destination.flexVol]))[0]?.path ?? "";
+      const map = { svm: { name: svm }, lun: { name: lun }, igroup: { name: igroup.name } };
+      await changeOntap(scene.lab, "iprod", "/api/protocols/san/lun-maps", map, "POST");
+      await told(
+        "alarm",
+        new RegExp(`FlexVol ${mirror.destination.flexVol}: writable and mapped .*${lun} to stranger`),
+      );
+      for (const each of await client.listLunMaps(scene.flexVols())) await client.deleteLunMap(each);
+      await client.setMirrorState(mirror.uuid, "snapmirrored");
+      await until("the mirror is whole", mirrors, (all) =>
+        all.every(({ state, healthy }) => state === "snapmirrored" && healthy),
+      );
+    });
+    await scene.pulumi.run(["refresh", "--stack", scene.recovery, "--yes", "--non-interactive"], { quiet: true });
+    assert.match(await ends(0, "status"), /^verdict +in place: every system names "idr"$/m);
+    await scene.assertSettled("idr");
   });
 
   it("names what isn't in its place", async () => {

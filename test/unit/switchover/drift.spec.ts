@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { exitCodes } from "../../../cli/exit-codes";
 import type { Intent, Mismatch } from "../../../lib/switchover";
-import { observeState, outputsOf, statusOf, toldOf } from "../../../lib/switchover";
+import { observeState, outputsOf, statusOf, toldOf, verdictOf } from "../../../lib/switchover";
 import type { Judgement } from "../../../lib/switchover";
 import { cliOn, folder } from "../cli/support";
 import { read } from "../docs/documents";
-import { at, operator } from "./support";
+import { at, look, operator } from "./support";
 import type { Operator } from "./support";
 import { intentTo, pair, World } from "./world";
 
@@ -296,8 +296,6 @@ describe("the table of drift in docs/switchover.md", () => {
         asBefore: await decided(dr, intent, state),
         elsewhere: first === "refused" && completed !== "refused" ? `refused; with \`unplanned\`: ${completed}` : first,
       };
-      if (process.env["DRAFT"])
-        console.log(`| ${[what, seen.word, seen.said, seen.asBefore, seen.elsewhere].join(" | ")} |`);
       assert.deepEqual(seen, documented.get(what));
 
       // The command line says the same, and so does a refresh.
@@ -376,6 +374,17 @@ describe("the table of drift in docs/switchover.md", () => {
     assert.match(back.out, /^way on .*after an unplanned failover reprotect does that/m);
     await dr.up(intentTo("idr", { reprotect: "discardDiverged" }), at("idr", true, false));
     assert.match((await cli.run(["status"], { settings })).out, /^verdict +in place/m);
+  });
+
+  it("raises none over a site whose SVM serves nobody what it maps", async () => {
+    const { world } = await start(found(cases["both sites writable and mapped"]));
+    for (const [served, alarms] of [[true, 1], [false, 0]] as const) {
+      const observation = structuredClone(await look(world));
+      const idr = observation.arrays["idr"];
+      assert.ok(idr?.ok === true);
+      if (!served) Object.assign(idr.value, { svmState: "stopped" });
+      assert.equal(verdictOf(observation).mismatches.filter(({ kind }) => kind === "alarm").length, alarms);
+    } // prettier-ignore
   });
 
   it("goes on with a promotion after our own failover that left an instance on a lost host", async () => {
