@@ -3,7 +3,6 @@ import type { ControllerObservation, SitesObservation } from "./observation";
 import { arrayOf, isMirrorOf, isVolumeServiceOf, serviceRowOf, volumesOf } from "./observation";
 import { count } from "./plan";
 import type { CinderAttachment, CinderVolume, LunMap, Mirror } from "./ports";
-import type { Verdict } from "./verdict";
 
 /**
  * What one system says against what follows from the others: cinder.conf, Cinder's rows, mirrors, attachments. Pure.
@@ -438,59 +437,4 @@ function halfPromoted(observation: SitesObservation, site: string, enabled: stri
     },
     ...strayVolumes(observation, site, "half"),
   ];
-}
-
-/** One word for it all, and what is to be done. */
-export interface Judgement {
-  readonly word: "in place" | "elsewhere" | "unfinished" | "out of place" | "contradiction" | "unknown" | "alarm";
-  readonly said: string;
-  /** Empty where nothing is to be done. */
-  readonly remedy: string;
-}
-
-export function judge(o: {
-  readonly verdict: Verdict;
-  /** As the state or the configuration has it. */
-  readonly expected: string;
-  /** Of the switchover that this software began and didn't finish. */
-  readonly open?: string;
-}): Judgement {
-  const { site, promoted, mismatches } = o.verdict;
-  const first = (kind: Mismatch["kind"]) => mismatches.find((mismatch) => mismatch.kind === kind);
-  const about = (word: Judgement["word"], mismatch: Mismatch): Judgement => ({
-    word,
-    said: toldOf(mismatch),
-    remedy: mismatch.remedy,
-  });
-  const alarm = first("alarm");
-  if (alarm !== undefined) return about("alarm", alarm);
-  if (o.open !== undefined)
-    return {
-      word: "unfinished",
-      said: `${o.open} isn't finished`,
-      remedy: "Let its run end, or run up, which goes on.",
-    };
-  const blind = first("blind");
-  if (blind !== undefined) return about("unknown", blind);
-  if (site === undefined) {
-    const [mismatch] = mismatches;
-    if (mismatch !== undefined) return about("contradiction", mismatch);
-    return {
-      word: "contradiction",
-      said: "no site is enabled in cinder.conf",
-      remedy: "Put the backend back into enabled_backends on every controller; where there are no volumes yet, run up.",
-    };
-  }
-  const half = first("half");
-  if (half !== undefined) return about("unfinished", half);
-  if (site !== o.expected)
-    return {
-      word: "elsewhere",
-      said: `production runs at "${site}", not at "${o.expected}"${promoted ? "" : ": failed over to, and not promoted"}`,
-      remedy: `To accept it, set activeSite to "${site}" and run up${promoted ? "" : ", which promotes it where promotion is immediate"}.`,
-    };
-  const [stray] = mismatches;
-  if (stray !== undefined) return about("out of place", stray);
-  const all = o.verdict.unseen.length === 0 ? "every system" : "every system that answers";
-  return { word: "in place", said: `${all} names "${site}"${promoted ? "" : ", not promoted"}`, remedy: "" };
 }

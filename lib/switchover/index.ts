@@ -11,6 +11,8 @@ import { execute } from "./execute";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
 import type { JournalEntry } from "./journal";
 import { endedSwitchovers, Journal } from "./journal";
+import type { Judgement } from "./judgement";
+import { judge } from "./judgement";
 import { Lease } from "./lease";
 import type { Observation } from "./observation";
 import { volumesOf } from "./observation";
@@ -33,8 +35,7 @@ import { checkDatabase, preflight, reprotectFindings, restartFindings, shadowFin
 import type { Ports } from "./ports";
 import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
-import type { Judgement } from "./drift";
-import { judge, sentenceOf, toldOf } from "./drift";
+import { sentenceOf, toldOf } from "./drift";
 import type { Decision, Verdict } from "./verdict";
 import { decide, verdictOf } from "./verdict";
 
@@ -43,7 +44,8 @@ export { phases } from "./intent";
 export type { Plan } from "./plan";
 export type { Report } from "./report";
 export { reportAsMarkdown } from "./report";
-export type { Judgement, Mismatch } from "./drift";
+export type { Mismatch } from "./drift";
+export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
 export type { Verdict } from "./verdict";
 export { verdictOf } from "./verdict";
@@ -199,9 +201,7 @@ export function outputsOf(
   return {
     observedSite: site ?? "",
     status,
-    ...(mismatches.length === 0
-      ? {}
-      : { mismatches: mismatches.map(sentenceOf) }),
+    ...(mismatches.length === 0 ? {} : { mismatches: mismatches.map(sentenceOf) }),
   };
 }
 
