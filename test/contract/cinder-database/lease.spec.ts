@@ -88,7 +88,7 @@ describe("two operators, one pair", function () {
     const child = spawn(
       process.execPath,
       ["-r", "ts-node/register", path.join(__dirname, "operator.ts"), JSON.stringify(order)],
-      { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, TS_NODE_TRANSPILE_ONLY: "true" } },
+      { stdio: ["pipe", "pipe", "pipe"] },
     );
     const lines: string[] = [];
     let heard: () => void = () => undefined;
