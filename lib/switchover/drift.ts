@@ -90,7 +90,7 @@ function replicationTargets(observation: SitesObservation, site: string): Mismat
 // --------------------------------------------------------------------------------------------------------------- rows
 
 /** Of the one backend that is enabled. */
-export function unclearRow(observation: SitesObservation, enabled: string): Mismatch[] {
+function unclearRow(observation: SitesObservation, enabled: string): Mismatch[] {
   const { pair } = observation;
   const row = serviceRowOf(observation, backendHost(pair, enabled));
   if (row === undefined) return [];
@@ -328,13 +328,13 @@ export function attachmentsBySite(observation: SitesObservation): ReadonlyMap<st
   const ours = new Set(volumesOf(observation).map(({ id }) => id));
   const iqns = siteNames(pair).map((site) => [site, arrayOf(observation, site)?.iscsi.iqn] as const);
   const silent = iqns.filter(([, iqn]) => iqn === undefined).map(([site]) => site);
-  const leads = new Map<string, CinderAttachment[]>();
+  const leads = new Map(siteNames(pair).map((site) => [site, [] as CinderAttachment[]]));
   for (const attachment of observation.attachments) {
     const iqn = attachment.connection?.iqn;
     if (iqn === undefined || attachment.status !== "attached" || !ours.has(attachment.volumeId)) continue;
     // What isn't the answering site's is the silent one's.
     const site = iqns.find(([, own]) => own === iqn)?.[0] ?? (silent.length === 1 ? silent[0] : undefined);
-    if (site !== undefined) leads.set(site, [...(leads.get(site) ?? []), attachment]);
+    if (site !== undefined) leads.get(site)?.push(attachment);
   }
   return leads;
 }

@@ -240,14 +240,18 @@ describe("cheesecake (embedded lab)", function () {
     await adopted("idr");
   });
 
+  /** Running the program, too, which makes the stack's outputs of what the resources are told. */
+  const refresh = () =>
+    scene.pulumi.run(["refresh", "--run-program", "--stack", scene.recovery, "--yes", "--non-interactive"]);
+
   /** The same verdict by the command line and by a refresh, with the mismatch that it's about. */
   async function told(verdict: string, mismatch: RegExp): Promise<void> {
     const before = await scene.everything();
     const status = await ends(4, "status");
     assert.match(status, new RegExp(`^verdict +${verdict}: `, "m"));
     assert.match(status, mismatch);
-    const { stdout } = await scene.pulumi.run(["refresh", "--stack", scene.recovery, "--yes", "--non-interactive"]);
-    assert.match(stdout, mismatch, "as a warning, too");
+    const { output } = await refresh();
+    assert.match(output, mismatch, "as a warning, too");
     const outputs = await scene.pulumi.outputs(scene.recovery);
     const said = /^verdict +(.*)$/m.exec(status)?.[1] ?? "";
     assert.ok(String(outputs["status"]).endsWith(said), String(outputs["status"]));
@@ -294,7 +298,7 @@ describe("cheesecake (embedded lab)", function () {
         all.every(({ state, healthy }) => state === "snapmirrored" && healthy),
       );
     });
-    await scene.pulumi.run(["refresh", "--stack", scene.recovery, "--yes", "--non-interactive"], { quiet: true });
+    await refresh();
     assert.match(await ends(0, "status"), /^verdict +in place: every system names "idr"$/m);
     await scene.assertSettled("idr");
   });
