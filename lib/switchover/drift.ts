@@ -367,7 +367,8 @@ function strayAttachments(observation: SitesObservation, site: string): Mismatch
 /** Somebody may write on either side, and one of them is lost. */
 function bothWritable(observation: SitesObservation, site: string | undefined): Mismatch[] {
   const { pair } = observation;
-  const sides = siteNames(pair).map((name) => ({ name, array: arrayOf(observation, name) }));
+  const names = site === undefined ? [...siteNames(pair)].sort() : [site, peerOf(pair, site)];
+  const sides = names.map((name) => ({ name, array: arrayOf(observation, name) }));
   return pair.flexVols.flatMap((flexVol): Mismatch[] => {
     const open = sides.flatMap(({ name, array }) => {
       // A stopped SVM, as after its loss, serves nobody what it maps.

@@ -369,7 +369,7 @@ describe("the table of drift in docs/switchover.md", () => {
     assert.equal(back.code, exitCodes.mismatch);
     assert.match(
       back.out,
-      /^verdict +alarm: FlexVol pool1: writable and mapped to hosts at both sites: svm-iprod maps 2 LUNs \(\/vol\/pool1\/volume-00 to host/m,
+      /^verdict +alarm: FlexVol pool1: writable and mapped to hosts at both sites: svm-idr maps 2 LUNs \(\/vol\/pool1\/volume-00 to host/m,
     );
     assert.match(back.out, /^way on .*after an unplanned failover reprotect does that/m);
     await dr.up(intentTo("idr", { reprotect: "discardDiverged" }), at("idr", true, false));
