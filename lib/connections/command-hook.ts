@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { childEnvironment } from "../child-environment";
 import { DrError, messageOf } from "../errors";
 
 const tailBytes = 4_000;
@@ -17,7 +18,7 @@ export function runCommandHook(hook: {
   const attempted = `Run hook "${hook.name}"`;
   return new Promise((resolve, reject) => {
     const child = spawn(program ?? "", args, {
-      env: { ...inherited(), ...hook.env },
+      env: { ...childEnvironment(), ...hook.env },
       stdio: ["ignore", "pipe", "pipe"],
       detached: true,
     });
@@ -59,14 +60,4 @@ export function runCommandHook(hook: {
       );
     });
   });
-}
-
-/** A hook sees the variables a program needs to run, not this process's credentials. */
-function inherited(): Record<string, string> {
-  const names = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR", "NODE_OPTIONS"];
-  // eslint-disable-next-line no-restricted-properties -- surroundings of a started program, not configuration
-  const surroundings = process.env;
-  return Object.fromEntries(
-    names.flatMap((name) => (surroundings[name] === undefined ? [] : [[name, surroundings[name]]])),
-  );
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { Client } from "ssh2";
+import { childEnvironment } from "../child-environment";
 import { DrError, messageOf } from "../errors";
 
 export interface CommandResult {
@@ -41,7 +42,7 @@ export class LocalRunner implements CommandRunner {
   ): Promise<CommandResult> {
     const [program = "", ...args] = argv;
     // A group of its own, so that the deadline ends its children too.
-    const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], detached: true });
+    const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], detached: true, env: childEnvironment() });
     const stdout = new Output();
     const stderr = new Output();
     return new Promise<CommandResult>((resolve, reject) => {

@@ -141,7 +141,7 @@ export class HttpClient {
             continue;
           }
         }
-        failure = this.remoteError(url, request, response);
+        failure = this.remoteError(url, request, response, { secrets: secretsSent(headers, request.body) });
         if (!idempotent || !repeatedStatuses.includes(response.status)) throw failure;
         waitMs = Math.max(waitMs, retryAfterMs(response.headers) ?? 0);
         // Longer than this request may take: the caller knows better whether to wait.
@@ -214,7 +214,9 @@ export class HttpClient {
     };
     const parsed = parseJson(response.text);
     if (!parsed.isJson)
-      throw this.remoteError(url, request, response, `status ${response.status} with an answer that isn't JSON`);
+      throw this.remoteError(url, request, response, {
+        seen: `status ${response.status} with an answer that isn't JSON`,
+      });
     if (request.answer === undefined) return { ...head, body: parsed.value as T };
     const decoded = request.answer.safeParse(parsed.value);
     if (decoded.success) return { ...head, body: decoded.data };
@@ -222,12 +224,9 @@ export class HttpClient {
     const issues = decoded.error.issues
       .slice(0, 3)
       .map((issue) => `${issue.path.join(".") || "(answer)"}: ${issue.message}`);
-    throw this.remoteError(
-      url,
-      request,
-      response,
-      `status ${response.status} with an answer of unknown shape (${issues.join("; ")})`,
-    );
+    throw this.remoteError(url, request, response, {
+      seen: `status ${response.status} with an answer of unknown shape (${issues.join("; ")})`,
+    });
   }
 
   private requestIdOf(response: RawResponse): string | undefined {
@@ -236,7 +235,12 @@ export class HttpClient {
       .find(Boolean);
   }
 
-  private remoteError(url: string, request: HttpRequest<unknown>, response: RawResponse, seen?: string): DrError {
+  private remoteError(
+    url: string,
+    request: HttpRequest<unknown>,
+    response: RawResponse,
+    { seen, secrets = [] }: { readonly seen?: string; readonly secrets?: readonly string[] },
+  ): DrError {
     const body = parseJson(response.text);
     const vendor =
       seen === undefined && body.isJson ? this.options.decodeError?.(response.status, body.value) : undefined;
@@ -249,7 +253,11 @@ export class HttpClient {
       ...(vendor?.code === undefined ? {} : { vendorCode: vendor.code }),
       ...(requestId === undefined ? {} : { requestId }),
     };
-    const reason = [vendor?.message?.slice(0, 1000), vendor?.code === undefined ? undefined : `(${vendor.code})`]
+    const message = secrets.reduce<string | undefined>(
+      (text, secret) => text?.replaceAll(secret, "…"),
+      vendor?.message,
+    );
+    const reason = [message?.slice(0, 1000), vendor?.code === undefined ? undefined : `(${vendor.code})`]
       .filter((part) => part !== undefined && part !== "")
       .join(" ");
     const what =
@@ -284,6 +292,22 @@ function secureContext(caFile: string | undefined): tls.SecureContext {
   }
   return tls.createSecureContext({ ca: readCaFile(caFile) });
 }
+
+/**
+ * What an error never quotes, though the answer may: Keystone's validation, for one, tells the value that it refuses.
+ * Headers by their last word (`Basic …`), fields of the body by their names.
+ */
+function secretsSent(headers: Headers, body: unknown): string[] {
+  const found = Object.values(headers).map((value) => value.split(" ").at(-1) ?? value);
+  JSON.stringify(body, (name, value: unknown) => {
+    if (typeof value === "string" && /pass|secret/i.test(name)) found.push(value);
+    return value;
+  });
+  return found.filter((secret) => secret.length >= shortestSecret);
+}
+
+/** Anything shorter would be found in every sentence. */
+const shortestSecret = 4;
 
 function parseJson(text: string): { readonly isJson: boolean; readonly value?: unknown } {
   if (text.trim() === "") return { isJson: true, value: undefined };

@@ -301,21 +301,32 @@ async function readLines(file: string): Promise<string[]> {
   return text.split("\n").slice(0, -1);
 }
 
+/** @throws DrError `journal` for whatever the disk refuses; what was written of the line counts as torn. */
 async function appendDurably(file: string, line: string): Promise<void> {
-  const handle = await open(file, "a+", 0o600);
   try {
-    const { size } = await handle.stat();
-    // A torn line of a run that died is cut off first.
-    if (size > 0) {
-      const last = Buffer.alloc(1);
-      await handle.read(last, 0, 1, size - 1);
-      if (last.toString() !== "\n")
-        await handle.truncate(Buffer.byteLength((await readLines(file)).map((l) => `${l}\n`).join("")));
+    const handle = await open(file, "a+", 0o600);
+    try {
+      const { size } = await handle.stat();
+      // A torn line of a run that died is cut off first.
+      if (size > 0) {
+        const last = Buffer.alloc(1);
+        await handle.read(last, 0, 1, size - 1);
+        if (last.toString() !== "\n")
+          await handle.truncate(Buffer.byteLength((await readLines(file)).map((l) => `${l}\n`).join("")));
+      }
+      await handle.appendFile(`${line}\n`);
+      await handle.sync();
+    } finally {
+      await handle.close();
     }
-    await handle.appendFile(`${line}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
+  } catch (error) {
+    throw new DrError({
+      code: "journal",
+      attempted: `Write the journal ${file}`,
+      seen: messageOf(error),
+      remedy: "Make room on the disk of journalDir, or correct its rights; then run up again: it goes on from here.",
+      cause: error,
+    });
   }
 }
 

@@ -384,7 +384,12 @@ export interface CinderDatabasePort {
    * Verified logical dump of Cinder's schema to a file of mode 0600 on this machine: it holds secrets (CHAP) and never
    * goes anywhere else. Resolves to size and digest, after the file was read back to its end marker.
    */
-  dump(file: string): Promise<{ readonly bytes: number; readonly sha256: string; readonly tables: number }>;
+  dump(file: string): Promise<{
+    readonly bytes: number;
+    readonly sha256: string;
+    readonly tables: number;
+    readonly rows: Readonly<Record<string, number>>;
+  }>;
   /** One transaction with asserted row counts; repeated after success it finds nothing to do and says so. */
   promote(change: PromotionChange): Promise<PromotionResult>;
 }

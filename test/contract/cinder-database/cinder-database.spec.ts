@@ -483,6 +483,7 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
         bytes: content.length,
         sha256: createHash("sha256").update(content).digest("hex"),
         tables: 36,
+        rows: { volumes: 8, groups: 2, consistencygroups: 1, image_volume_cache_entries: 1, services: 5 },
       });
       assert.equal(statSync(file).mode & 0o777, 0o600);
       assert.ok(!existsSync(`${file}.partial`));

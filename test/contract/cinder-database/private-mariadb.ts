@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,6 +13,10 @@ export interface PrivateMariadb {
   readonly port: number;
   /** As root, many statements at once. */
   sql(text: string, schema?: string): Promise<Record<string, unknown>[]>;
+  /** By SIGKILL, as by a power failure of its host whose disk had everything that was flushed. */
+  kill(): Promise<void>;
+  /** Again, on what is on its disk. */
+  start(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -34,29 +38,6 @@ export async function startMariadb(
     ["--no-defaults", ...user, `--datadir=${data}`, "--auth-root-authentication-method=normal", "--skip-test-db"],
     { stdio: "pipe" },
   );
-  const server = spawn(
-    "mariadbd",
-    [
-      "--no-defaults",
-      ...user,
-      `--datadir=${data}`,
-      `--socket=${socket}`,
-      `--pid-file=${path.join(folder, "my.pid")}`,
-      `--bind-address=${host}`,
-      `--port=${port}`,
-      "--skip-name-resolve",
-      "--innodb-flush-log-at-trx-commit=0",
-      "--innodb-flush-method=nosync",
-      "--innodb-doublewrite=0",
-      "--innodb-buffer-pool-size=64M",
-      "--innodb-log-file-size=16M",
-      "--performance-schema=OFF",
-      ...options,
-    ],
-    { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } },
-  );
-  let log = "";
-  server.stderr.setEncoding("utf8").on("data", (text: string) => (log = (log + text).slice(-4000)));
   const connect = (schema?: string): Promise<mysql.Connection> =>
     mysql.createConnection({
       socketPath: socket,
@@ -65,17 +46,50 @@ export async function startMariadb(
       dateStrings: true,
       ...(schema === undefined ? {} : { database: schema }),
     });
-  const deadline = Date.now() + 30_000;
-  for (;;) {
-    try {
-      await (await connect()).end();
-      break;
-    } catch (error) {
-      if (server.exitCode !== null || Date.now() > deadline)
-        throw new Error(`mariadbd didn't start: ${log}`, { cause: error });
-      await sleep(50);
+  let server: ChildProcess;
+  const start = async (): Promise<void> => {
+    server = spawn(
+      "mariadbd",
+      [
+        "--no-defaults",
+        ...user,
+        `--datadir=${data}`,
+        `--socket=${socket}`,
+        `--pid-file=${path.join(folder, "my.pid")}`,
+        `--bind-address=${host}`,
+        `--port=${port}`,
+        "--skip-name-resolve",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-flush-method=nosync",
+        "--innodb-doublewrite=0",
+        "--innodb-buffer-pool-size=64M",
+        "--innodb-log-file-size=16M",
+        "--performance-schema=OFF",
+        ...options,
+      ],
+      { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } },
+    );
+    let log = "";
+    server.stderr?.setEncoding("utf8").on("data", (text: string) => (log = (log + text).slice(-4000)));
+    const deadline = Date.now() + 30_000;
+    for (;;) {
+      try {
+        await (await connect()).end();
+        break;
+      } catch (error) {
+        if (server.exitCode !== null || server.signalCode !== null || Date.now() > deadline)
+          throw new Error(`mariadbd didn't start: ${log}`, { cause: error });
+        await sleep(50);
+      }
     }
-  }
+  };
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
+    const ended = once(server, "exit");
+    server.kill(signal);
+    await ended;
+  };
+  await start();
   return {
     folder,
     socket,
@@ -89,12 +103,10 @@ export async function startMariadb(
         await connection.end();
       }
     },
+    kill: () => end("SIGKILL"),
+    start,
     stop: async () => {
-      if (server.exitCode === null) {
-        const ended = once(server, "exit");
-        server.kill("SIGTERM");
-        await ended;
-      }
+      await end("SIGTERM");
       rmSync(folder, { recursive: true, force: true });
     },
   };

@@ -150,6 +150,26 @@ describe("HttpClient", () => {
     assert.doesNotMatch(JSON.stringify(error) + error.stack, /hunter|s3"/);
   });
 
+  it("cuts out of the server's words what it was sent as a secret", async () => {
+    const server = await serve((request, body, response) =>
+      json(response, 400, { message: `no: ${request.headers.authorization ?? ""} with ${body}` }),
+    );
+    const { client } = connect(server.url, {
+      headers: () => Promise.resolve({ authorization: "Basic aHVudGVyMg==" }),
+      decodeError: (_status, body) => body as { message: string },
+    });
+    const body = {
+      auth: { user: { name: "u", password: "hunter3" }, application_credential: { id: "id-1", secret: "hunter4" } },
+      authentication: { passphrase: "hunter5" },
+    };
+    const error = await failureOf(client.request({ method: "POST", path: "/x", body, expected: [201] }));
+    assert.match(
+      error.message,
+      /no: Basic … with {"auth":{"user":{"name":"u","password":"…"},"application_credential":{"id":"id-1","secret":"…"}},"authentication":{"passphrase":"…"}}/,
+    );
+    assert.doesNotMatch(JSON.stringify(error) + error.stack, /hunter|aHVud/);
+  });
+
   it("repeats a GET on 503, waiting at least as long as Retry-After says", async () => {
     let count = 0;
     const server = await serve((_request, _body, response) => {

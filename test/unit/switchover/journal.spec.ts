@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { appendFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { DrError } from "../../../lib/errors";
 import { Journal } from "../../../lib/switchover/journal";
@@ -49,6 +49,24 @@ describe("Journal", () => {
   it("is readable by its owner only", async () => {
     const { journal } = await bench();
     assert.equal((await stat(journal.file)).mode & 0o777, 0o600);
+  });
+
+  it("says that the disk is full, writes nothing more, and goes on where there is room", async () => {
+    const { journal, find, stored, file } = await bench();
+    const kept = `${journal.file}.kept`;
+    await rename(journal.file, kept);
+    await symlink("/dev/full", journal.file);
+    const isFull = (error: unknown): boolean =>
+      DrError.is(error, "journal") && /ENOSPC.*Make room on the disk of journalDir/.test(error.message);
+    await assert.rejects(journal.append(intent("a")), isFull);
+    await assert.rejects(journal.append(intent("b")), isFull);
+    await rename(kept, journal.file);
+    const again = await find();
+    await again?.settle();
+    await again?.append(intent("c"));
+    assert.deepEqual(await file(), stored());
+    const items = again?.entries.flatMap((entry) => (entry.type === "intent" ? [entry.item] : []));
+    assert.deepEqual(items, ["a", "c"]);
   });
 
   it("is found again, whole, until it's closed", async () => {

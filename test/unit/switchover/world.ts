@@ -887,7 +887,7 @@ export class World {
         }),
         listVolumesInFlight: async (host) => this.inFlight(host),
         findConnector: async ({ serverId }) => JSON.stringify({ host: "compute", initiator: serverId }),
-        dump: async () => ({ bytes: 1, sha256: "x", tables: 1 }),
+        dump: async () => ({ bytes: 1, sha256: "x", tables: 1, rows: {} }),
         promote: async (change) => this.promote(change),
       },
       coordination: {
