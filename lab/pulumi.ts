@@ -22,6 +22,7 @@ export interface RunOptions {
   /** A failure is a result, too. */
   readonly anyCode?: boolean;
   readonly input?: string;
+  readonly env?: Readonly<Record<string, string>>;
   /** Each line as it comes, with the CLI's process id. */
   readonly onLine?: (line: string, pid: number) => void;
 }
@@ -173,7 +174,7 @@ export class LabPulumi {
     return new Promise((resolve, reject) => {
       const child = spawn("pulumi", args, {
         cwd: projectRoot,
-        env: { ...process.env, ...this.environment() },
+        env: { ...process.env, ...this.environment(), ...o.env },
         stdio: [o.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
       });
       if (o.input !== undefined) child.stdin?.end(o.input);

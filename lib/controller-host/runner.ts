@@ -346,7 +346,9 @@ export async function succeed(
 }
 
 export function failed(where: string, argv: readonly string[], result: CommandResult): DrError {
-  const said = (result.stderr.trim() || result.stdout.toString("utf8").trim()).slice(-500);
+  const output = result.stderr.trim() || result.stdout.toString("utf8").trim();
+  // Libraries like to quote the URL of a database or a queue that they can't use.
+  const said = output.replace(/(:\/\/[^\s:@/]*):[^\s/]*@/g, "$1:…@").slice(-500);
   return new DrError({
     code: "remote",
     attempted: `Run ${show(argv)} on ${where}`,

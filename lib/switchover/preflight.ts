@@ -1,4 +1,5 @@
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
+import { isLoopback } from "../topology/loopback";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
 import type { CinderVolume } from "./ports";
@@ -59,6 +60,7 @@ export function preflight(observation: Observation, intent: Intent, from: string
   checkVolumes(observation, mode, from, fail, warnings);
   checkServers(observation, mode, fail, warnings);
   checkHooks(intent, fail);
+  checkKeystone(observation, warnings);
   const { route, reason } = chooseRoute(observation, intent, from, fail);
   checkReplicated(observation, route, fail);
   checkQueues(observation, from, route, fail, warnings);
@@ -67,6 +69,13 @@ export function preflight(observation: Observation, intent: Intent, from: string
       `the lease is held by ${observation.lease.owner} on ${observation.lease.host} (pid ${observation.lease.pid}) until ${observation.lease.expiresAt}`,
     );
   return { route, routeReason: reason, failures, warnings };
+}
+
+/** Not refused: many clouds have no other on their inner network, and nobody corrects that in a disaster. */
+function checkKeystone({ pair }: Observation, warnings: string[]): void {
+  const { protocol, hostname, origin } = new URL(pair.openstack.authUrl);
+  if (protocol === "http:" && !isLoopback(hostname.replace(/^\[|\]$/g, "")))
+    warnings.push(`openstack.authUrl ${origin} has no TLS: openstackSecret and tokens cross the network in clear`);
 }
 
 /** Without cinder.conf and the services rows nobody can tell which site is active. */

@@ -16,7 +16,7 @@ import type { Report } from "../../lib/switchover";
 import type { JournalEntry } from "../../lib/switchover/journal";
 import { ontapClient } from "./site-pair";
 
-interface Options extends Pick<RunOptions, "anyCode" | "onLine"> {
+interface Options extends Pick<RunOptions, "anyCode" | "onLine" | "env"> {
   readonly more?: readonly string[];
   /** Default: the recovery stack. */
   readonly stack?: string;
@@ -213,9 +213,10 @@ export class Scene {
   }
 
   private command(verb: string, flags: readonly string[], o: Options): Promise<CommandResult> {
-    const { more = [], stack = this.recovery, onLine, anyCode = false } = o;
+    const { more = [], stack = this.recovery, onLine, anyCode = false, env = {} } = o;
     return this.pulumi.run([verb, "--stack", stack, "--non-interactive", ...flags, ...more], {
       anyCode,
+      env,
       onLine: (line, pid) => {
         this.printed += `${line}\n`;
         if (/ running .*\[\d+\/\d+\].*: done|^ *error:|Duration/.test(line))

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { secretVariables } from "../../cli/configuration";
 import { runCli } from "../../cli/run";
 import { missingFor } from "../../lab/lab";
 import { secretsOfLab } from "../../lab/pair";
@@ -13,6 +14,8 @@ import type { Clock } from "../../lib/switchover/ports";
 import { sitePairSchema } from "../../lib/topology/site-pair";
 import { changeOntap } from "../openstack/site-pair";
 import { say, sayFailures, Scene, until } from "../openstack/support";
+import { Artefacts } from "../support/artefacts";
+import { ProcessList } from "../support/process-list";
 import { skipBecause } from "../support/skip";
 
 interface Result {
@@ -27,24 +30,52 @@ describe("cheesecake (embedded lab)", function () {
   let scene: Scene;
   let secretsFile = "";
   let printed = "";
+  let processes: ProcessList;
+  /** Of Pulumi, at a high verbosity, and its events. */
+  let logs = "";
+  /** As of NetApp's driver with use_chap_auth, in every connection_info; and one in provider_auth, as of others. */
+  const chap = new Map(["auth_password", "discovery_auth_password", "provider_auth"].map((what) => [`CHAP ${what}`, `chap-${randomUUID()}`])); // prettier-ignore
+  /** Of failures that are provoked. */
+  const wrong = new Map(Object.values(secretVariables).map((name) => [`wrong ${name}`, `wrong-${randomUUID()}`]));
 
   before(async function () {
     const missing = missingFor("embedded", process.env["CINDER_CHEESECAKE_PYTHON"]);
     if (missing !== undefined) skipBecause(this, missing);
+    processes = new ProcessList();
     scene = await Scene.open({ flavour: "embedded" });
+    logs = path.join(scene.lab.dir, "verbose");
+    mkdirSync(logs);
+    await useChap();
     secretsFile = path.join(scene.lab.dir, "secrets.json");
     writeFileSync(secretsFile, JSON.stringify(secretsOfLab(scene.lab)), { mode: 0o600 });
     await scene.begin();
+    await scene.sql("UPDATE cinder.volumes SET provider_auth = ?", [`CHAP user ${chap.get("CHAP provider_auth")}`]);
   });
 
   sayFailures(() => scene);
 
-  after(() => scene?.close());
+  after(async () => {
+    processes?.stop();
+    await scene?.close();
+  });
+
+  /**
+   * Whatever connection_info Cinder keeps of an attachment, it tells it with a CHAP password from now on. Without
+   * auth_method: the clusters ask for none, and guests refuse what they can't do.
+   */
+  async function useChap(): Promise<void> {
+    const keys = ["auth_password", "discovery_auth_password"];
+    const values = keys.map((key) => `'$.${key}', '${chap.get(`CHAP ${key}`)}'`).join(", ");
+    for (const event of ["INSERT", "UPDATE"])
+      await scene.sql(`CREATE TRIGGER cinder.chap_at_${event} BEFORE ${event} ON cinder.volume_attachment FOR EACH ROW
+        SET NEW.connection_info = JSON_SET(NEW.connection_info, '$.auth_username', 'user', ${values})`);
+  }
 
   /** Where Pulumi has no state, no passphrase and isn't on PATH: the stack's file as it is, secrets from their file. */
   function cheesecake(
     [command = "", ...args]: readonly string[],
     onLine: (line: string, signal: (name: NodeJS.Signals) => void) => void = () => undefined,
+    more: Readonly<Record<string, string>> = {},
   ): Promise<Result> {
     say(`── cheesecake ${command} ${args.join(" ")}`);
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.includes("PULUMI")));
@@ -53,7 +84,7 @@ describe("cheesecake (embedded lab)", function () {
     const child = spawn(
       process.execPath,
       [program, command, "--config", config, "--secrets", secretsFile, ...args],
-      { cwd: scene.lab.dir, env: { ...env, PATH: "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" }, stdio: ["ignore", "pipe", "pipe"] },
+      { cwd: scene.lab.dir, env: { ...env, ...more, PATH: "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" }, stdio: ["ignore", "pipe", "pipe"] },
     ); // prettier-ignore
     let output = "";
     for (const stream of [child.stdout, child.stderr])
@@ -208,6 +239,9 @@ describe("cheesecake (embedded lab)", function () {
     scene.configure({ activeSite: "iprod" });
     let second: Promise<Result> | undefined;
     await scene.up({
+      // Everything that Pulumi logs, with its plugins, goes to files there.
+      more: ["--verbose", "9", "--logflow", "--event-log", path.join(logs, "events.json")],
+      env: { TMPDIR: logs, PULUMI_DEBUG_COMMANDS: "true" },
       onLine: (line) => {
         if (/hold\/lock-instances: done/.test(line)) second ??= cheesecake(["resume"]);
       },
@@ -315,10 +349,48 @@ describe("cheesecake (embedded lab)", function () {
     await tells(0, ["verify"]);
   });
 
-  it("tells no secret", () => {
-    assert.ok(scene.secrets().size >= 10 && printed.length > 10_000);
-    const texts = new Map([...scene.reportTexts(), ["what was printed", printed]]);
-    for (const [what, secret] of scene.secrets())
-      for (const [where, text] of texts) assert.ok(!text.includes(secret), `the secret ${what} is in ${where}`);
+  for (const [secret, variable] of Object.entries(secretVariables))
+    it(`says that ${secret} is wrong, and not what it is`, async () => {
+      const value = wrong.get(`wrong ${variable}`) ?? "";
+      const given = secret === "ontapPasswords" ? JSON.stringify({ iprod: value, idr: value }) : value;
+      const { output } = await cheesecake(["plan", "--to", "iprod"], undefined, { [variable]: given });
+      assert.match(output, /40[13]|1045/, output);
+    });
+
+  it("tells no secret: what it prints, leaves behind, logs, or shows in the process list", async () => {
+    const { attachments } = await scene.cloud<{ attachments: object[] }>("GET", "blockStorage", "/attachments/detail?all_tenants=1"); // prettier-ignore
+    const told = new Artefacts(chap).add("Cinder's API", JSON.stringify(attachments)).seen;
+    assert.deepEqual([...told.keys()], ["CHAP auth_password", "CHAP discovery_auth_password"], "the API tells them");
+
+    const passphrase = readFileSync(path.join(scene.lab.dir, "pulumi", "passphrase"), "utf8");
+    const secrets = new Map([...scene.secrets(), ["the stack's passphrase", passphrase], ...chap, ...wrong]);
+    const artefacts = new Artefacts(secrets);
+    const { stdout: state } = await scene.pulumi.run(["stack", "export", "--stack", scene.recovery], { quiet: true });
+    const rows = ["journal", "promotion", "lease", "switchover", "ownership"].map((table) => scene.sql(`SELECT * FROM cinder_cheesecake.${table}`)); // prettier-ignore
+    const processList = processes.stop();
+    artefacts
+      .add("printed by cheesecake", printed)
+      .add("printed by pulumi", scene.printed)
+      .add("state", state)
+      .add("cinder_cheesecake", JSON.stringify(await Promise.all(rows)))
+      .add("process list", processList);
+    const dumps = new Artefacts(secrets);
+    const isDump = (file: string): boolean => file.endsWith(".sql");
+    const counts = {
+      reports: artefacts.addFolder(scene.reports, (file) => !isDump(file)),
+      dumps: dumps.addFolder(scene.reports, isDump),
+      backups: artefacts.addFolder(path.join(scene.lab.dir, "pulumi", "state")),
+      logs: artefacts.addFolder(logs),
+    };
+    for (const stack of [scene.recovery, scene.pulumi.testLabStack])
+      artefacts.add(`configuration of ${stack}`, readFileSync(scene.pulumi.configFile(stack)));
+    say(`${artefacts.summary}; ${JSON.stringify(counts)}, ${processes.samples} looks at the process list`);
+    say(`dumps: ${dumps.summary}`);
+
+    assert.deepEqual(artefacts.seen, new Map());
+    assert.deepEqual([...dumps.seen.keys()].sort(), [...chap.keys()].sort(), "the dumps hold what the database does");
+    for (const [what, count] of Object.entries(counts)) assert.ok(count > 0, what);
+    assert.match(processList, /^mariadb-dump --defaults-file=/m);
+    assert.match(processList, /^pulumi up /m);
   });
 });

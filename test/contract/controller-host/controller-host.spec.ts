@@ -19,12 +19,14 @@ import {
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import fc from "fast-check";
 import ssh2 from "ssh2";
 import { connectController, connectNovaManage, type ControllerOptions } from "../../../lib/controller-host";
 import {
   LocalRunner,
   SshRunner,
   quote,
+  succeed,
   type CommandRunner,
   type SshOptions,
 } from "../../../lib/controller-host/runner";
@@ -313,6 +315,26 @@ esac
         assert.equal(seen.stdout.toString(), `${odd.map((one) => `<${one}>`).join("")}input`);
         assert.equal(seen.code, 0);
       });
+      it("get none of this process's credentials", async () => {
+        process.env["PULUMI_CONFIG_PASSPHRASE"] = "hush-passphrase";
+        try {
+          const { stdout } = await runner.run(["env"]);
+          assert.match(stdout.toString(), /^PATH=/m);
+          // The server of this test gives its own surroundings to every shell, as sshd wouldn't.
+          if (kind === "local") assert.doesNotMatch(stdout.toString(), /hush/);
+          else assert.ok(!server?.commands.at(-1)?.includes("hush"));
+        } finally {
+          delete process.env["PULUMI_CONFIG_PASSPHRASE"];
+        }
+      });
+      it("fail without the passwords of URLs that they print", async () => {
+        const said = "Could not parse URL from string 'mysql+pymysql://nova:hush%40it@10.0.0.1/nova', nor a://b:c@d";
+        await rejects(
+          succeed(runner, "ctl1", ["sh", "-c", 'echo "$1" >&2; exit 1', "sh", said]),
+          "remote",
+          /ended with 1: Could not parse URL from string 'mysql\+pymysql:\/\/nova:…@10\.0\.0\.1\/nova', nor a:\/\/b:…@d/,
+        );
+      });
       it("give code and both outputs", async () => {
         const seen = await runner.run(["sh", "-c", "echo out; echo err >&2; exit 7"]);
         assert.deepEqual([seen.code, seen.stdout.toString(), seen.stderr], [7, "out\n", "err\n"]);
@@ -524,5 +546,16 @@ describe("quote", () => {
   it("survives a real shell", () => {
     for (const word of ["", "a b", "it's", "'", "$x", "\\", "a\nb", "~", "*", "!", "ä"])
       assert.equal(execFileSync("sh", ["-c", `printf %s ${quote(word)}`]).toString(), word);
+  });
+  it("survives it whatever the words are", () => {
+    // No argument of a program holds a zero byte.
+    const word = fc.string({ unit: "binary", maxLength: 30 }).map((drawn) => drawn.replaceAll("\0", ""));
+    fc.assert(
+      fc.property(fc.array(word, { minLength: 50, maxLength: 100 }), (words) => {
+        const script = `for one in ${words.map(quote).join(" ")}; do printf '%s\\0' "$one"; done`;
+        assert.deepEqual(execFileSync("sh", ["-c", script]).toString().split("\0").slice(0, -1), words);
+      }),
+      { numRuns: 10 },
+    );
   });
 });

@@ -296,6 +296,7 @@ describe("preflight", () => {
     ["a failed transfer", /last transfer of .* failed/, planned, mirror({ transfer: { state: "failed" } })],
     ["LUN maps left at the destination", /1 LUN maps were left at "idr"/, planned, array("idr", { lunMaps: [{ lunUuid: "1", lunPath: "p", igroupUuid: "i", igroup: "i", logicalUnitNumber: 0 }] })],
     ["types that resolve at one site only", /volume_backend_name differs/, planned, stanza({ volumeBackendName: "other" })],
+    ["a Keystone without TLS", /^openstack.authUrl http:\/\/keystone:5000 has no TLS: openstackSecret and tokens cross/m, planned, (o) => void (o.pair = { ...o.pair, openstack: { ...o.pair.openstack, authUrl: "http://keystone:5000/v3" } })],
     ["Galera", /Galera/, planned, database({ wsrepOn: true })],
     ["an unknown schema that was accepted", /schema head .*accepted; unknown columns .*: volumes.new_host/, intentTo("idr", { acceptSchema: "head" }), database({ schemaReleases: undefined, undecidedColumns: ["volumes.new_host"] })],
     ["acceptSchema that isn't needed", /acceptSchema isn't needed/, intentTo("idr", { acceptSchema: "head" })],
