@@ -382,7 +382,7 @@ export interface CinderDatabasePort {
   listVolumesInFlight(backendHost: string): Promise<readonly { readonly id: string; readonly status: string }[]>;
   /**
    * Verified logical dump of Cinder's schema to a file of mode 0600 on this machine: it holds secrets (CHAP) and never
-   * goes anywhere else. Resolves to size and digest, after the file was read back to its end marker.
+   * goes anywhere else. Resolves to what was read back: size, digest, tables, rows of those that the promotion changes.
    */
   dump(file: string): Promise<{
     readonly bytes: number;

@@ -5,7 +5,7 @@ import { assertServicesStopped } from "./promote-stop-services";
 
 /**
  * Needs: services stopped. Does: dumps Cinder's database to a file beside the journal, mode 0600: it holds CHAP
- * passwords. Proof: the file was read back to its end marker. Safe to repeat because a new dump replaces the old one
+ * passwords. Proof: the file was read back: its end, every table, the rows of those that are about to change. Safe to repeat because a new dump replaces the old one
  * until the transaction has run; afterwards the journal has this step as done.
  */
 export const promoteDumpDatabase: Step = {

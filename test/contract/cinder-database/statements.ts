@@ -4,7 +4,7 @@ import { type Socket, connect, createServer } from "node:net";
 export interface Watched {
   readonly text: string;
   /** The answer to it never comes: called when the server has given it, and it was thrown away. */
-  swallowAnswer(then: () => Promise<void>): void;
+  readonly swallowAnswer: (then: () => Promise<void>) => void;
 }
 
 /**

@@ -555,7 +555,7 @@ describe("quote", () => {
         const script = `for one in ${words.map(quote).join(" ")}; do printf '%s\\0' "$one"; done`;
         assert.deepEqual(execFileSync("sh", ["-c", script]).toString().split("\0").slice(0, -1), words);
       }),
-      { numRuns: 10 },
+      { numRuns: 3 },
     );
   });
 });
