@@ -605,11 +605,14 @@ export class Scene {
     assert.equal(seen.status, status);
   }
 
-  /** A statement of the database's administrator. */
-  async sql(statement: string, values: string[] = []): Promise<unknown> {
-    const { host, port, services } = this.lab.database;
-    const password = readSecret(services.passwordFile);
-    const connection = await mysql.createConnection({ host, port, user: services.user, password });
+  /** A statement, by default of the account that all of OpenStack's services have. */
+  async sql(
+    statement: string,
+    values: string[] = [],
+    { user, passwordFile }: LabDescription["database"]["product"] = this.lab.database.services,
+  ): Promise<unknown> {
+    const { host, port } = this.lab.database;
+    const connection = await mysql.createConnection({ host, port, user, password: readSecret(passwordFile) });
     try {
       const [rows] = await connection.query(statement, values);
       return rows;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { secretVariables } from "../../cli/configuration";
@@ -13,7 +13,7 @@ import type { Report } from "../../lib/switchover";
 import type { Clock } from "../../lib/switchover/ports";
 import { sitePairSchema } from "../../lib/topology/site-pair";
 import { changeOntap } from "../openstack/site-pair";
-import { say, sayFailures, Scene, until } from "../openstack/support";
+import { otherSite, say, sayFailures, Scene, until } from "../openstack/support";
 import { Artefacts } from "../support/artefacts";
 import { ProcessList } from "../support/process-list";
 import { skipBecause } from "../support/skip";
@@ -56,6 +56,7 @@ describe("cheesecake (embedded lab)", function () {
 
   after(async () => {
     processes?.stop();
+    if (logs !== "") rmSync(logs, { recursive: true });
     await scene?.close();
   });
 
@@ -353,7 +354,9 @@ describe("cheesecake (embedded lab)", function () {
     it(`says that ${secret} is wrong, and not what it is`, async () => {
       const value = wrong.get(`wrong ${variable}`) ?? "";
       const given = secret === "ontapPasswords" ? JSON.stringify({ iprod: value, idr: value }) : value;
-      const { output } = await cheesecake(["plan", "--to", "iprod"], undefined, { [variable]: given });
+      const { activeSite } = await scene.pulumi.outputs(scene.recovery);
+      const to = otherSite(activeSite === "idr" ? "idr" : "iprod");
+      const { output } = await cheesecake(["plan", "--to", to], undefined, { [variable]: given });
       assert.match(output, /40[13]|1045/, output);
     });
 
@@ -366,7 +369,7 @@ describe("cheesecake (embedded lab)", function () {
     const secrets = new Map([...scene.secrets(), ["the stack's passphrase", passphrase], ...chap, ...wrong]);
     const artefacts = new Artefacts(secrets);
     const { stdout: state } = await scene.pulumi.run(["stack", "export", "--stack", scene.recovery], { quiet: true });
-    const rows = ["journal", "promotion", "lease", "switchover", "ownership"].map((table) => scene.sql(`SELECT * FROM cinder_cheesecake.${table}`)); // prettier-ignore
+    const rows = ["journal", "promotion", "lease", "switchover", "ownership"].map((table) => scene.sql(`SELECT * FROM cinder_cheesecake.${table}`, [], scene.lab.database.product)); // prettier-ignore
     const processList = processes.stop();
     artefacts
       .add("printed by cheesecake", printed)
