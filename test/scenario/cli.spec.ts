@@ -240,8 +240,8 @@ describe("cheesecake (embedded lab)", function () {
     scene.configure({ activeSite: "iprod" });
     let second: Promise<Result> | undefined;
     await scene.up({
-      // Everything that Pulumi logs, with its plugins, goes to files there.
-      more: ["--verbose", "9", "--logflow", "--event-log", path.join(logs, "events.json")],
+      // With its plugins, to files there; from 9 on Pulumi itself logs what it hands to a provider, secrets in clear.
+      more: ["--verbose", "8", "--logflow", "--event-log", path.join(logs, "events.json")],
       env: { TMPDIR: logs, PULUMI_DEBUG_COMMANDS: "true" },
       onLine: (line) => {
         if (/hold\/lock-instances: done/.test(line)) second ??= cheesecake(["resume"]);
