@@ -17,6 +17,24 @@ export interface Reliability {
   };
   /** Runs that were cut off (test/unit/switchover/crash-matrix.spec.ts). */
   readonly crashPoints?: Count & { readonly plans: readonly (Count & { readonly plan: string })[] };
+  /** Switchovers with faults and kills at random (test/full/stress.spec.ts). */
+  readonly stressRuns?: StressRuns;
+}
+
+export interface StressRuns extends Count {
+  /** The first and the last. */
+  readonly seeds: readonly [number, number];
+  /** Of the whole, undisturbed journeys that a round is compared with included. */
+  readonly minutes: number;
+  /** Rounds, by their journeys. */
+  readonly rounds: Readonly<Record<string, number>>;
+  /** Processes of the engine: begun, killed, ended with an error. */
+  readonly runs: { readonly begun: number; readonly killed: number; readonly stopped: number };
+  /** Rounds, by how many faults they met and how often they were killed. */
+  readonly disturbed: readonly { readonly faults: number; readonly kills: number; readonly rounds: number }[];
+  readonly faults: readonly { readonly kind: string; readonly drawn: number; readonly met: number }[];
+  /** Kills, by the step that they hit. */
+  readonly kills: Readonly<Record<string, number>>;
 }
 
 /** Cases of one kind of fault at one system. */
@@ -61,7 +79,7 @@ function table(head: readonly string[], lines: readonly (readonly string[])[]): 
   return [head, head.map(() => "---"), ...lines].map((line) => `| ${line.join(" | ")} |`).join("\n");
 }
 
-const page = ({ faultCases, crashPoints }: Reliability): string => `# Made to fail
+const page = ({ faultCases, crashPoints, stressRuns }: Reliability): string => `# Made to fail
 
 Written by \`CHEESECAKE_WRITE_DOCS=1\` and the tests that are named. The figures are in
 [reliability.json](reliability.json), too. Of switchovers killed at random moments there is [a page of its own](kill-nine.md).
@@ -100,4 +118,52 @@ ${table(
   crashPoints.plans.map(({ plan, passed, failed }) => [plan, `${passed}${failed > 0 ? `, ${failed} failed` : ""}`]),
 )}
 `
+}${
+  stressRuns === undefined
+    ? ""
+    : `
+## Switchovers with faults and kills at random
+
+\`test/full/stress.spec.ts\`, seeds ${stressRuns.seeds.join(" to ")}, on the embedded lab, in ${stressRuns.minutes} minutes: **${stressRuns.passed} passed,
+${stressRuns.failed} failed**. Each seed is a round: ${listOf(stressRuns.rounds)}. Up to three faults
+and two kills are drawn for each: which call meets which fault, at which of its times and how often; and when the process
+that runs the engine gets SIGKILL. \`up\` is run again until it's done: ${stressRuns.runs.begun} processes, of which ${stressRuns.runs.killed} were killed and
+${stressRuns.runs.stopped} stopped with an error. \`CHEESECAKE_STRESS_SEED=17 CHEESECAKE_STRESS_ROUNDS=1\` repeats one round alone.
+
+A round passes where every disk holds the bytes that were written to it last, none another disk's; \`verify\` proves the
+end; everything that a journey may change is as after undisturbed ones; no change took effect more often than in an
+undisturbed one, and no item of a step was carried out twice; nothing is open, locked, masked or waiting in a queue; and,
+planned, no LUN was writable and mapped at both sites at any time and nothing was lost. A run stops only where it met a
+fault, and its error tells step, object, what was seen and the state of things.
+
+${stressTables(stressRuns)}
+`
 }`;
+
+const listOf = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([name, count]) => `${name} ${count}`)
+    .join("; ");
+
+/** Rounds by faults and kills, faults by kind, kills by step. */
+export function stressTables({ disturbed, faults, kills }: StressRuns): string {
+  const most = (of: "faults" | "kills"): number[] => [
+    ...Array(1 + Math.max(0, ...disturbed.map((one) => one[of]))).keys(),
+  ];
+  const rounds = (met: number, killed: number): number =>
+    disturbed.find((one) => one.faults === met && one.kills === killed)?.rounds ?? 0;
+  return [
+    table(
+      ["rounds that met", ...most("kills").map((count) => `killed ${count} times`)],
+      most("faults").map((met) => [`${met} faults`, ...most("kills").map((killed) => String(rounds(met, killed)))]),
+    ),
+    table(
+      ["fault", "drawn", "met"],
+      faults.map(({ kind, drawn, met }) => [kind, String(drawn), String(met)]),
+    ),
+    table(
+      ["killed in", "times"],
+      Object.entries(kills).map(([step, count]) => [step, String(count)]),
+    ),
+  ].join("\n\n");
+}

@@ -39,7 +39,7 @@ export const changes = ({ system, method }: Call): boolean => system !== "keysto
 
 const jobs = /\/cluster\/jobs\//;
 
-function meets(call: Call, kind: Kind): boolean {
+export function meets(call: Call, kind: Kind): boolean {
   switch (kind) {
     case "done, but the answer lost":
       return changes(call); // of a read it's the same as a reset
@@ -95,7 +95,7 @@ export function sampleOf(cases: readonly FaultCase[], size: number, seed: number
 }
 
 /** The same for the same text on every machine. */
-function draw(text: string, below: number): number {
+export function draw(text: string, below: number): number {
   return createHash("sha256").update(text).digest().readUInt32BE(0) % below;
 }
 
@@ -104,11 +104,11 @@ function draw(text: string, below: number): number {
 export interface Effect {
   readonly effect: Readonly<Record<string, unknown>> & { readonly kind: string };
   /** 0: as long as the run lasts. A read is repeated by the client, so that once alone would never be seen. */
-  readonly count: 0 | 1;
+  readonly count: number;
 }
 
 /** As the simulators' faults are written. */
-export function effectOf({ call, kind }: FaultCase): Effect {
+export function effectOf({ call, kind }: Pick<FaultCase, "call" | "kind">): Effect {
   const lasting = changes(call) ? 1 : 0;
   switch (kind) {
     case "409":

@@ -16,9 +16,17 @@ import { systemClock } from "../../../lib/connections/system-clock";
 import { ControllerHost } from "../../../lib/controller-host/controller-host";
 import { type CommandResult, LocalRunner, type RunOptions } from "../../../lib/controller-host/runner";
 import { parse } from "../../../lib/oslo-config";
-import { applySwitchover, type Intent, type SwitchoverState } from "../../../lib/switchover";
+import {
+  applySwitchover,
+  type Intent,
+  type Proof,
+  type Report,
+  reportOf,
+  type SwitchoverState,
+  verifyEndState,
+} from "../../../lib/switchover";
 import type { JournalEntry } from "../../../lib/switchover/journal";
-import type { Clock, CoordinationPort, Ports } from "../../../lib/switchover/ports";
+import type { Clock, CoordinationPort, LeaseRow, Ports } from "../../../lib/switchover/ports";
 import { backendHost, type SitePair, sitePairSchema } from "../../../lib/topology/site-pair";
 import { enableSite, ontapClient, peerSites } from "../../openstack/site-pair";
 import type { Call, Effect, System } from "./cases";
@@ -136,6 +144,8 @@ export interface Run {
 
 export interface Fault extends Effect {
   readonly call: Pick<Call, "step" | "system" | "method" | "path">;
+  /** The first of these calls that it meets, from when the step begins; 1 where absent. */
+  readonly nth?: number;
 }
 
 interface LunFact {
@@ -147,7 +157,7 @@ interface LunFact {
 }
 
 const MARK_AT = 1 << 20;
-const MARK_BYTES = 64;
+const MARK_BYTES = 128;
 
 export class FaultLab {
   state: SwitchoverState | undefined;
@@ -171,9 +181,22 @@ export class FaultLab {
     this.giveBack = () => (AbortSignal.timeout = real);
   }
 
+  /** In another process than the one that opened it, which alone closes it. */
+  static attach(description: LabDescription, state: SwitchoverState | undefined): FaultLab {
+    const lab = new FaultLab(description);
+    lab.state = state;
+    return lab;
+  }
+
   static async open(): Promise<FaultLab> {
     const dir = mkdtempSync(path.join(os.tmpdir(), "cheesecake-faults-"));
-    const description = await labUp({ flavour: "embedded", dir, python: "", progress: () => undefined });
+    // Nobody logs in here: `write` and `read` go to the LUNs' files.
+    const former = process.env["CHEESECAKE_DATA_PATH"];
+    process.env["CHEESECAKE_DATA_PATH"] = "files";
+    const description = await labUp({ flavour: "embedded", dir, python: "", progress: () => undefined }).finally(() => {
+      if (former === undefined) delete process.env["CHEESECAKE_DATA_PATH"];
+      else process.env["CHEESECAKE_DATA_PATH"] = former;
+    });
     const lab = new FaultLab(description);
     try {
       await lab.settle();
@@ -272,7 +295,11 @@ export class FaultLab {
   // -------------------------------------------------------------------------------------------------------- the engine
 
   /** One `up`, by connections of its own; a fault is armed when its step begins. Never rejects. */
-  async run(journey: Journey, fault?: Fault): Promise<Run> {
+  async run(
+    journey: Journey,
+    faults: readonly Fault[] = [],
+    onStep: (step: string) => void = () => undefined,
+  ): Promise<Run> {
     const said: string[] = [];
     const calls: Made[] = [];
     const connections = connect(this.pair, secretsOfLab(this.lab));
@@ -281,7 +308,8 @@ export class FaultLab {
     const reached = async (next: string): Promise<void> => {
       calls.push(...(await this.collect(step, journey)));
       step = next;
-      if (fault?.call.step === step) await this.arm(journey, fault, stop.signal);
+      for (const fault of faults) if (fault.call.step === step) await this.arm(journey, fault, stop.signal);
+      onStep(step);
     };
     await this.collect(step, journey); // what was asked before
     await reached("before");
@@ -357,13 +385,14 @@ export class FaultLab {
   }
 
   /** Armed once the service is there: that may be only in the middle of the step. */
-  private async arm(journey: Journey, { call, effect, count }: Fault, signal: AbortSignal): Promise<void> {
+  private async arm(journey: Journey, { call, effect, count, nth = 1 }: Fault, signal: AbortSignal): Promise<void> {
     const ontap = call.system.startsWith("ontap");
     const rule = {
       ...(ontap ? { cluster: this.clusterOf(call.system, journey) } : {}),
       method: call.method,
       path: ontap ? call.path.replace(/^\/api/, "") : call.path,
       who: "",
+      nth,
       count,
       effect,
     };
@@ -395,7 +424,7 @@ export class FaultLab {
     if (met >= 8) this.clock.jump();
   }
 
-  private async disarm(): Promise<void> {
+  async disarm(): Promise<void> {
     for (const system of ["keystone", "cinder", "nova", "ontap-to"] as const)
       await fetch(`${this.url(system)}/faults`, { method: "DELETE" }).catch(() => undefined);
   }
@@ -406,7 +435,7 @@ export class FaultLab {
   }
 
   /** What the engine has asked since the last time. A service that was restarted begins to count anew. */
-  private async collect(step: string, journey: Journey): Promise<Made[]> {
+  async collect(step: string, journey: Journey): Promise<Made[]> {
     const made: Made[] = [];
     const api = serviceManager.mainPid(this.lab.dir, { host: "controller-1", name: "cinder-api" });
     if (api !== undefined && api !== this.cinderApi) this.seen.delete("cinder");
@@ -426,7 +455,7 @@ export class FaultLab {
     const [below = ""] = request.path.split("?");
     const at: System =
       cluster === undefined ? system : cluster === this.lab.arrays[journey.to].cluster ? "ontap-to" : "ontap-from";
-    const answered = status !== undefined && status < 300;
+    const answered = status !== undefined && status < 300 && fault !== "job-failure";
     return {
       step,
       system: at,
@@ -494,13 +523,14 @@ export class FaultLab {
     );
   }
 
-  /** As a guest does that writes: the same bytes at the same place of every disk. */
+  /** As a guest does that writes: at the same place of every disk, with the disk's own name. */
   async write(site: Site, text: string): Promise<void> {
-    for (const { file } of await this.lunsAt(site)) writeAt(file, text.padEnd(MARK_BYTES));
+    for (const { file, path: lun } of await this.lunsAt(site)) writeAt(file, `${text} ${lun}`.padEnd(MARK_BYTES));
   }
 
+  /** The text of every disk; where another disk's name is with it, that name, too. */
   async read(site: Site): Promise<readonly string[]> {
-    return (await this.lunsAt(site)).map(({ file }) => readAt(file).trim());
+    return (await this.lunsAt(site)).map(({ file, path: lun }) => readAt(file).trim().replace(` ${lun}`, ""));
   }
 
   /** LUNs that are writable and mapped at both sites. */
@@ -511,8 +541,42 @@ export class FaultLab {
       .map(({ path: at }) => at);
   }
 
+  /** What the engine itself proves of the end. */
+  verify(): Promise<readonly Proof[]> {
+    return verifyEndState(this.asked());
+  }
+
+  /** Of the last switchover. */
+  async report(): Promise<Report> {
+    return (await reportOf(this.asked())) ?? Promise.reject(new Error("no switchover is recorded"));
+  }
+
+  /** Of every item that was carried out, not found as it should be: step and item, once for each time. */
+  async carriedOut(switchoverId: string): Promise<readonly string[]> {
+    const lines = await this.own.ports.coordination.readJournal(switchoverId);
+    return lines.flatMap((line) => {
+      const entry = JSON.parse(line) as JournalEntry;
+      return entry.type === "done" && !entry.already ? [`${entry.step} ${entry.item}`] : [];
+    });
+  }
+
+  private asked() {
+    const ports = this.portsFor(this.own.ports, async () => undefined);
+    return { pair: this.pair, ports, journalDir: path.join(this.lab.dir, "reports") };
+  }
+
+  lease(): Promise<LeaseRow | undefined> {
+    return this.own.ports.coordination.findLease(this.pair.name);
+  }
+
+  /** As after half a minute in which nobody renewed it. */
+  async letLeaseRunOut(): Promise<void> {
+    const held = await this.lease();
+    if (held !== undefined) await this.own.ports.coordination.releaseLease(this.pair.name, held.token);
+  }
+
   /** Everything that a journey may change, without ids and times that differ from run to run. */
-  async endState(): Promise<object> {
+  async endState(): Promise<Record<string, unknown>> {
     const arrays = Object.values(this.lab.arrays);
     const perSite = async <T>(read: (client: ReturnType<typeof ontapClient>) => Promise<T>) =>
       Promise.all(

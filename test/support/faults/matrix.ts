@@ -167,7 +167,7 @@ export class Matrix {
       assert.ok(lab && whole);
       const mark = await this.begin(name, journey);
       const watch = this.watch(lab, name);
-      const first = await lab.run(journey, { call: fault.call, ...effectOf(fault) });
+      const first = await lab.run(journey, [{ call: fault.call, ...effectOf(fault) }]);
       const calls = [...first.calls];
       let last = first;
       if (first.state === undefined) {
@@ -247,7 +247,7 @@ function distinct(calls: readonly Call[]): Call[] {
 }
 
 /** How often each change took effect. A transfer is made again by every run that needs one, and takes nothing away. */
-function effectsOf(calls: readonly Made[]): Map<string, number> {
+export function effectsOf(calls: readonly Made[]): Map<string, number> {
   const effects = new Map<string, number>();
   for (const call of calls) {
     if (!call.done || !changes(call) || call.path.endsWith("/transfers")) continue;
@@ -257,7 +257,7 @@ function effectsOf(calls: readonly Made[]): Map<string, number> {
   return effects;
 }
 
-function assertOnce(seen: ReadonlyMap<string, number>, whole: ReadonlyMap<string, number>): void {
+export function assertOnce(seen: ReadonlyMap<string, number>, whole: ReadonlyMap<string, number>): void {
   const more = [...seen].filter(([key, count]) => count > (whole.get(key) ?? 0));
   assert.deepEqual(
     more.map(([key, count]) => `${count} × ${key}, not ${whole.get(key) ?? 0} ×`),
