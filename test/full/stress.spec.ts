@@ -4,9 +4,9 @@
  */
 import assert from "node:assert/strict";
 import { missingFor } from "../../lab/lab";
-import { stressTables, tellReliability } from "../support/reliability";
+import { tellReliability } from "../support/reliability";
 import { skipBecause } from "../support/skip";
-import { lineOf, numbersOf, type Outcome, Stress } from "../support/stress/stress";
+import { Stress } from "../support/stress/stress";
 
 const SEED = Number(process.env["CHEESECAKE_STRESS_SEED"] ?? 1);
 const ROUNDS = Number(process.env["CHEESECAKE_STRESS_ROUNDS"] ?? 100);
@@ -24,18 +24,9 @@ describe(`each of ${ROUNDS} switchovers with faults and kills at random (seeds f
   after(() => stress.close());
 
   it("ends as if nothing had happened", async () => {
-    const began = Date.now();
-    const outcomes: Outcome[] = [];
-    for (let seed = SEED; seed < SEED + ROUNDS; seed++) {
-      const outcome = await stress.round(seed);
-      outcomes.push(outcome);
-      say(lineOf(outcome));
-    }
-    const stressRuns = numbersOf(outcomes, (Date.now() - began) / 60_000);
-    stressTables(stressRuns).split("\n").forEach(say);
-    await tellReliability({ stressRuns });
-    const failures = outcomes.filter(({ failed }) => failed !== undefined);
-    assert.deepEqual(failures.map(lineOf), []);
-    assert.equal(outcomes.length, ROUNDS);
+    const { numbers, failures } = await stress.rounds(Array.from({ length: ROUNDS }, (_, at) => SEED + at));
+    await tellReliability({ stressRuns: numbers });
+    assert.deepEqual(failures, []);
+    assert.equal(numbers.passed, ROUNDS);
   });
 });

@@ -7,7 +7,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
 import type { SwitchoverState } from "../../../lib/switchover";
-import type { StressRuns } from "../reliability";
+import { type StressRuns, stressTables } from "../reliability";
 import { callKey } from "../faults/cases";
 import { FaultLab, type Journey, type Made, otherSite, type Site } from "../faults/lab";
 import { assertOnce, effectsOf } from "../faults/matrix";
@@ -18,7 +18,7 @@ import type { Order, Told } from "./engine";
 const LONGEST_RUN_MS = 180_000;
 const LOOK_EVERY_MS = 200;
 
-export interface Outcome {
+interface Outcome {
   readonly round: Round;
   /** Why the round failed. */
   readonly failed?: string;
@@ -57,7 +57,23 @@ export class Stress {
     this.lab = undefined;
   }
 
-  async round(seed: number): Promise<Outcome> {
+  /** One after another, whatever becomes of each. */
+  async rounds(
+    seeds: readonly number[],
+  ): Promise<{ readonly numbers: StressRuns; readonly failures: readonly string[] }> {
+    const began = Date.now();
+    const outcomes: Outcome[] = [];
+    for (const seed of seeds) {
+      const outcome = await this.round(seed);
+      outcomes.push(outcome);
+      this.say(lineOf(outcome));
+    }
+    const numbers = numbersOf(outcomes, (Date.now() - began) / 60_000);
+    for (const line of stressTables(numbers).split("\n")) this.say(line);
+    return { numbers, failures: outcomes.filter(({ failed }) => failed !== undefined).map(lineOf) };
+  }
+
+  private async round(seed: number): Promise<Outcome> {
     const round = drawRound(seed);
     const attempt = new Attempt(round);
     try {
@@ -337,7 +353,7 @@ function effects(calls: readonly Made[], { from, to }: Journey): Map<string, num
   return effectsOf(neutral);
 }
 
-export function numbersOf(outcomes: readonly Outcome[], minutes: number): StressRuns {
+function numbersOf(outcomes: readonly Outcome[], minutes: number): StressRuns {
   const seeds = outcomes.map(({ round }) => round.seed);
   const count = (names: readonly string[]): Record<string, number> =>
     Object.fromEntries([...new Set(names)].sort().map((name) => [name, names.filter((one) => one === name).length]));
@@ -372,7 +388,7 @@ export function numbersOf(outcomes: readonly Outcome[], minutes: number): Stress
 }
 
 /** A round and what became of it, in a line or more: enough to repeat it. */
-export function lineOf({ round, failed, faults, kills, stops, runs }: Outcome): string {
+function lineOf({ round, failed, faults, kills, stops, runs }: Outcome): string {
   const { seed, parts, restarts } = round;
   return [
     `seed ${seed}: ${parts.join(", then ")}: ${failed === undefined ? "passed" : "FAILED"} in ${runs} runs${restarts ? ", cinder-volume restarted between" : ""}`,
