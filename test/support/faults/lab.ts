@@ -576,7 +576,7 @@ export class FaultLab {
   }
 
   /** Everything that a journey may change, without ids and times that differ from run to run. */
-  async endState(): Promise<Record<string, unknown>> {
+  async endState(): Promise<object> {
     const arrays = Object.values(this.lab.arrays);
     const perSite = async <T>(read: (client: ReturnType<typeof ontapClient>) => Promise<T>) =>
       Promise.all(
