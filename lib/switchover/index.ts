@@ -328,7 +328,9 @@ async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promis
   }
   o.progress(`report: ${path.join(reportDirectory ?? "", "report.md")}`);
   const verdict = verdictOf(await observe(o.pair, o.ports));
-  return stateAfter(o, verdict, journal.switchoverId, reportDirectory);
+  // Proved a moment ago: that the other site doesn't answer now doesn't refute it.
+  const asProved = verdict.promoted && verdict.replicating === undefined && journal.isEnded("reprotect/wait-healthy");
+  return stateAfter(o, asProved ? { ...verdict, protected: true } : verdict, journal.switchoverId, reportDirectory);
 }
 
 // --------------------------------------------------------------------------------------------------------------- think

@@ -927,6 +927,14 @@ describe("promote", () => {
     await completed();
     assert.match(inJournal.at(-1) ?? "", /"intent".*"waiting":\[\{"method":"failover"/);
   });
+
+  it("calls protected what it proved, where the other site doesn't answer right after", async () => {
+    const state = await dr.up(toIdr, at("iprod"), ({ step, kind }) => {
+      if (step === "reprotect/wait-healthy" && kind === "recorded") world.reachable.iprod = false;
+    });
+    assert.deepEqual([state.activeSite, state.promoted, state.protected], ["idr", true, true]);
+    assert.match(state.status, /^active at idr .*, protected$/);
+  });
 });
 
 describe("hooks", () => {
