@@ -133,8 +133,8 @@ ${stressRuns.runs.stopped} stopped with an error. \`CHEESECAKE_STRESS_SEED=17 CH
 A round passes where every disk holds the bytes that were written to it last, none another disk's; \`verify\` proves the
 end; everything that a journey may change is as after undisturbed ones; no change took effect more often than in an
 undisturbed one, and no item of a step was carried out twice; nothing is open, locked, masked or waiting in a queue; and,
-planned, no LUN was writable and mapped at both sites at any time and nothing was lost. A run stops only where it met a
-fault, and its error tells step, object, what was seen and the state of things.
+planned, nothing was lost, and at none of five looks a second a LUN was writable and mapped at both sites. A run stops only
+where it met a fault, and its error tells step, object, what was seen and the state of things.
 
 ${stressTables(stressRuns)}
 `

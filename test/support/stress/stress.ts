@@ -46,6 +46,7 @@ export class Stress {
   private lab: FaultLab | undefined;
   private at: Site = "iprod";
   private written = 0;
+  /** Of this lab, whose ids are in them. */
   private readonly wholes = new Map<JourneyName, Whole>();
   /** What is at rest at each site. */
   private readonly rest = new Map<Site, object>();
@@ -55,11 +56,14 @@ export class Stress {
   async close(): Promise<void> {
     await this.lab?.close();
     this.lab = undefined;
+    this.wholes.clear();
+    this.rest.clear();
   }
 
-  /** One after another, whatever becomes of each. */
+  /** One after another, whatever becomes of each; `onRound` gets the numbers so far. */
   async rounds(
     seeds: readonly number[],
+    onRound: (numbers: StressRuns) => Promise<void> = async () => undefined,
   ): Promise<{ readonly numbers: StressRuns; readonly failures: readonly string[] }> {
     const began = Date.now();
     const outcomes: Outcome[] = [];
@@ -67,6 +71,7 @@ export class Stress {
       const outcome = await this.round(seed);
       outcomes.push(outcome);
       this.say(lineOf(outcome));
+      await onRound(numbersOf(outcomes, (Date.now() - began) / 60_000));
     }
     const numbers = numbersOf(outcomes, (Date.now() - began) / 60_000);
     for (const line of stressTables(numbers).split("\n")) this.say(line);
