@@ -56,7 +56,9 @@ export async function verifyEndState(o: Question): Promise<readonly Proof[]> {
     ...(promoted
       ? [
           configurationProof(observation, site),
-          await proved("database", async () => rowsProof(observation, site, await database.countHostRows(other))),
+          await proved("database", async () =>
+            rowsProof(observation, site, await database.countHostRows(other), await wasLeftFor(o, site)),
+          ),
           mirrorsProof(observation, site),
         ]
       : []),
@@ -110,7 +112,14 @@ function configurationProof({ pair, controllers }: Observation, site: string): P
   };
 }
 
-function rowsProof(observation: Observation, site: string, left: HostRowCounts): Proof {
+/** By the journal: the other site was active then, so that its services row exists. */
+async function wasLeftFor({ pair, ports }: Question, site: string): Promise<boolean> {
+  for await (const { plan } of endedSwitchovers(ports.coordination, pair.name))
+    if (plan.kind === "switchover" && plan.to === site) return true;
+  return false;
+}
+
+function rowsProof(observation: Observation, site: string, left: HostRowCounts, wasLeft: boolean): Proof {
   const { pair } = observation;
   const own = backendHost(pair, site);
   const other = backendHost(pair, peerOf(pair, site));
@@ -118,8 +127,13 @@ function rowsProof(observation: Observation, site: string, left: HostRowCounts):
   const fence = serviceRowOf(observation, other);
   const { backend } = siteOf(pair, site);
   const fenced =
-    fence === undefined ||
-    (fence.replicationStatus === "failed-over" && fence.activeBackendId === backend && fence.disabled);
+    fence === undefined
+      ? !wasLeft
+      : fence.replicationStatus === "failed-over" && fence.activeBackendId === backend && fence.disabled;
+  const found =
+    fence === undefined
+      ? `there is no services row of ${other}, which is the fence`
+      : `the services row of ${other} is no fence: ${fence.replicationStatus ?? "NULL"} to "${fence.activeBackendId ?? ""}", ${fence.disabled ? "disabled" : "enabled"}`;
   return {
     what: "database",
     seen: `${observation.volumes[site]?.length ?? 0} volumes at ${own}`,
@@ -129,11 +143,7 @@ function rowsProof(observation: Observation, site: string, left: HostRowCounts):
       ...(row !== undefined && row.replicationStatus !== "enabled"
         ? [`the services row of ${own} has replication_status ${row.replicationStatus ?? "NULL"}, not enabled`]
         : []),
-      ...(fenced
-        ? []
-        : [
-            `the services row of ${other} is no fence: ${fence.replicationStatus ?? "NULL"} to "${fence.activeBackendId ?? ""}", ${fence.disabled ? "disabled" : "enabled"}; needed: failed-over to "${backend}", disabled`,
-          ]),
+      ...(fenced ? [] : [`${found}; needed: failed-over to "${backend}", disabled`]),
       ...Object.entries(left)
         .filter(([, rows]) => rows > 0)
         .map(([table, rows]) => `${rows} rows of ${table} name ${other}`),
