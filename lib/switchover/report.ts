@@ -4,6 +4,7 @@ import type { Facts, JournalEntry } from "./journal";
 import type { Plan } from "./plan";
 import { volumesOfServer } from "./plan";
 import type { ConnectionInfo } from "./ports";
+import { passingStatuses } from "./states";
 
 /** What happened, from the journal alone. `report.json` follows this type; no secret is in a journal, so none is here. */
 export interface Report {
@@ -179,7 +180,14 @@ function remainingOf(plan: Plan, ended: boolean): string[] {
 /** Volumes that an operation was under way on when the site was lost. */
 function halfWayOf(database: Facts | undefined): string[] {
   const inFlight = (database?.["inFlight"] as { readonly id: string; readonly status: string }[] | undefined) ?? [];
-  return inFlight.map(({ id, status }) => `Volume ${id} is ${status}: reset its state (openstack volume set --state).`);
+  return inFlight.map(({ id, status }) => {
+    const [state = "", migration] = status.split(", migration ");
+    const resets = [
+      ...(migration === undefined ? [] : [`its migration (cinder reset-state --reset-migration-status ${id})`]),
+      ...(migration === undefined || passingStatuses.has(state) ? ["its state (openstack volume set --state)"] : []),
+    ];
+    return `Volume ${id} is ${status}: reset ${resets.join(" and ")}.`;
+  });
 }
 
 /** What a reprotect left at the other site, by the journal. */

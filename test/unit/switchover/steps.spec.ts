@@ -877,11 +877,20 @@ describe("promote", () => {
 
   it("moves what was left half-way by the lost site, and lists it in the report", async () => {
     world.addVolume("spare", { status: "creating" });
+    world.addVolume("moving", { migrationStatus: "migrating" });
+    world.addVolume("retyped", { status: "retyping", migrationStatus: "migrating" });
     world.reachable.iprod = false;
     await completed(intentTo("idr", { unplanned: lost }));
     const [journal] = [...world.journals.values()];
     const report = buildReport((journal?.entries ?? []).map((line) => JSON.parse(line) as JournalEntry));
-    assert.match(report.remaining.join("\n"), /Volume spare is creating: reset its state/);
+    const remaining = report.remaining.join("\n");
+    assert.match(remaining, /Volume spare is creating: reset its state \(openstack volume set --state\)\.$/m);
+    const migration = "reset its migration \\(cinder reset-state --reset-migration-status";
+    assert.match(
+      remaining,
+      new RegExp(`Volume moving is available, migration migrating: ${migration} moving\\)\\.$`, "m"),
+    );
+    assert.match(remaining, new RegExp(`Volume retyped is retyping, .*: ${migration} retyped\\) and its state`));
   });
 
   it("moves volumes made after a deferred failover, too, and names those that weren't planned", async () => {
@@ -1029,6 +1038,13 @@ describe("an instance that boots from the pair", () => {
     assert.match(sentences.join("\n"), /Unmap 1 root at "iprod".*\n[^]*Renew the connection of 1 root to "idr" by nova-manage/);
     assert.notEqual(digest, (await operator(new World(), newJournal()).preview(toIdr, at("iprod"))).digest);
   }); // prettier-ignore
+
+  it("isn't unmapped while it's being uploaded", async () => {
+    after(/detach/, () => world.setStatus(root, "uploading"));
+    const busy = fails("failure-state", /volume "vroot-server-0" is uploading.*or wait until .* has ended/s);
+    await assert.rejects(dr.up(toIdr, at("iprod")), busy);
+    assert.equal(world.maps.iprod.has(root), true);
+  });
 
   it("isn't unmapped while it's attached to another instance besides", async () => {
     after(/detach/, () => {

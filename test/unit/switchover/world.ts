@@ -1052,9 +1052,12 @@ export class World {
   }
 
   private inFlight(host: string) {
-    return [...this.volumes.values()].filter(
-      (v) => v.host.startsWith(`${host}#`) && !/^(available|in-use|reserved|awaiting-transfer|error.*)$/.test(v.status),
-    );
+    return [...this.volumes.values()].flatMap(({ id, host: of, status, migrationStatus = "" }) => {
+      if (!of.startsWith(`${host}#`)) return [];
+      if (!["", "success", "error", "deleting"].includes(migrationStatus))
+        return [{ id, status: `${status}, migration ${migrationStatus}` }];
+      return /^(available|in-use|reserved|awaiting-transfer|error.*)$/.test(status) ? [] : [{ id, status }];
+    });
   }
 
   private promote(change: PromotionChange) {
