@@ -4,7 +4,7 @@ export const exitCodes = {
   fine: 0,
   /** Begun and not finished: the journal is open, and `resume` goes on. */
   unfinished: 1,
-  /** The command line or the configuration is wrong; no system was asked. */
+  /** The command line or the configuration is wrong. Nothing was changed. */
   usage: 2,
   /** Refused or impossible: preflight, another plan, another run's lease, a system that doesn't answer. Nothing was changed. */
   refused: 3,

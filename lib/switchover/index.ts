@@ -287,6 +287,7 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
     stack: o.stack,
     plan,
   });
+  o.onJournal?.(journal.switchoverId);
   return carryOut(o, lease, journal);
 }
 
@@ -304,7 +305,6 @@ async function broughtBy(
 }
 
 async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promise<SwitchoverState> {
-  o.onJournal?.(journal.switchoverId);
   const { plan } = journal;
   const ctx: StepContext = {
     pair: o.pair,
@@ -522,6 +522,7 @@ async function takeUp(o: ApplyOptions, journal: Journal, next: Onward): Promise<
   const failures = failuresOnward(o.intent, next);
   if (failures.length > 0) throw refusal(failures);
   assertAsPreviewed(plan, o);
+  o.onJournal?.(journal.switchoverId);
   await journal.settle();
   await journal.append({ type: "resume", owner: `${os.hostname()} pid ${process.pid}` });
   o.progress(said);

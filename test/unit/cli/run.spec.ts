@@ -253,6 +253,15 @@ describe("cheesecake resume", () => {
     ended(await cli.run(["report"]), 0, /aborted/);
   });
 
+  it("isn't told as nothing changed where the journal of what is open can't be written to", async () => {
+    for (const again of [["resume"], ["apply", "--to", "idr", "--yes"], ["apply", "--to", "iprod", "--yes"]]) {
+      const { world, cli } = begin();
+      ended(await cli.run(["apply", "--to", "idr", "--yes"], { stopAt: /detach\/volumes/ }), 1);
+      world.faults.journalWrite.before = 1;
+      ended(await cli.run(again), 1, /connection lost.*\n.*-switchover-iprod-idr isn't finished/);
+    }
+  });
+
   it("refuses a digest that isn't that of what is open", async () => {
     const { world, cli } = begin();
     ended(await cli.run(["apply", "--to", "idr", "--yes"], { stopAt: /detach\/volumes/ }), 1);
