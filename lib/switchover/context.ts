@@ -114,7 +114,7 @@ export function plannedServer(ctx: StepContext, id: string): PlannedServer {
   return server;
 }
 
-export function serverItems(servers: readonly PlannedServer[]): readonly StepItem[] {
+export function serverItems(servers: readonly Pick<PlannedServer, "id" | "name">[]): readonly StepItem[] {
   return servers.map((server) => ({ key: server.id, label: server.name }));
 }
 

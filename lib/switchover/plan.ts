@@ -4,7 +4,7 @@ import type { HookSpec, Intent, Mode, Phase, Promotion, Route } from "./intent";
 import type { Observation } from "./observation";
 import { volumesOf, mirrorOf, poolOf, rootOf, strandedIn } from "./observation";
 import { sizeOf } from "./size";
-import { reasonToLeave, runs } from "./states";
+import { isOffloaded, reasonToLeave, runs } from "./states";
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
 
 /** A plan is data: printable, comparable, and complete. The executor decides nothing that isn't written here. */
@@ -93,6 +93,8 @@ export interface Plan {
   readonly baselines?: readonly PlannedBaseline[];
   readonly startIncomplete: boolean;
   readonly servers: readonly PlannedServer[];
+  /** Left as they are, and locked by us meanwhile: unshelved, they'd connect their volumes to the site that is left. */
+  readonly shelved?: readonly Pick<PlannedServer, "id" | "name">[];
   readonly volumes: readonly PlannedVolume[];
   readonly mirrors: readonly PlannedMirror[];
   readonly hooks: readonly HookSpec[];
@@ -185,7 +187,22 @@ export function planSwitchover(o: {
     .flatMap((server) =>
       remainderOf(server, left.has(server.id) ? "it's evacuated or unshelved" : "what it has is detached"),
     );
-  const steps = sentencesFor({ ...inventory, observation, mode, route, from, to, promotion: intent.promotion });
+  const shelved = [
+    ...(begun?.shelved ?? []),
+    ...observation.servers
+      .filter((server) => isOffloaded(server) && !server.locked)
+      .map(({ id, name }) => ({ id, name })),
+  ].filter(({ id }, index, every) => every.findIndex((each) => each.id === id) === index);
+  const steps = sentencesFor({
+    ...inventory,
+    shelved,
+    observation,
+    mode,
+    route,
+    from,
+    to,
+    promotion: intent.promotion,
+  });
   return sealed({
     version: 1,
     kind: "switchover",
@@ -197,6 +214,7 @@ export function planSwitchover(o: {
     promotion: intent.promotion,
     startIncomplete: intent.startIncomplete,
     ...inventory,
+    ...(shelved.length > 0 ? { shelved } : {}),
     hooks: intent.hooks,
     steps,
     warnings: [...o.warnings, ...leftUnderway],
@@ -567,7 +585,7 @@ type Words = Inventory & { readonly observation: Observation; readonly from: str
 
 /** The runbook, in its order. Unplanned asks nothing of the lost site, so detaching comes after cutover. */
 function sentencesFor(
-  o: Words & { readonly mode: Mode; readonly route: Route; readonly promotion: Promotion },
+  o: Words & Required<Pick<Plan, "shelved">> & Pick<Plan, "mode" | "route" | "promotion">,
 ): PlannedStep[] {
   const { from, to, servers, mirrors } = o;
   const planned = o.mode === "planned";
@@ -579,6 +597,7 @@ function sentencesFor(
   ].sort(compareDevices);
   const running = servers.filter((server) => server.running).length;
   const mirrorCount = count(mirrors.length, "mirror");
+  const locks = servers.length + o.shelved.length;
   const runningAgain = moved.filter((server) => server.running).length;
   const roots = moved.filter((server) => server.root !== undefined).length;
 
@@ -601,11 +620,15 @@ function sentencesFor(
       `Start the ${count(runningAgain, "instance")} that ran`,
       (runningAgain * forecast.startInstance) / lanes,
     ),
-    step("start/unlock-instances", `Unlock the instances that weren't locked before`, moved.length / 4),
+    step(
+      "start/unlock-instances",
+      `Unlock the instances that weren't locked before`,
+      (moved.length + o.shelved.length) / 4,
+    ),
   ];
   const head = [
     step("hold/disable-backend", `Disable ${backendHost(o.observation.pair, from)} for new volumes`, 2),
-    step("hold/lock-instances", `Lock ${count(servers.length, "instance")} with a reason`, servers.length / 4),
+    step("hold/lock-instances", `Lock ${count(locks, "instance")} with a reason`, locks / 4),
     step("hold/drain-transient", `Wait until no volume and no instance is in a passing state`, 5),
     ...(planned
       ? [step("pre-sync/update-mirrors", `Update ${mirrorCount} while users still work`, forecast.transfer)]

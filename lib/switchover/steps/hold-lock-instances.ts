@@ -1,6 +1,6 @@
 import type { Step } from "../context";
 import { DrError } from "../../errors";
-import { deletedServer, plannedServer, serverItems } from "../context";
+import { deletedServer, serverItems } from "../context";
 
 /** How a lock of ours is known from a user's. */
 export const lockReason = (to: string): string => `switchover to ${to} (cinder-cheesecake)`;
@@ -12,14 +12,15 @@ export const lockReason = (to: string): string => `switchover to ${to} (cinder-c
 export const holdLockInstances: Step = {
   id: "hold/lock-instances",
   lanes: 8,
-  items: (ctx) => serverItems(ctx.plan.servers.filter((server) => !server.lockedBefore)),
+  items: (ctx) =>
+    serverItems([...ctx.plan.servers.filter((server) => !server.lockedBefore), ...(ctx.plan.shelved ?? [])]),
   async satisfied(ctx, item) {
     if ((await ctx.live.servers()).get(item.key)?.locked === true) return {};
     return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
     await ctx.guard();
-    await ctx.ports.compute.lock(plannedServer(ctx, item.key).id, lockReason(ctx.plan.to));
+    await ctx.ports.compute.lock(item.key, lockReason(ctx.plan.to));
   },
   async verify(ctx, item) {
     const server = await ctx.ports.compute.getServer(item.key);

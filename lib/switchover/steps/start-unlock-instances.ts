@@ -9,7 +9,8 @@ import { completeServers, deletedServer, serverItems } from "../context";
 export const startUnlockInstances: Step = {
   id: "start/unlock-instances",
   lanes: 8,
-  items: (ctx) => serverItems(completeServers(ctx).filter((server) => !server.lockedBefore)),
+  items: (ctx) =>
+    serverItems([...completeServers(ctx).filter((server) => !server.lockedBefore), ...(ctx.plan.shelved ?? [])]),
   async satisfied(ctx, item) {
     if ((await ctx.live.servers()).get(item.key)?.locked === false) return {};
     return deletedServer(ctx, item);

@@ -273,7 +273,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
       holds: (world) =>
         assert.deepEqual(
           world.calls.filter((call) => call.startsWith("server-0")),
-          [],
+          ["server-0 lock", "server-0 unlock"],
         ),
     },
   ],

@@ -151,6 +151,37 @@ describe("hold", () => {
   });
 });
 
+describe("a shelved instance", () => {
+  it("can't be unshelved by its users from the hold to the end", async () => {
+    world.shelveAndOffload("server-0");
+    world.shelveAndOffload("server-1");
+    const { locked: shelvedAndLocked } = world.servers.get("server-1") ?? assert.fail();
+    assert.equal(shelvedAndLocked, true);
+    await dr.up(toIdr, at("iprod"), ({ step }) => {
+      if (step.startsWith("cutover/")) assert.equal(world.servers.get("server-0")?.locked, true);
+    });
+    assert.deepEqual(calls(/^server-/), ["server-0 lock", "server-0 unlock"]);
+  });
+
+  it("is unlocked where the switchover is aborted, or goes on unplanned", async () => {
+    world.shelveAndOffload("server-0");
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("hold/drain-transient", "recorded")));
+    world.reachable.iprod = false;
+    const again = killAt("cutover/failover-host", "before-call");
+    await assert.rejects(dr.up(intentTo("idr", { unplanned: lost }), at("iprod"), again));
+    assert.equal(world.servers.get("server-0")?.locked, true);
+    await dr.up(intentTo("idr", { unplanned: lost }), at("iprod"));
+    assert.equal(world.servers.get("server-0")?.locked, false);
+
+    const other = new World();
+    other.shelveAndOffload("server-0");
+    const operates = operator(other, newJournal());
+    await assert.rejects(operates.up(toIdr, at("iprod"), killAt("detach/volumes", "recorded")));
+    await operates.up(intentTo("iprod"), at("iprod"));
+    assert.equal(other.servers.get("server-0")?.locked, false);
+  });
+});
+
 describe("quiesce and detach", () => {
   it("asks again for a detach that Nova rolled back to in-use", async () => {
     world.faults.detachRolledBack.set("00", 2);
