@@ -126,6 +126,8 @@ export function rootOf(
   );
 }
 
+export const named = ({ id, name }: Pick<CinderVolume, "id" | "name">): string => `"${name}" (${id})`;
+
 /**
  * Instances with a volume that Nova doesn't detach, or not while its array is lost: by id, why, and what helps afterwards.
  * Unplanned they are stopped and left: one that ran on would write to the lost site after its return.
@@ -140,14 +142,15 @@ export function strandedIn(
         const volume = ours.get(volumeId);
         return volume === undefined || attachmentId === undefined ? [] : [volume];
       });
-      const named = (volumes: readonly CinderVolume[]): string =>
-        volumes.map((volume) => `"${volume.name}" (${volume.id})`).join(", ");
       const shared = own.filter(({ multiattach, attachments }) => multiattach && attachments.length > 1);
       if (shared.length > 0)
         return [
           [
             id,
-            { why: `shares ${named(shared)} with others`, remedy: "detach these from each before the first attach" },
+            {
+              why: `shares ${shared.map(named).join(", ")} with others`,
+              remedy: "detach these from each before the first attach",
+            },
           ],
         ];
       const mapped = own.filter(({ status }) => status === "available");
@@ -156,7 +159,7 @@ export function strandedIn(
           [
             id,
             {
-              why: `has ${named(mapped)}, which Cinder has as available`,
+              why: `has ${mapped.map(named).join(", ")}, which Cinder has as available`,
               remedy: "a hard reboot removes such a mapping, once the others are detached",
             },
           ],

@@ -10,6 +10,7 @@ import {
   isVolumeServiceOf,
   lunPathOf,
   mirrorOf,
+  named,
   poolOf,
   rootOf,
   serviceRowOf,
@@ -532,8 +533,6 @@ function checkReplicated(o: Observation, route: Route, fail: Fail): void {
       "Retype or move it to another backend, or delete it; or set route to direct, which moves it like the others of its FlexVol.",
     );
 }
-
-const named = ({ id, name }: Pick<CinderVolume, "id" | "name">): string => `"${name}" (${id})`;
 
 /** Cinder deletes an attachment by the driver, which can't ask a lost site; a reset of the state takes the row alone. */
 function withoutAttachment({ id }: CinderVolume, { attachmentId }: { attachmentId: string }, mode: Mode): string {
