@@ -30,7 +30,7 @@ const where1 = "/etc/cinder/cinder\\.conf on c1";
 const correctLine = /Correct the line: the service itself refuses to start with it/;
 const oneFile = /Edit these files, and restart cinder-volume/;
 const upFirst = /Run up with the pair's CinderBackend resources first/;
-const agree = /Make them agree/;
+const agree = /Write the same into cinder\.conf of every controller/;
 
 const cases: readonly (readonly [name: string, given: Given, remedy: RegExp, ...faults: RegExp[]])[] = [
   ["a byte order mark", onC1(begins("\ufeff")), correctLine, new RegExp(`line 1 ${of1}: it begins with a byte order mark`)],
@@ -53,18 +53,18 @@ const cases: readonly (readonly [name: string, given: Given, remedy: RegExp, ...
   ["a file read later that can't be read", { dropIns: { "/etc/cinder/cinder.conf.d/x.conf": "hush\n" } }, correctLine, new RegExp(`${of1}: neither "=" nor ":"`)],
   ["three of these at once", { edit: (text) => ends("[backend_defaults]\nreplication_device = backend_id:idr\n")(line(enabled, "enabled_backends = $x")(text)), editOfC2: keep, dropIns: { "/d/x.conf": "[idr]\na = b\n" } }, oneFile, new RegExp(`${of1}: enabled_backends is the substitution "\\$x".*; \\[backend_defaults\\] sets.*; /d/x\\.conf, .* has \\[idr\\]`)],
 
-  ["no enabled_backends", both(line(/^enabled_backends = .*\n/m, "")), agree, /no site is enabled in cinder\.conf, but 4 volumes are on the pair's backends/],
-  ["only other backends", both(line(enabled, "enabled_backends = loweropenstack1")), agree, /no site is enabled in cinder\.conf, but 4 volumes/],
-  ["a site's name in other letters, which is another backend", both(line(enabled, "enabled_backends = IPROD")), agree, /no site is enabled in cinder\.conf/],
-  ["enabled_backends in a section of its own", both(line("[DEFAULT]", "[default]")), agree, /no site is enabled in cinder\.conf/],
-  ["enabled_backends in other letters", both(line("enabled_backends", "Enabled_Backends")), agree, /no site is enabled in cinder\.conf/],
-  ["enabled_backends in a comment", both(line("enabled_backends", "# enabled_backends")), agree, /no site is enabled in cinder\.conf/],
-  ["an empty file", both(() => ""), agree, /no site is enabled in cinder\.conf/],
-  ["both sites", both(line(enabled, "enabled_backends = iprod, idr")), agree, /enabled_backends names both sites: iprod, idr/],
-  ["both sites, the second one in a continuation line", both(line(enabled, "enabled_backends = iprod,\n  idr")), agree, /enabled_backends names both sites/],
-  ["enabled_backends twice: the last one counts", both(ends("[DEFAULT]\nenabled_backends = iprod, idr\n")), agree, /enabled_backends names both sites/],
-  ["controllers that differ", { edit: keep, editOfC2: line(enabled, "enabled_backends = idr") }, agree, /controllers differ in enabled_backends: c1 has iprod; c2 has idr/],
-  ["a controller that knows neither site", { edit: keep, editOfC2: () => "[DEFAULT]\n" }, agree, /controllers differ in enabled_backends: c1 has iprod; c2 has neither site/],
+  ["no enabled_backends", both(line(/^enabled_backends = .*\n/m, "")), agree, /enabled_backends of .*: neither site, expected "iprod", as 4 volumes/],
+  ["only other backends", both(line(enabled, "enabled_backends = loweropenstack1")), agree, /enabled_backends of .*: neither site, expected "iprod"/],
+  ["a site's name in other letters, which is another backend", both(line(enabled, "enabled_backends = IPROD")), agree, /enabled_backends of .*: neither site, expected "iprod"/],
+  ["enabled_backends in a section of its own", both(line("[DEFAULT]", "[default]")), agree, /enabled_backends of .*: neither site, expected "iprod"/],
+  ["enabled_backends in other letters", both(line("enabled_backends", "Enabled_Backends")), agree, /enabled_backends of .*: neither site, expected "iprod"/],
+  ["enabled_backends in a comment", both(line("enabled_backends", "# enabled_backends")), agree, /enabled_backends of .*: neither site, expected "iprod"/],
+  ["an empty file", both(() => ""), agree, /enabled_backends of .*: neither site, expected "iprod"/],
+  ["both sites", both(line(enabled, "enabled_backends = iprod, idr")), agree, /enabled_backends of .*: "iprod", "idr", expected "iprod"/],
+  ["both sites, the second one in a continuation line", both(line(enabled, "enabled_backends = iprod,\n  idr")), agree, /enabled_backends of .*: "iprod", "idr", expected "iprod"/],
+  ["enabled_backends twice: the last one counts", both(ends("[DEFAULT]\nenabled_backends = iprod, idr\n")), agree, /enabled_backends of .*: "iprod", "idr", expected "iprod"/],
+  ["controllers that differ", { edit: keep, editOfC2: line(enabled, "enabled_backends = idr") }, agree, /enabled_backends of .* on c2: "idr", expected "iprod"/],
+  ["a controller that knows neither site", { edit: keep, editOfC2: () => "[DEFAULT]\n" }, agree, /enabled_backends of .* on c2: neither site, expected "iprod"/],
 
   ["no stanza of the standby site", onC1(line("[idr]", "[idr2]")), upFirst, new RegExp(`${where1} has no stanza \\[idr\\]`)],
   ["no stanza of either site", both(line(/\[iprod\][\s\S]*(?=\[loweropenstack1\])/, "")), upFirst, new RegExp(`${where1} has no stanza \\[iprod\\]`), new RegExp(`${where1} has no stanza \\[idr\\]`), /on c2 has no stanza \[iprod\]/, /on c2 has no stanza \[idr\]/],
