@@ -1,6 +1,6 @@
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 import type { ControllerObservation, SitesObservation } from "./observation";
-import { arrayOf, isMirrorOf, isVolumeServiceOf, serviceRowOf, volumesOf } from "./observation";
+import { arrayOf, isFence, isMirrorOf, isVolumeServiceOf, neverActive, serviceRowOf, volumesOf } from "./observation";
 import { count } from "./plan";
 import type { CinderAttachment, CinderVolume, LunMap, Mirror } from "./ports";
 
@@ -178,8 +178,7 @@ function strayRows(observation: SitesObservation, site: string): Mismatch[] {
           } as const,
         ]
       : []),
-    ...(fence !== undefined &&
-    !(fence.replicationStatus === "failed-over" && fence.activeBackendId === backend && fence.disabled)
+    ...(fence !== undefined && !isFence(fence, backend) && !neverActive(fence)
       ? [
           {
             kind: "stray",

@@ -284,3 +284,16 @@ export function cinderServiceOf(observation: Observation, backendHost: string): 
   if (!observation.cinderServices.ok) return undefined;
   return observation.cinderServices.value.find(isVolumeServiceOf(backendHost));
 }
+
+/** Of the site that isn't active: what keeps its driver from overwriting the active one. */
+export function isFence(row: ServiceRow, activeBackend: string): boolean {
+  return row.replicationStatus === "failed-over" && row.activeBackendId === activeBackend && row.disabled;
+}
+
+/**
+ * A site that was never active has no row, or this one: a driver without replication_device was tried there. Neither
+ * overwrites anything.
+ */
+export function neverActive(row: ServiceRow | undefined): boolean {
+  return row === undefined || (row.replicationStatus === "not-capable" && !row.activeBackendId);
+}

@@ -4,7 +4,7 @@ import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 import { toldOf } from "./drift";
 import { endedSwitchovers, Journal } from "./journal";
 import type { Observation } from "./observation";
-import { arrayOf, heldBy, isMirrorOf, serviceRowOf, volumesOf } from "./observation";
+import { arrayOf, heldBy, isFence, isMirrorOf, neverActive, serviceRowOf, volumesOf } from "./observation";
 import { observe } from "./observe";
 import { volumesOfServer } from "./plan";
 import type { CinderAttachment, HostRowCounts, Ports } from "./ports";
@@ -126,10 +126,7 @@ function rowsProof(observation: Observation, site: string, left: HostRowCounts, 
   const row = serviceRowOf(observation, own);
   const fence = serviceRowOf(observation, other);
   const { backend } = siteOf(pair, site);
-  const fenced =
-    fence === undefined
-      ? !wasLeft
-      : fence.replicationStatus === "failed-over" && fence.activeBackendId === backend && fence.disabled;
+  const fenced = (fence !== undefined && isFence(fence, backend)) || (!wasLeft && neverActive(fence));
   const found =
     fence === undefined
       ? `there is no services row of ${other}, which is the fence`

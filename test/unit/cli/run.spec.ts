@@ -284,6 +284,7 @@ describe("cheesecake verify", () => {
     ["a service that doesn't run", ({ controllers }) => controllers["c1"]?.units.filter(({ role }) => role === "scheduler").forEach((unit) => (unit.active = false)), / cinder-scheduler on c1 doesn't run/],
     ["a backend that is disabled", ({ rows }) => void (rows.idr.disabled = true), /✗ database.*\n +cinder@idr is disabled/],
     ["a fence that was cleared", ({ rows }) => void Object.assign(rows.iprod, { replicationStatus: "enabled", activeBackendId: null }), /the services row of cinder@iprod is no fence: enabled to "", disabled/],
+    ["a fence that was made anew", ({ rows }) => void Object.assign(rows.iprod, { replicationStatus: "not-capable", activeBackendId: null, disabled: false }), /the services row of cinder@iprod is no fence: not-capable to "", enabled/],
     ["a fence that is gone", ({ rows }) => void (rows.iprod.exists = false), /there is no services row of cinder@iprod, which is the fence; needed: failed-over to "idr"/],
     ["a volume left behind", ({ volumes }) => { const [v] = volumes.values(); if (v) volumes.set(v.id, { ...v, host: "cinder@iprod#pool1" }); }, /1 rows of volumes name cinder@iprod/],
     ["a mirror that was broken off", ({ mirrors }) => mirrors.filter(({ flexVol }) => flexVol === "pool2").forEach((m) => (m.state = "broken_off")), /✗ mirrors.*\n +pool2: broken_off/],

@@ -93,6 +93,9 @@ const switchedOver = (dr: Operator): Promise<unknown> => dr.up(intentTo("idr"), 
 
 const cases: Readonly<Record<string, Case>> = {
   nothing: { arrange: () => undefined },
+  "the standby site's driver tried once, which left its services row": {
+    arrange: (world) => void Object.assign(world.rows.idr, { exists: true, replicationStatus: "not-capable" }),
+  },
   "`enabled_backends` edited on one controller": {
     arrange: (world) => edit(world, enabled, "enabled_backends = loweropenstack1, idr", ["c2"]),
   },
