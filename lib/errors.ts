@@ -92,7 +92,7 @@ function sentences(fields: DrErrorFields): string {
   const head = `${fields.attempted}: ${fields.seen}`;
   return [head, fields.state, fields.remedy]
     .filter((part): part is string => part !== undefined && part !== "")
-    .map((part) => (/[.!?…\n]$/.test(part) ? part : `${part}.`))
+    .map(sentence)
     .join(" ");
 }
 
@@ -124,4 +124,9 @@ export function isUnanswered(error: unknown): boolean {
 /** The text of anything thrown, on one line. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** With a full stop; a system's own words may end in one. */
+export function sentence(part: string): string {
+  return /[.!?…\n]$/.test(part) ? part : `${part}.`;
 }

@@ -1,6 +1,17 @@
+import { sentence } from "../errors";
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 import type { ControllerObservation, SitesObservation } from "./observation";
-import { arrayOf, isFence, isMirrorOf, isVolumeServiceOf, neverActive, serviceRowOf, volumesOf } from "./observation";
+import {
+  arrayOf,
+  fenceSeen,
+  isFence,
+  isMirrorOf,
+  isVolumeServiceOf,
+  named,
+  neverActive,
+  serviceRowOf,
+  volumesOf,
+} from "./observation";
 import { count } from "./plan";
 import type { CinderAttachment, CinderVolume, LunMap, Mirror } from "./ports";
 
@@ -26,7 +37,7 @@ export const toldOf = ({ kind, what, seen, expected }: Mismatch): string =>
   kind === "blind" ? `${what} can't be read: ${seen}` : `${what}: ${seen}, expected ${expected}`;
 
 /** With what to do about it. */
-export const sentenceOf = (mismatch: Mismatch): string => `${toldOf(mismatch).replace(/\.$/, "")}. ${mismatch.remedy}`;
+export const sentenceOf = (mismatch: Mismatch): string => `${sentence(toldOf(mismatch))} ${mismatch.remedy}`;
 
 const shown = 5;
 
@@ -183,7 +194,7 @@ function strayRows(observation: SitesObservation, site: string): Mismatch[] {
           {
             kind: "stray",
             what: `services row of ${other}, the fence`,
-            seen: `${fence.replicationStatus ?? "NULL"} to "${fence.activeBackendId ?? ""}", ${fence.disabled ? "disabled" : "enabled"}`,
+            seen: fenceSeen(fence),
             expected: `failed-over to "${backend}", disabled`,
             remedy: `Don't start cinder-volume with [${siteOf(pair, peerOf(pair, site)).backend}] enabled: it would overwrite what "${site}" holds. Correct the row, as what-if.md shows for a restored database.`,
           } as const,
@@ -193,7 +204,7 @@ function strayRows(observation: SitesObservation, site: string): Mismatch[] {
 }
 
 function volumeNames(volumes: readonly Pick<CinderVolume, "id" | "name">[]): string {
-  return `${count(volumes.length, "volume")}: ${namesOf(volumes.map(({ id, name }) => `"${name}" (${id})`))}`;
+  return `${count(volumes.length, "volume")}: ${namesOf(volumes.map(named))}`;
 }
 
 /** Volumes that name the backend of another site than the one where they belong. */

@@ -1,6 +1,6 @@
 import os from "node:os";
 import path from "node:path";
-import { DrError, messageOf } from "../errors";
+import { DrError, messageOf, sentence } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { backendHost } from "../topology/site-pair";
 import { Live } from "./context";
@@ -606,9 +606,8 @@ function assertAsPreviewed(plan: Plan, o: ApplyOptions): void {
   o.progress(`the plan differs from the previewed one (${o.previewed.digest}); now: ${inventory(plan)}`);
 }
 
-/** With what to do about it; a system's own words may end in a full stop. */
-export const tellFailure = ({ message, remedy }: Failure): string =>
-  `${message}. ${remedy}`.replaceAll(/([.!?…])\./g, "$1");
+/** With what to do about it. */
+export const tellFailure = ({ message, remedy }: Failure): string => `${sentence(message)} ${remedy}`;
 
 function refusal(findings: readonly Failure[]): DrError {
   const [only] = findings;

@@ -297,3 +297,8 @@ export function isFence(row: ServiceRow, activeBackend: string): boolean {
 export function neverActive(row: ServiceRow | undefined): boolean {
   return row === undefined || (row.replicationStatus === "not-capable" && !row.activeBackendId);
 }
+
+/** What of a row is looked at to know whether it's a fence. */
+export function fenceSeen({ replicationStatus, activeBackendId, disabled }: ServiceRow): string {
+  return `${replicationStatus ?? "NULL"} to "${activeBackendId ?? ""}", ${disabled ? "disabled" : "enabled"}`;
+}

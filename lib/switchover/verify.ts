@@ -4,7 +4,17 @@ import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 import { toldOf } from "./drift";
 import { endedSwitchovers, Journal } from "./journal";
 import type { Observation } from "./observation";
-import { arrayOf, heldBy, isFence, isMirrorOf, neverActive, serviceRowOf, volumesOf } from "./observation";
+import {
+  arrayOf,
+  fenceSeen,
+  heldBy,
+  isFence,
+  isMirrorOf,
+  named,
+  neverActive,
+  serviceRowOf,
+  volumesOf,
+} from "./observation";
 import { observe } from "./observe";
 import { volumesOfServer } from "./plan";
 import type { CinderAttachment, HostRowCounts, Ports } from "./ports";
@@ -130,7 +140,7 @@ function rowsProof(observation: Observation, site: string, left: HostRowCounts, 
   const found =
     fence === undefined
       ? `there is no services row of ${other}, which is the fence`
-      : `the services row of ${other} is no fence: ${fence.replicationStatus ?? "NULL"} to "${fence.activeBackendId ?? ""}", ${fence.disabled ? "disabled" : "enabled"}`;
+      : `the services row of ${other} is no fence: ${fenceSeen(fence)}`;
   return {
     what: "database",
     seen: `${observation.volumes[site]?.length ?? 0} volumes at ${own}`,
@@ -191,8 +201,8 @@ function lunsProof(observation: Observation, site: string): Proof {
     what: "LUNs",
     seen,
     faults: [
-      ...missing.map(({ name, id }) => `volume "${name}" (${id}) has no LUN`),
-      ...short.map(({ name, id, sizeGiB }) => `the LUN of volume "${name}" (${id}) is smaller than ${sizeGiB} GiB`),
+      ...missing.map((volume) => `volume ${named(volume)} has no LUN`),
+      ...short.map((volume) => `the LUN of volume ${named(volume)} is smaller than ${volume.sizeGiB} GiB`),
       ...missingSnapshotIds.map((id) => `snapshot ${id} has no LUN`),
       ...(maps === undefined ? [`whether "${other}" maps LUNs still can't be told: it doesn't answer`] : []),
       ...(maps ?? []).map(({ lunPath, igroup }) => `"${other}" maps ${lunPath} to ${igroup} still`),
