@@ -9,7 +9,7 @@ export function disasterRecovery(settings: DisasterRecoverySettings, stack: stri
     activeSite: recovery.activeSite.activeSite,
     observedSite: recovery.activeSite.observedSite,
     status: recovery.activeSite.status,
-    mismatches: recovery.activeSite.mismatches,
+    mismatches: recovery.activeSite.mismatches.apply((mismatches) => mismatches ?? []),
     plan: recovery.activeSite.plan,
     planDigest: recovery.activeSite.planDigest,
     report: recovery.activeSite.reportDirectory,

@@ -40,7 +40,7 @@ export function runCommandHook(hook: {
           code: "precondition",
           attempted,
           seen: messageOf(error),
-          remedy: "Correct the hook's command, then run up again.",
+          remedy: "Correct the hook's command, then run again.",
         }),
       );
     });
@@ -55,7 +55,7 @@ export function runCommandHook(hook: {
           code: timedOut ? "wait-timeout" : "failure-state",
           attempted,
           seen: tail.trim() === "" ? how : `${how}; its last output: ${tail.trim()}`,
-          remedy: "Repair what it does, or take it out of the hooks; then run up again: the hook runs again.",
+          remedy: "Repair what it does, or take it out of the hooks; then run again: the hook runs again.",
         }),
       );
     });

@@ -12,7 +12,7 @@ export const systemClock: Clock = {
         code: "stopped",
         attempted: "Wait",
         seen: "this run was asked to stop",
-        remedy: "Run up again: it goes on from here.",
+        remedy: "Run again: it goes on from here.",
         cause: error,
       });
     }

@@ -1,7 +1,14 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DrError } from "../errors";
-import { type CustomCommands, CustomManager, KollaManager, type ServiceManager, SystemdManager } from "./managers";
+import {
+  type CustomCommands,
+  CustomManager,
+  KollaManager,
+  type ServiceManager,
+  SystemdManager,
+  type UnitState,
+} from "./managers";
 import { type CommandRunner, LocalRunner, type SshOptions, SshRunner, failed, succeed } from "./runner";
 
 export type ServiceRole = "api" | "scheduler" | "volume" | "backup";
@@ -67,37 +74,45 @@ export class ControllerHost {
   }
 
   async listUnits(): Promise<readonly UnitStatus[]> {
-    const listed: UnitStatus[] = [];
-    for (const { role, unit, startedHere } of this.units)
-      listed.push({ role, unit, startedHere, ...(await this.manager.state(unit)) });
-    return listed;
+    const states = await this.manager.states(this.units.map(({ unit }) => unit));
+    return this.units.map(({ role, unit, startedHere }, at) => ({ role, unit, startedHere, ...told(states[at]) }));
+  }
+
+  private async state(unit: string): Promise<UnitState> {
+    const [state] = await this.manager.states([unit]);
+    return told(state);
   }
 
   /** Masked first: a restart policy or a dependency could start it again after the stop. */
   async stopAndMask(unit: string): Promise<void> {
     this.known(unit);
-    const { active, masked } = await this.manager.state(unit);
+    const { active, masked } = await this.state(unit);
     if (!masked) await this.manager.mask(unit);
     if (active) await this.manager.stop(unit);
     await this.until(unit, "stopped and masked", (state) => !state.active && state.masked);
   }
 
   async unmaskAndStart(unit: string): Promise<void> {
-    await this.unmask(unit);
-    if (!(await this.manager.state(unit)).active) await this.manager.start(unit);
+    if ((await this.unmasked(unit)).active) return;
+    await this.manager.start(unit);
     await this.until(unit, "running", (state) => state.active);
   }
 
   async unmask(unit: string): Promise<void> {
+    await this.unmasked(unit);
+  }
+
+  private async unmasked(unit: string): Promise<UnitState> {
     this.known(unit);
-    if (!(await this.manager.state(unit)).masked) return;
+    const before = await this.state(unit);
+    if (!before.masked) return before;
     await this.manager.unmask(unit);
-    await this.until(unit, "unmasked", (state) => !state.masked);
+    return this.until(unit, "unmasked", (state) => !state.masked);
   }
 
   async restart(unit: string): Promise<void> {
     this.known(unit);
-    if ((await this.manager.state(unit)).masked)
+    if ((await this.state(unit)).masked)
       throw new DrError({
         code: "precondition",
         attempted: `Restart ${unit} on ${this.name}`,
@@ -109,15 +124,11 @@ export class ControllerHost {
     await this.until(unit, "running", (state) => state.active);
   }
 
-  private async until(
-    unit: string,
-    wanted: string,
-    met: (state: { active: boolean; masked: boolean }) => boolean,
-  ): Promise<void> {
+  private async until(unit: string, wanted: string, met: (state: UnitState) => boolean): Promise<UnitState> {
     const deadline = performance.now() + settleTimeoutMs;
     for (;;) {
-      const state = await this.manager.state(unit);
-      if (met(state)) return;
+      const state = await this.state(unit);
+      if (met(state)) return state;
       if (performance.now() > deadline)
         throw new DrError({
           code: "wait-timeout",
@@ -274,6 +285,11 @@ const logScript = `set -eu
   fi
 } | head -c "$4"
 `;
+
+function told(state: UnitState | undefined): UnitState {
+  if (state === undefined) throw new Error("a service manager told less than it was asked");
+  return state;
+}
 
 function managerOf(services: ControllerServices, runner: CommandRunner, where: string): ServiceManager {
   switch (services.manager) {

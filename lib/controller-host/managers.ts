@@ -10,7 +10,8 @@ export interface UnitState {
 
 /** How services are operated on one host. Every method is safe to repeat. */
 export interface ServiceManager {
-  state(unit: string): Promise<UnitState>;
+  /** Of each unit, in the same order, by as few commands as the manager allows. Throws `config` for one that isn't there. */
+  states(units: readonly string[]): Promise<readonly UnitState[]>;
   stop(unit: string): Promise<void>;
   mask(unit: string): Promise<void>;
   unmask(unit: string): Promise<void>;
@@ -47,33 +48,28 @@ export class SystemdManager implements ServiceManager {
     private readonly where: string,
   ) {}
 
-  /** Masks are persistent, not --runtime: a reboot in the middle of a switchover must not start the site that is left. */
-  async state(unit: string): Promise<UnitState> {
-    const text = await this.systemctl(
-      "show",
-      "--property=LoadState,ActiveState,MainPID,TasksCurrent,DropInPaths",
-      unit,
-    );
-    const value = (key: string): string => new RegExp(`^${key}=(.*)$`, "m").exec(text)?.[1] ?? "";
-    if (value("LoadState") === "not-found" || value("LoadState") === "") throw noSuch(this.where, "unit", unit);
-    const tasks = Number(value("TasksCurrent")); // "[not set]" without a control group; 2^64-1 in some versions
-    const processes = Number.isSafeInteger(tasks) && tasks > 0;
-    return {
-      active:
-        !["inactive", "failed"].includes(value("ActiveState")) || !["0", ""].includes(value("MainPID")) || processes,
-      masked: value("LoadState") === "masked" || value("DropInPaths").includes(dropIn),
-    };
+  async states(units: readonly string[]): Promise<readonly UnitState[]> {
+    return (await this.statesIfThere(units)).map((state, at) => {
+      if (state === undefined) throw noSuch(this.where, "unit", units[at] ?? "");
+      return state;
+    });
   }
 
-  async exists(unit: string): Promise<boolean> {
-    const text = await this.systemctl("show", "--property=LoadState", unit);
-    return !/^LoadState=not-found$/m.test(text);
+  /** Undefined where there is no such unit. */
+  async statesIfThere(units: readonly string[]): Promise<readonly (UnitState | undefined)[]> {
+    const properties = "LoadState,ActiveState,MainPID,TasksCurrent,DropInPaths";
+    const text = await this.systemctl("show", `--property=${properties}`, ...units);
+    // A paragraph for each, in the order asked for.
+    const paragraphs = text.trim().split("\n\n");
+    assertAll(this.where, "systemctl show", units, paragraphs);
+    return paragraphs.map(stateIn);
   }
 
   async stop(unit: string): Promise<void> {
     await this.systemctl("stop", unit);
   }
 
+  /** Persistent, not --runtime: a reboot in the middle of a switchover must not start the site that is left. */
   async mask(unit: string): Promise<void> {
     const argv = ["systemctl", "mask", "--", unit];
     const result = await this.runner.run(argv);
@@ -124,11 +120,24 @@ export class SystemdManager implements ServiceManager {
   }
 
   private systemctl(verb: string, ...args: readonly string[]): Promise<string> {
-    const unit = args.slice(-1);
-    return succeed(this.runner, this.where, ["systemctl", verb, ...args.slice(0, -1), "--", ...unit], {
+    const options = args.filter((word) => word.startsWith("--"));
+    const units = args.slice(options.length);
+    return succeed(this.runner, this.where, ["systemctl", verb, ...options, "--", ...units], {
       timeoutMs: operateTimeoutMs,
     });
   }
+}
+
+function stateIn(properties: string): UnitState | undefined {
+  const value = (key: string): string => new RegExp(`^${key}=(.*)$`, "m").exec(properties)?.[1] ?? "";
+  if (value("LoadState") === "not-found" || value("LoadState") === "") return undefined;
+  const tasks = Number(value("TasksCurrent")); // "[not set]" without a control group; 2^64-1 in some versions
+  const processes = Number.isSafeInteger(tasks) && tasks > 0;
+  return {
+    active:
+      !["inactive", "failed"].includes(value("ActiveState")) || !["0", ""].includes(value("MainPID")) || processes,
+    masked: value("LoadState") === "masked" || value("DropInPaths").includes(dropIn),
+  };
 }
 
 // ---------------------------------------------------------------------------------------------------------------- kolla
@@ -149,24 +158,37 @@ export class KollaManager implements ServiceManager {
     this.systemd = new SystemdManager(runner, where);
   }
 
-  async state(container: string): Promise<UnitState> {
+  async states(containers: readonly string[]): Promise<readonly UnitState[]> {
+    const lines = await this.inspect(containers);
+    const units = await this.systemd.statesIfThere(containers.map(unitFor));
+    return containers.map((_, at) => {
+      const [status = "", pid = "", policy = ""] = (lines[at] ?? "").split(" ");
+      const runs = !["created", "exited", "dead", "configured", "stopped"].includes(status) || pid !== "0";
+      const unpoliced = ["no", ""].includes(policy);
+      const unit = units[at];
+      if (unit === undefined) return { active: runs, masked: unpoliced };
+      return { active: runs || unit.active, masked: unpoliced && unit.masked };
+    });
+  }
+
+  /** A line for each. */
+  private async inspect(containers: readonly string[]): Promise<readonly string[]> {
     const argv = [
       this.engine,
       "inspect",
       "--format={{.State.Status}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}}",
-      container,
+      ...containers,
     ];
     const result = await this.runner.run(argv);
-    if (result.code !== 0 && /no such (object|container)/i.test(result.stderr))
-      throw noSuch(this.where, "container", container);
-    if (result.code !== 0) throw failed(this.where, argv, result);
-    const [status = "", pid = "", policy = ""] = result.stdout.toString("utf8").trimEnd().split(" ");
-    const runs = !["created", "exited", "dead", "configured", "stopped"].includes(status) || pid !== "0";
-    const unpoliced = ["no", ""].includes(policy);
-    const unit = await this.unitOf(container);
-    if (unit === undefined) return { active: runs, masked: unpoliced };
-    const state = await this.systemd.state(unit);
-    return { active: runs || state.active, masked: unpoliced && state.masked };
+    if (result.code === 0) {
+      const lines = result.stdout.toString("utf8").trimEnd().split("\n");
+      assertAll(this.where, `${this.engine} inspect`, containers, lines);
+      return lines;
+    }
+    const said = /^.*no such (object|container).*$/im.exec(result.stderr)?.[0] ?? "";
+    const [missing] = containers.filter((name) => said.includes(name)).sort((a, b) => b.length - a.length);
+    if (missing !== undefined) throw noSuch(this.where, "container", missing);
+    throw failed(this.where, argv, result);
   }
 
   async mask(container: string): Promise<void> {
@@ -211,14 +233,17 @@ export class KollaManager implements ServiceManager {
   }
 
   private async unitOf(container: string): Promise<string | undefined> {
-    const unit = `kolla-${container}-container.service`;
-    return (await this.systemd.exists(unit)) ? unit : undefined;
+    const unit = unitFor(container);
+    const [state] = await this.systemd.statesIfThere([unit]);
+    return state === undefined ? undefined : unit;
   }
 
   private async operate(...args: readonly string[]): Promise<void> {
     await succeed(this.runner, this.where, [this.engine, ...args], { timeoutMs: operateTimeoutMs });
   }
 }
+
+const unitFor = (container: string): string => `kolla-${container}-container.service`;
 
 // --------------------------------------------------------------------------------------------------------------- custom
 
@@ -239,8 +264,13 @@ export class CustomManager implements ServiceManager {
     private readonly commands: CustomCommands,
   ) {}
 
-  async state(service: string): Promise<UnitState> {
-    return { active: await this.ask("isActive", service), masked: await this.ask("isMasked", service) };
+  async states(services: readonly string[]): Promise<readonly UnitState[]> {
+    const questions = services.flatMap((service) => [this.argv("isActive", service), this.argv("isMasked", service)]);
+    const codes = await this.runner.exitCodes(questions);
+    const answers = await Promise.all(
+      questions.map(async (argv, at) => (codes[at] === 0 || codes[at] === 3 ? codes[at] === 0 : await this.ask(argv))),
+    );
+    return services.map((_, at) => ({ active: answers[2 * at] === true, masked: answers[2 * at + 1] === true }));
   }
 
   stop(service: string): Promise<void> {
@@ -287,12 +317,24 @@ export class CustomManager implements ServiceManager {
     });
   }
 
-  private async ask(verb: "isActive" | "isMasked", service: string): Promise<boolean> {
-    const argv = this.argv(verb, service);
+  /** Again by itself, for what it says where it fails. */
+  private async ask(argv: readonly string[]): Promise<boolean> {
     const result = await this.runner.run(argv);
     if (result.code === 0 || result.code === 3) return result.code === 0;
     throw failed(this.where, argv, result);
   }
+}
+
+/** Answers are told apart by their order alone: one too many, or too few, and a unit would be taken for another. */
+function assertAll(where: string, command: string, asked: readonly string[], answers: readonly string[]): void {
+  if (answers.length !== asked.length)
+    throw new DrError({
+      code: "remote",
+      attempted: `Look at ${asked.join(", ")} on ${where}`,
+      seen: `${command} answered for ${answers.length} of ${asked.length}: ${answers.join(" / ").slice(0, 300)}`,
+      state: "Nothing was changed",
+      remedy: "See what that account's shell prints besides, and that every name is one unit's own, without a wildcard",
+    });
 }
 
 const noSuch = (where: string, kind: string, name: string): DrError =>

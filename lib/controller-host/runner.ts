@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import pLimit from "p-limit";
 import { Client } from "ssh2";
 import { childEnvironment } from "../child-environment";
 import { DrError, messageOf } from "../errors";
@@ -22,20 +23,50 @@ export interface RunOptions {
 }
 
 /**
- * Runs one program on a controller, without a shell. Resolves whatever its exit code is; throws `wait-timeout` after the
+ * Runs programs on a controller, `run` without a shell. It resolves whatever its exit code is; throws `wait-timeout` after the
  * deadline (the program is killed), `unreachable` where the host is, `remote` for more output than 16 MiB or no such program.
  */
 export interface CommandRunner {
   run(argv: readonly string[], options?: RunOptions): Promise<CommandResult>;
+  /**
+   * Exit codes of commands that only ask, one after another, by one shell: to start each from here, or over a connection,
+   * takes many times as long. What they say is lost. 124 where one didn't end in `defaultTimeoutMs`; undefined where the
+   * shell's answer has none.
+   */
+  exitCodes(commands: readonly (readonly string[])[]): Promise<readonly (number | undefined)[]>;
   close(): Promise<void>;
+}
+
+async function exitCodesByShell(
+  runner: CommandRunner,
+  commands: readonly (readonly string[])[],
+): Promise<readonly (number | undefined)[]> {
+  const seconds = defaultTimeoutMs / 1000;
+  const lines = commands.map(
+    (argv, at) => `timeout -k 5 ${seconds} ${argv.map(quote).join(" ")} >/dev/null 2>&1; echo exit-code ${at} $?`,
+  );
+  const { stdout } = await runner.run(["sh", "-c", lines.join("\n")], {
+    timeoutMs: (defaultTimeoutMs + 10_000) * commands.length,
+  });
+  // By their numbers: a login shell may have printed something of its own.
+  const codes = new Map<number, number>();
+  for (const [, at, code] of stdout.toString("utf8").matchAll(/^exit-code (\d+) (\d+)$/gm))
+    codes.set(Number(at), Number(code));
+  return commands.map((_, at) => codes.get(at));
 }
 
 export const defaultTimeoutMs = 60_000;
 /** How long output may still come after the end of a command that leaves processes. */
 const drainMs = 500;
+/** Of one connection: sshd refuses more than its MaxSessions, 10 where nothing is configured, 4 where it was hardened. */
+const sessionsAtOnce = 4;
 const maxOutputBytes = 16 * 1024 * 1024;
 
 export class LocalRunner implements CommandRunner {
+  exitCodes(commands: readonly (readonly string[])[]): Promise<readonly (number | undefined)[]> {
+    return exitCodesByShell(this, commands);
+  }
+
   async run(
     argv: readonly string[],
     { stdin = "", timeoutMs = defaultTimeoutMs, leavesProcesses = false }: RunOptions = {},
@@ -97,6 +128,7 @@ export interface SshOptions {
 /** One connection, opened at the first command and again after it was lost. */
 export class SshRunner implements CommandRunner {
   private connection: Promise<Client> | undefined;
+  private readonly sessions = pLimit(sessionsAtOnce);
 
   constructor(private readonly options: SshOptions) {}
 
@@ -104,11 +136,20 @@ export class SshRunner implements CommandRunner {
     return `${this.options.username}@${this.options.address}:${this.options.port}`;
   }
 
-  async run(
+  exitCodes(commands: readonly (readonly string[])[]): Promise<readonly (number | undefined)[]> {
+    return exitCodesByShell(this, commands);
+  }
+
+  run(argv: readonly string[], options?: RunOptions): Promise<CommandResult> {
+    return this.sessions(() => this.runInSession(argv, options));
+  }
+
+  private async runInSession(
     argv: readonly string[],
     { stdin = "", timeoutMs = defaultTimeoutMs, leavesProcesses = false }: RunOptions = {},
   ): Promise<CommandResult> {
-    const client = await this.open();
+    const connection = this.open();
+    const client = await connection;
     // sshd leaves a program alone when its connection goes: `timeout` (coreutils) ends it over there.
     const limited = ["timeout", "-k", "5", String(Math.ceil(timeoutMs / 1000)), ...argv];
     const command = (this.options.sudo ? ["sudo", "-n", "--", ...limited] : limited).map(quote).join(" ");
@@ -117,7 +158,8 @@ export class SshRunner implements CommandRunner {
     return new Promise<CommandResult>((resolve, reject) => {
       const end = (error: DrError): void => {
         clearTimeout(timer);
-        this.connection = undefined;
+        // Not a newer one, which the next command may have opened already.
+        if (this.connection === connection) this.connection = undefined;
         client.destroy();
         reject(error);
       };
@@ -171,11 +213,14 @@ export class SshRunner implements CommandRunner {
   }
 
   private open(): Promise<Client> {
-    this.connection ??= this.connect().catch((error: unknown) => {
-      this.connection = undefined;
-      throw error;
-    });
-    return this.connection;
+    if (this.connection !== undefined) return this.connection;
+    const connection = this.connect();
+    this.connection = connection;
+    const forget = (): void => {
+      if (this.connection === connection) this.connection = undefined;
+    };
+    connection.then((client) => client.once("close", forget), forget);
+    return connection;
   }
 
   private async connect(): Promise<Client> {
@@ -222,7 +267,6 @@ export class SshRunner implements CommandRunner {
       client.once("ready", () => {
         client.removeListener("error", fail);
         client.on("error", () => undefined); // "close" follows, and rejects what is under way
-        client.once("close", () => (this.connection = undefined));
         resolve(client);
       });
       client.once("error", fail);

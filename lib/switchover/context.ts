@@ -82,7 +82,7 @@ export async function waitFor<T>(
         attempted: o.attempted,
         seen: `after ${o.deadlineSeconds} s${progress !== undefined ? " without progress" : ""} still ${result.seen}`,
         ...(o.state === undefined ? {} : { state: o.state }),
-        remedy: o.remedy ?? "Find out what holds it up, then run up again: it goes on from here.",
+        remedy: o.remedy ?? "Find out what holds it up, then run again: it goes on from here.",
       });
     await ctx.clock.sleep(pause, ctx.signal);
     pause = Math.min(pause * 1.5, o.everyMs ?? 2_000);

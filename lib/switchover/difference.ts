@@ -185,7 +185,7 @@ export async function divergence(observation: Observation, ports: Ports, active:
         .map(({ flexVol, there }) => ({
           id: `common-snapshot:${flexVol}`,
           message: `"${flexVol}" of "${way.onto}" is of type ${there?.type ?? ""}, and none of its snapshots is common with "${way.from}": nothing can be resynced onto it`,
-          remedy: `Nobody could write there: see that nothing needs it, delete it at "${way.onto}", then run up again; it's made anew.`,
+          remedy: `Nobody could write there: see that nothing needs it, delete it at "${way.onto}", then run again; it's made anew.`,
         })),
     ],
     resyncs: differences

@@ -109,7 +109,7 @@ function stopIfAsked(ctx: StepContext, step: string): void {
       attempted: `Run step ${step}`,
       seen: "this run was asked to stop",
       state: "Nothing of this step was begun; the journal tells what is done.",
-      remedy: "Run up again: it goes on from here.",
+      remedy: "Run again: it goes on from here.",
     });
 }
 
@@ -135,7 +135,7 @@ async function attributed(
         attempted: `${where}: ${error.attempted}`,
         seen: error.seen,
         state: stateAt(ctx, error),
-        remedy: error.remedy ?? "Repair its cause, then run up again: it goes on from here.",
+        remedy: error.remedy ?? "Repair its cause, then run again: it goes on from here.",
         retryable: error.retryable,
         context: { ...error.context, step: stepId },
         cause: error,
@@ -145,7 +145,7 @@ async function attributed(
       attempted: where,
       seen: messageOf(error),
       state: stateAt(ctx),
-      remedy: "Run up again: it goes on from here.",
+      remedy: "Run again: it goes on from here.",
       cause: error,
     });
   }

@@ -324,7 +324,7 @@ async function appendDurably(file: string, line: string): Promise<void> {
       code: "journal",
       attempted: `Write the journal ${file}`,
       seen: messageOf(error),
-      remedy: "Make room on the disk of journalDir, or correct its rights; then run up again: it goes on from here.",
+      remedy: "Make room on the disk of journalDir, or correct its rights; then run again: it goes on from here.",
       cause: error,
     });
   }

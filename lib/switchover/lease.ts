@@ -77,7 +77,7 @@ export class Lease {
         attempted: `Go on with the switchover of pair "${this.pair}"`,
         seen: `the database took ${Math.round(this.ageMs() / 1000)} s to renew the lease`,
         state: "This run stopped before its next change; the journal tells what was done.",
-        remedy: "Find out what slows the database down, then run up again: it goes on from here.",
+        remedy: "Find out what slows the database down, then run again: it goes on from here.",
       });
     if (this.lost)
       throw new DrError({

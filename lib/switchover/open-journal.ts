@@ -262,7 +262,7 @@ function unknownConsumers({ queues }: Observation): Finding[] {
     {
       id: "message-queue",
       message: `whether a cinder-volume works on the failover can't be seen: ${queues.error}`,
-      remedy: "Make the message queue answer, then run up again.",
+      remedy: "Make the message queue answer, then run again.",
     },
   ];
 }

@@ -159,7 +159,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
 function remainingOf(plan: Plan, ended: boolean): string[] {
   if (ended && plan.kind === "abort" && plan.diverged !== undefined)
     return [`"${plan.to}" isn't protected: set reprotect and run up when "${plan.from}" is back.`];
-  if (!ended) return ["The switchover is open: run up again, it goes on where it stopped."];
+  if (!ended) return ["The switchover is open: run again, it goes on where it stopped."];
   if (plan.kind === "switchover" && plan.promotion === "deferred" && plan.route === "failover-host")
     return [`"${plan.to}" is failed over to, not promoted, unprotected: set promotion to "immediate" and run up.`];
   const without =

@@ -85,6 +85,34 @@ describe("the lab's service manager", function () {
     assert.equal(mainPid(lab, id), undefined);
   });
 
+  it("answers its short questions by the shell alone, as it does in full", async () => {
+    const ask = (question: string, host = id.host): string => {
+      const words = [question, `${id.name}.service`];
+      const [short, full] = [
+        ["--lab", lab, "--host", host],
+        ["--host", host, "--lab", lab],
+      ].map((options) => {
+        const { status, stdout, stderr } = spawnSync(PROGRAM, [...options, ...words], { encoding: "utf8" });
+        return `${status} ${stdout}${stderr}`.trim();
+      });
+      assert.equal(short, full);
+      return short ?? "";
+    };
+    install("exec sleep 1000");
+    assert.deepEqual([ask("is-active"), ask("is-masked")], ["3 inactive", "3 not masked"]);
+    await start(lab, id);
+    await mask(lab, id);
+    assert.deepEqual([ask("is-active"), ask("is-masked")], ["0 active", "0 masked"]);
+    process.kill(mainPid(lab, id) ?? 0, "SIGKILL");
+    await until(() => mainPid(lab, id) === undefined);
+    assert.equal(ask("is-active"), "3 inactive");
+    const file = path.join(lab, "run", id.host, `${id.name}.json`);
+    fs.writeFileSync(file, JSON.stringify({ wanted: true, pid: process.pid, startTicks: "1" }));
+    assert.equal(ask("is-active"), "3 inactive", "the pid is another's now");
+    fs.rmSync(file);
+    assert.match(ask("is-active", "elsewhere"), /^5 .*could not be found on elsewhere/);
+  });
+
   it("refuses to start or restart what is masked, and leaves a running one alone", async () => {
     install("exec sleep 1000");
     await start(lab, id);

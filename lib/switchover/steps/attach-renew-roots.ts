@@ -56,7 +56,7 @@ export const attachRenewRoots: Step = {
         `"${root.volumeName}" at ${root.device} leads to ${own?.connection?.iqn ?? "nowhere"} at ${own?.connection?.portal ?? "no portal"}, ` +
         `its attachment is ${own?.status ?? "gone"}, its LUN is ${seen.mapped ? "mapped" : "not mapped"} there`,
       state: "The instance is stopped.",
-      remedy: `Run up again. If that doesn't help: ${byShelving}`,
+      remedy: `Run again. If that doesn't help: ${byShelving}`,
     });
   },
 };
@@ -90,7 +90,7 @@ async function look(ctx: StepContext, item: StepItem): Promise<Look> {
       attempted: `Renew the root of instance "${item.label}"`,
       seen: `Nova has "${root.volumeName}" at ${mapping?.device ?? "no device"}, not at ${root.device}`,
       state: "The instance is stopped.",
-      remedy: "Find out who changed it; then run up again.",
+      remedy: "Find out who changed it; then run again.",
     });
   const rows = attachments.filter(({ volumeId, serverId }) => volumeId === root.volumeId && serverId === item.key);
   const own = rows.find(({ id }) => id === mapping.attachmentId);
@@ -123,7 +123,7 @@ async function renew(ctx: StepContext, item: StepItem, seen: Look): Promise<void
           attempted: `Delete attachment ${id} of "${root.volumeName}", which a refresh left that was cut off`,
           seen: messageOf(error),
           state: "The instance is stopped; Nova doesn't refer to this attachment.",
-          remedy: `Delete it with an administrator's password (not an application credential): openstack --os-volume-api-version 3.70 volume attachment delete ${id}; then run up again.`,
+          remedy: `Delete it with an administrator's password (not an application credential): openstack --os-volume-api-version 3.70 volume attachment delete ${id}; then run again.`,
           cause: error,
         });
       });
@@ -164,7 +164,7 @@ async function renew(ctx: StepContext, item: StepItem, seen: Look): Promise<void
   if (renewed !== undefined) await remove(left);
 }
 
-const byShelving = "Shelve and unshelve the instance by hand, which connects its volumes anew; then run up again.";
+const byShelving = "Shelve and unshelve the instance by hand, which connects its volumes anew; then run again.";
 
 /** A refresh disconnects before it connects: with cinder-volume down it would leave the root without a connection. */
 async function assertVolumeServiceUp(ctx: StepContext, root: PlannedAttachment, attempted: string): Promise<void> {
@@ -176,7 +176,7 @@ async function assertVolumeServiceUp(ctx: StepContext, root: PlannedAttachment, 
     attempted,
     seen: `cinder-volume of ${host ?? "its backend"} is down`,
     state: "The instance is stopped.",
-    remedy: "Start it, then run up again.",
+    remedy: "Start it, then run again.",
   });
 }
 
@@ -187,6 +187,6 @@ function novaManage(ctx: StepContext, attempted: string): NovaManagePort {
     attempted,
     seen: "no host of nova-manage is configured",
     state: "The instance is stopped.",
-    remedy: "Configure novaManage as docs/real-cloud.md shows; then run up again.",
+    remedy: "Configure novaManage as docs/real-cloud.md shows; then run again.",
   });
 }

@@ -61,7 +61,7 @@ export const attachVolumes: Step = {
               attempted: `Attach the volumes of instance "${item.label}"`,
               seen: failed.map((a) => `"${a.volumeName}" is ${status(a)}`).join("; ") + ` after ${attempts} attempts`,
               state: "The instance is stopped.",
-              remedy: "Look at nova-compute's log on its host and at cinder-volume's; then run up again.",
+              remedy: "Look at nova-compute's log on its host and at cinder-volume's; then run again.",
             });
           attempts += 1;
           await attachAll(ctx, item, left);
@@ -102,7 +102,7 @@ async function assertNoGhosts(ctx: StepContext, item: StepItem): Promise<void> {
       attempted: `Attach the volumes of instance "${item.label}"`,
       seen: `Nova has a mapping without attachment of ${ghosts.map(({ volumeId, device }) => `${volumeId} (${device ?? "no device"})`).join(", ")}, made while nova-compute was down`,
       state: "The instance is stopped; the volume is available.",
-      remedy: `Remove it in Nova's database: ${ghosts.map(({ volumeId }) => `UPDATE block_device_mapping SET deleted = id, deleted_at = NOW() WHERE instance_uuid = '${item.key}' AND volume_id = '${volumeId}' AND deleted = 0 AND attachment_id IS NULL`).join("; ")}. Then run up again.`,
+      remedy: `Remove it in Nova's database: ${ghosts.map(({ volumeId }) => `UPDATE block_device_mapping SET deleted = id, deleted_at = NOW() WHERE instance_uuid = '${item.key}' AND volume_id = '${volumeId}' AND deleted = 0 AND attachment_id IS NULL`).join("; ")}. Then run again.`,
     });
 }
 
@@ -129,7 +129,7 @@ async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
       attempted: `Attach "${attachment.volumeName}" to instance "${item.label}" as ${attachment.device}`,
       seen: `Nova took ${device}`,
       state: "The instance is stopped; no guest has seen the wrong name.",
-      remedy: `See which device names are taken, detach "${attachment.volumeName}" by hand; then run up again.`,
+      remedy: `See which device names are taken, detach "${attachment.volumeName}" by hand; then run again.`,
     });
 }
 
@@ -144,7 +144,7 @@ export async function assertComputeUp(ctx: StepContext, item: StepItem, attempte
       attempted,
       seen: `nova-compute on "${host}" is down`,
       remedy:
-        "Start it, or evacuate the instance (openstack server evacuate) once that host is fenced; then run up again.",
+        "Start it, or evacuate the instance (openstack server evacuate) once that host is fenced; then run again.",
     });
 }
 
@@ -184,8 +184,8 @@ async function proof(ctx: StepContext, item: StepItem) {
       seen: wrong.join("; "),
       state: `The instance is stopped. "${ctx.plan.to}" is ${target.iqn} at ${target.portals.join(", ")}.`,
       remedy: foreign
-        ? `Rename or delete the other LUN, detach these volumes by hand, restart cinder-volume, which has read the other's path; then run up again. If its driver doesn't come up because "${ctx.plan.from}" is away, set route to direct.`
-        : "Detach what is wrong by hand, then run up again.",
+        ? `Rename or delete the other LUN, detach these volumes by hand, restart cinder-volume, which has read the other's path; then run again. If its driver doesn't come up because "${ctx.plan.from}" is away, set route to direct.`
+        : "Detach what is wrong by hand, then run again.",
     });
   return { connections };
 }

@@ -5,6 +5,7 @@ import type { Step, StepContext } from "../context";
 import { arrayAt, waitFor } from "../context";
 import { findMirror, forward } from "./mirrors";
 import { assertSourceUnmapped } from "./premises";
+import { unitsOfAll } from "./units";
 
 /**
  * The direct route. Needs: cinder-volume stopped and masked everywhere, or its housekeeping resyncs what is broken here.
@@ -16,15 +17,14 @@ export const cutoverBreakMirrors: Step = {
   lanes: 8,
   items: (ctx) => ctx.pair.flexVols.map((flexVol) => ({ key: flexVol, label: flexVol })),
   async premise(ctx) {
-    for (const controller of ctx.ports.controllers)
-      for (const unit of await controller.listUnits())
-        if (unit.role === "volume" && (unit.active || !unit.masked))
-          throw new DrError({
-            code: "invariant",
-            attempted: `Break mirrors at "${ctx.plan.to}"`,
-            seen: `${unit.unit} on ${controller.name} is ${unit.active ? "running" : "not masked"}: its housekeeping would resync them`,
-            remedy: "Find out what started it; run up again.",
-          });
+    for (const { controller, role, unit, active, masked } of await unitsOfAll(ctx))
+      if (role === "volume" && (active || !masked))
+        throw new DrError({
+          code: "invariant",
+          attempted: `Break mirrors at "${ctx.plan.to}"`,
+          seen: `${unit} on ${controller.name} is ${active ? "running" : "not masked"}: its housekeeping would resync them`,
+          remedy: "Find out what started it; run again.",
+        });
     // Where one is broken already, the way is only forward, also when the source has died since.
     if (ctx.plan.mode === "planned" && !(await anyBroken(ctx))) await assertSourceUnmapped(ctx);
   },

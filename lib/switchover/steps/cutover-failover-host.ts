@@ -49,7 +49,7 @@ async function row(ctx: StepContext) {
       code: "failure-state",
       attempted: `Fail ${host} over`,
       seen: "Cinder has no such service any more",
-      remedy: "Start cinder-volume, then run up again.",
+      remedy: "Start cinder-volume, then run again.",
     });
   return found;
 }
@@ -62,7 +62,7 @@ async function provenAlive(ctx: StepContext): Promise<void> {
     attempted: `Prove that cinder-volume of ${host} is alive`,
     deadlineSeconds: deadlines.heartbeat,
     state: `Nothing was failed over; production is still at "${ctx.plan.from}".`,
-    remedy: "Start cinder-volume and run up again, or set route to direct.",
+    remedy: "Start cinder-volume and run again, or set route to direct.",
     check: async () => {
       const heartbeats = counted.until(await row(ctx));
       return heartbeats >= 2 ? { value: undefined } : { seen: `${heartbeats} of 2 heartbeats` };
@@ -76,7 +76,7 @@ async function provenAlive(ctx: StepContext): Promise<void> {
       attempted: `Fail ${host} over`,
       seen: "its heartbeat advances, but nothing consumes its queue",
       state: `Nothing was failed over; production is still at "${ctx.plan.from}".`,
-      remedy: "See that cinder-volume is connected to the message queue and run up again, or set route to direct.",
+      remedy: "See that cinder-volume is connected to the message queue and run again, or set route to direct.",
     });
   const orphaned = queues.filter((queue) => queue.messages > 0 && queue.consumers === 0);
   if (orphaned.length > 0)
@@ -84,7 +84,7 @@ async function provenAlive(ctx: StepContext): Promise<void> {
       code: "precondition",
       attempted: `Fail ${host} over`,
       seen: orphaned.map((queue) => `${queue.messages} messages wait in ${queue.name} without a consumer`).join("; "),
-      remedy: "Find out what they are and purge the queue, then run up again.",
+      remedy: "Find out what they are and purge the queue, then run again.",
     });
 }
 
@@ -148,7 +148,7 @@ async function outcome(ctx: StepContext) {
           code: "failure-state",
           attempted,
           seen: `it's failed over to "${activeBackendId ?? ""}"`,
-          remedy: "Find out who did that, and correct it; then run up again.",
+          remedy: "Find out who did that, and correct it; then run again.",
         });
       if (replicationStatus === "failing-over") {
         begun = true;

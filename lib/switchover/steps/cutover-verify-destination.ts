@@ -35,7 +35,7 @@ export const cutoverVerifyDestination: Step = {
         seen: faults.join("; "),
         state: "Nothing is attached; the source's data is untouched.",
         remedy:
-          "A snapshot that was made after the last transfer can be deleted (openstack volume snapshot delete). Of anything else find out why the transfer didn't bring it, before anything is started. Then run up again.",
+          "A snapshot that was made after the last transfer can be deleted (openstack volume snapshot delete). Of anything else find out why the transfer didn't bring it, before anything is started. Then run again.",
       });
     for (const fault of faults) ctx.say(`lost: ${fault}`);
     const lostVolumes = [...missing, ...short].map(({ id, name }) => ({ id, name }));

@@ -41,7 +41,7 @@ export const detachUnmapSource: Step = {
         attempted: `Remove LUN maps that stayed behind at "${ctx.plan.from}"`,
         seen: attached.map((volume) => `volume "${volume.name}" is ${volume.status}`).join("; "),
         remedy:
-          "Detach it where it's attached, or wait until what works on it (an upload, a backup) has ended; then run up again.",
+          "Detach it where it's attached, or wait until what works on it (an upload, a backup) has ended; then run again.",
       });
     // What isn't Cinder's is used by somebody else, and named by the proof.
     const own = new Set([...volumes.values()].map(lunPathOf));

@@ -55,7 +55,7 @@ export const detachVolumes: Step = {
               .map((a) => `Cinder has "${a.volumeName}" as available, Nova still has it at ${a.device}`)
               .join("; "),
             remedy:
-              "Somebody reset the volume's state: a hard reboot of the instance removes such a mapping; stop it again, then run up again.",
+              "Somebody reset the volume's state: a hard reboot of the instance removes such a mapping; stop it again, then run again.",
           });
         const stalled = stuck ? left.filter((a) => status(a) === "detaching") : [];
         if (refused.length > 0 || stalled.length > 0) {
@@ -72,7 +72,7 @@ export const detachVolumes: Step = {
                 left.map((a) => `${a.device} ("${a.volumeName}") is ${status(a)}`).join("; ") +
                 ` after ${attempts} attempts`,
               remedy:
-                "Look at nova-compute's log on its host: make dead paths fail fast there; where Cinder refuses with 409, let Nova send its service token ([service_user] send_service_user_token). Then run up again.",
+                "Look at nova-compute's log on its host: make dead paths fail fast there; where Cinder refuses with 409, let Nova send its service token ([service_user] send_service_user_token). Then run again.",
             });
           attempts += 1;
           stalledSince = now;

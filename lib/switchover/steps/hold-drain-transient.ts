@@ -135,7 +135,7 @@ async function assertDetachable(ctx: StepContext, { attempted }: DrError): Promi
       seen: `${stuck.join("; ")}, which Nova doesn't detach`,
       state: "Nothing was stopped or detached; the instances are locked and the backend is disabled.",
       remedy:
-        "Set it back once nothing works on it any more (cinder reset-state --state in-use --attach-status attached), then run up again.",
+        "Set it back once nothing works on it any more (cinder reset-state --state in-use --attach-status attached), then run again.",
     });
 }
 

@@ -29,7 +29,7 @@ export const holdLockInstances: Step = {
         code: "failure-state",
         attempted: `Lock instance "${item.label}"`,
         seen: "it isn't locked after the call",
-        remedy: "See who unlocks it, then run up again.",
+        remedy: "See who unlocks it, then run again.",
       });
     return {};
   },

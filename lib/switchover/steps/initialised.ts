@@ -29,7 +29,7 @@ export async function provenInitialised(
     attempted,
     deadlineSeconds: deadlines.initialised,
     remedy:
-      "Look at cinder-volume's log; repair its cause, restart cinder-volume (a driver is tried a few times only), and run up again.",
+      "Look at cinder-volume's log; repair its cause, restart cinder-volume (a driver is tried a few times only), and run again.",
     check: async () => {
       for (const log of logs) {
         const controller = ctx.ports.controllers.find((candidate) => candidate.name === log.controller);
@@ -42,7 +42,7 @@ export async function provenInitialised(
             code: "failure-state",
             attempted,
             seen: `the log of ${log.unit} on ${log.controller} says: ${line.trim().slice(0, 400)}`,
-            remedy: "Repair its cause and run up again.",
+            remedy: "Repair its cause and run again.",
           });
       }
       const row = (await ctx.ports.database.listServiceRows()).find(isVolumeServiceOf(host));

@@ -18,7 +18,7 @@ export async function assertStopped(ctx: StepContext): Promise<void> {
       attempted: "Go on with the switchover",
       seen: `${running.map((server) => `"${server.name}"`).join(", ")} run again, although all instances were stopped`,
       state: `Production is still at "${ctx.plan.from}".`,
-      remedy: "Stop what starts them (an auto-healer, a user), stop them, and run up again.",
+      remedy: "Stop what starts them (an auto-healer, a user), stop them, and run again.",
     });
 }
 
@@ -34,7 +34,7 @@ export async function assertSourceUnmapped(
       attempted: `Prove that "${ctx.plan.from}" maps none of the pair's LUNs`,
       seen: maps.map((map) => `${map.lunPath} is mapped to ${map.igroup} as LUN ${map.logicalUnitNumber}`).join("; "),
       state,
-      remedy: "Find out who uses these LUNs and unmap them, then run up again.",
+      remedy: "Find out who uses these LUNs and unmap them, then run again.",
     });
 }
 
@@ -92,7 +92,7 @@ export async function assertServed(ctx: StepContext, item: StepItem): Promise<vo
           ? `cinder-volume of ${host} is down, though it consumes its queue: its driver isn't initialised`
           : `no cinder-volume consumes the queue of ${host}: each detach or attach would hang for minutes`,
       state: "The instance is stopped.",
-      remedy: `Start cinder-volume, then run up again${pastIt}.`,
+      remedy: `Start cinder-volume, then run again${pastIt}.`,
     });
   }
 }

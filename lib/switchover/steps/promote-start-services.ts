@@ -1,7 +1,8 @@
-import type { Step, StepContext } from "../context";
+import type { Step } from "../context";
 import { whole } from "../context";
 import type { LogMarks } from "./initialised";
 import { provenInitialised } from "./initialised";
+import { type UnitOfController, unitsOfAll } from "./units";
 
 /**
  * Needs: configuration, database and mirrors as the new site wants them. Does: unmasks everything and starts what
@@ -14,29 +15,28 @@ export const promoteStartServices: Step = {
   items: () => whole("Cinder's services"),
   satisfied: () => Promise.resolve(undefined),
   async apply(ctx) {
-    const logs = await markLogs(ctx);
+    const units = await unitsOfAll(ctx);
+    const logs = await markLogs(units);
     for (const role of ["scheduler", "volume", "backup", "api"] as const)
-      for (const controller of ctx.ports.controllers)
-        for (const unit of (await controller.listUnits()).filter((candidate) => candidate.role === role)) {
-          if (unit.startedHere && !unit.active) {
-            await ctx.guard();
-            await controller.unmaskAndStart(unit.unit);
-          } else if (unit.masked) {
-            await ctx.guard();
-            await controller.unmask(unit.unit);
-          }
+      for (const { controller, ...unit } of units.filter((candidate) => candidate.role === role)) {
+        if (unit.startedHere && !unit.active) {
+          await ctx.guard();
+          await controller.unmaskAndStart(unit.unit);
+        } else if (unit.masked) {
+          await ctx.guard();
+          await controller.unmask(unit.unit);
         }
+      }
     return { logs };
   },
   verify: (ctx, _item, applied) => provenInitialised(ctx, ctx.plan.to, applied["logs"] as LogMarks),
 };
 
 /** Where each log of cinder-volume ends now: only what is written after the start counts. */
-export async function markLogs(ctx: StepContext): Promise<LogMarks> {
+export async function markLogs(units: readonly UnitOfController[]): Promise<LogMarks> {
   const marks = [];
-  for (const controller of ctx.ports.controllers)
-    for (const unit of await controller.listUnits())
-      if (unit.role === "volume" && unit.startedHere)
-        marks.push({ controller: controller.name, unit: unit.unit, mark: await controller.markLog(unit.unit) });
+  for (const { controller, role, unit, startedHere } of units)
+    if (role === "volume" && startedHere)
+      marks.push({ controller: controller.name, unit, mark: await controller.markLog(unit) });
   return marks;
 }

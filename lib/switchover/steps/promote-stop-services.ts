@@ -4,6 +4,7 @@ import type { Step, StepContext, StepItem } from "../context";
 import { waitFor } from "../context";
 import { deadlines } from "../deadlines";
 import { pooled } from "../pool";
+import { unitsOfAll } from "./units";
 
 /**
  * Needs: a way to each controller; no volume in flight, as users work again and a service that is stopped leaves theirs
@@ -28,7 +29,7 @@ export const promoteStopServices: Step = {
       attempted: "Wait until nothing works on any volume",
       deadlineSeconds: died ? deadlines.drainTransientUnplanned : deadlines.drainTransient,
       state: "Cinder's services weren't stopped.",
-      remedy: "Let it end, or reset the volume's state (openstack volume set --state); then run up again.",
+      remedy: "Let it end, or reset the volume's state (openstack volume set --state); then run again.",
       check: async () => {
         const inFlight = await ctx.ports.database.listVolumesInFlight(host);
         // Half stopped, they end nothing any more; the API was first.
@@ -59,7 +60,7 @@ export const promoteStopServices: Step = {
         code: "failure-state",
         attempted: `Stop ${item.label}`,
         seen: alive.map((unit) => `${unit.name} is ${unit.active ? "running" : "not masked"}`).join("; "),
-        remedy: "Find out what starts it, stop that, and run up again.",
+        remedy: "Find out what starts it, stop that, and run again.",
       });
     return { units: units.map((unit) => unit.name) };
   },
@@ -74,15 +75,13 @@ export function diedWithSite({ plan }: StepContext): boolean {
 }
 
 async function apiRuns(ctx: StepContext): Promise<boolean> {
-  const lists = await pooled(8, ctx.ports.controllers, (controller) => controller.listUnits());
-  return lists.flat().every(({ role, active, startedHere }) => role !== "api" || active || !startedHere);
+  return (await unitsOfAll(ctx)).every(({ role, active, startedHere }) => role !== "api" || active || !startedHere);
 }
 
 async function unitsOf(ctx: StepContext, item: StepItem) {
-  const units = await pooled(8, ctx.ports.controllers, async (controller) =>
-    (await controller.listUnits()).map((unit) => ({ ...unit, controller, name: `${unit.unit}@${controller.name}` })),
-  );
-  return units.flat().filter((unit) => (unit.role === "api") === (item.key === "api"));
+  return (await unitsOfAll(ctx))
+    .filter((unit) => (unit.role === "api") === (item.key === "api"))
+    .map((unit) => ({ ...unit, name: `${unit.unit}@${unit.controller.name}` }));
 }
 
 export function controllerOf(ctx: StepContext, key: string) {
@@ -95,14 +94,12 @@ export function controllerOf(ctx: StepContext, key: string) {
 
 /** Invariant: between here and start no Cinder service runs anywhere. */
 export async function assertServicesStopped(ctx: StepContext): Promise<void> {
-  await pooled(8, ctx.ports.controllers, async (controller) => {
-    for (const unit of await controller.listUnits())
-      if (unit.active)
-        throw new DrError({
-          code: "invariant",
-          attempted: "Promote while Cinder's services are stopped",
-          seen: `${unit.unit} runs on ${controller.name}`,
-          remedy: "Find out what started it although it's masked; stop it, and run up again.",
-        });
-  });
+  const running = (await unitsOfAll(ctx)).filter(({ active }) => active);
+  if (running.length > 0)
+    throw new DrError({
+      code: "invariant",
+      attempted: "Promote while Cinder's services are stopped",
+      seen: running.map(({ unit, controller }) => `${unit} runs on ${controller.name}`).join("; "),
+      remedy: "Find out what started them although they're masked; stop them, and run again.",
+    });
 }

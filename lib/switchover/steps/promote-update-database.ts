@@ -33,7 +33,7 @@ export const promoteUpdateDatabase: Step = {
         seen,
         state: "Cinder's services are stopped; the database is unchanged.",
         remedy:
-          "Its API being stopped, reset what was left half-way in Cinder's database: UPDATE volumes SET status = 'error' WHERE id = …; DELETE FROM workers WHERE resource_id = …. Then run up again.",
+          "Its API being stopped, reset what was left half-way in Cinder's database: UPDATE volumes SET status = 'error' WHERE id = …; DELETE FROM workers WHERE resource_id = …. Then run again.",
       });
     const expected = await ctx.ports.database.countHostRows(fromHost);
     await ctx.guard();

@@ -42,7 +42,7 @@ export const quiesceStopInstances: Step = {
             code: "failure-state",
             attempted: `Stop instance "${item.label}"`,
             seen: `it is ${server.status} after the attempt`,
-            remedy: "Look at its actions (openstack server event list), stop it by hand, and run up again.",
+            remedy: "Look at its actions (openstack server event list), stop it by hand, and run again.",
           });
         return { seen: server.status };
       },

@@ -57,7 +57,7 @@ export const reprotectBeginBaselines: Step = {
       attempted: `Begin a new baseline of "${item.label}" at "${ctx.plan.from}"`,
       deadlineSeconds: deadlines.serviceRow,
       state: `Production runs at "${ctx.plan.to}", Cinder serves it. Nothing was deleted.`,
-      remedy: "Look at the mirror and the FlexVols there, and who else changes them; then run up again.",
+      remedy: "Look at the mirror and the FlexVols there, and who else changes them; then run again.",
       check: async () => {
         const seen = await look(ctx, item.key);
         if (isDone(ctx, item.key, seen)) return { value: facts(ctx, seen) };
@@ -132,6 +132,6 @@ async function assertUncommon(ctx: StepContext, flexVol: string, present: FlexVo
       ? `its snapshot ${common?.name ?? ""} is common after all`
       : `it is ${present === undefined ? "not there" : `of type ${present.type} and ${present.state}, needed rw and online`}`,
     state: `Production runs at "${to}"; nothing was renamed.`,
-    remedy: "Run up again: what both sides have in common is looked at anew.",
+    remedy: "Run again: what both sides have in common is looked at anew.",
   });
 }

@@ -27,7 +27,7 @@ export const reprotectDeleteSetAside: Step = {
         attempted: `Delete what "${flexVol}" of "${from}" was before`,
         seen: `its mirror is ${mirror === undefined ? "not there" : `${mirror.state}, ${mirror.healthy ? "healthy" : "unhealthy"}`}, needed snapmirrored and healthy`,
         state: "Nothing was deleted.",
-        remedy: "Find out what became of the mirror, then run up again.",
+        remedy: "Find out what became of the mirror, then run again.",
       });
     }
   },
@@ -43,7 +43,7 @@ export const reprotectDeleteSetAside: Step = {
         attempted: `Delete "${item.label}" at "${ctx.plan.from}"`,
         seen: `${map.lunPath} is mapped to ${map.igroup}: somebody uses it`,
         state: "Production runs, and is protected.",
-        remedy: `Unmap it when it's no longer needed, then run up again; with "reprotect" taken out it stays until then.`,
+        remedy: `Unmap it when it's no longer needed, then run again; with "reprotect" taken out it stays until then.`,
       });
     await ctx.guard();
     await arrayAt(ctx, ctx.plan.from).deleteFlexVol(name);
@@ -56,7 +56,7 @@ export const reprotectDeleteSetAside: Step = {
       seen: "it's listed still",
       state: "Production runs, and is protected.",
       remedy:
-        "See what holds it (a clone of it, a mirror), and whether the account may delete FlexVols; then run up again.",
+        "See what holds it (a clone of it, a mirror), and whether the account may delete FlexVols; then run again.",
     });
   },
 };

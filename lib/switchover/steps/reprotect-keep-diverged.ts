@@ -50,7 +50,7 @@ export const reprotectKeepDiverged: Step = {
         ? `${visible.length} LUNs in it have names of volumes still: ${visible[0]?.path ?? ""}, …`
         : "the clone isn't there",
       state: "Nothing was discarded.",
-      remedy: "See whether its aggregate has room, and who else changes it; then run up again.",
+      remedy: "See whether its aggregate has room, and who else changes it; then run again.",
     });
   },
 };

@@ -34,7 +34,7 @@ export const reprotectWaitHealthy: Step = {
             attempted: `Protect "${item.label}" at "${from}"`,
             seen: `the resync failed: ${mirror.unhealthyReasons.join("; ") || "no reason given"}`,
             state: "Production runs; only its protection is outstanding.",
-            remedy: "Repair its cause and run up again.",
+            remedy: "Repair its cause and run again.",
           });
         const transfer = mirror.transfer?.state ?? "no transfer";
         const ended = ["failed", "aborted", "hard_aborted"].includes(transfer);
@@ -48,7 +48,7 @@ export const reprotectWaitHealthy: Step = {
               attempted: `Protect "${item.label}" at "${from}"`,
               seen: `the baseline is ${transfer} after ${attempts} attempts: ${reason}`,
               state: "Production runs; only its protection is outstanding.",
-              remedy: "Repair its cause and run up again, which begins it again.",
+              remedy: "Repair its cause and run again, which begins it again.",
             });
           attempts += 1;
           failed = mirror.transfer?.uuid;

@@ -32,7 +32,7 @@ export const startEnableBackend: Step = {
         code: "failure-state",
         attempted: `Enable ${host(ctx)} for new volumes`,
         seen: "it's still disabled after the call",
-        remedy: "See that cinder-volume runs, then run up again.",
+        remedy: "See that cinder-volume runs, then run again.",
       });
     return {};
   },

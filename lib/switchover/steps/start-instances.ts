@@ -45,7 +45,7 @@ export const startInstances: Step = {
             attempted: `Start instance "${item.label}"`,
             seen: `it is ${server.status} after the attempt`,
             state: "Its volumes are attached at the new site.",
-            remedy: "Look at its actions (openstack server event list) and nova-compute's log; then run up again.",
+            remedy: "Look at its actions (openstack server event list) and nova-compute's log; then run again.",
           });
         return { seen: server.status };
       },

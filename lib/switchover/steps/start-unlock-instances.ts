@@ -25,7 +25,7 @@ export const startUnlockInstances: Step = {
         code: "failure-state",
         attempted: `Unlock instance "${item.label}"`,
         seen: "it's still locked after the call",
-        remedy: "Unlock it by hand (openstack server unlock), then run up again.",
+        remedy: "Unlock it by hand (openstack server unlock), then run again.",
       });
     return {};
   },

@@ -46,7 +46,7 @@ function updateMirrors(id: string, more: Pick<Step, "premise" | "stale"> = {}): 
             code: "failure-state",
             attempted: `Update mirror ${item.label} (transfer ${transferUuid})`,
             seen: `it ended as ${transfer.state}${transfer.error === undefined ? "" : `: ${transfer.error}`}`,
-            remedy: `Repair its cause and run up again, or set activeSite back to "${ctx.plan.from}" and run up.`,
+            remedy: `Repair its cause and run again, or set activeSite back to "${ctx.plan.from}" and run up.`,
           });
         },
       });
@@ -80,7 +80,7 @@ async function findMirror(ctx: StepContext, item: StepItem) {
       code: "failure-state",
       attempted: `Update mirror ${item.label}`,
       seen: `there is no mirror "${from}" → "${to}" any more`,
-      remedy: "Find out who removed it; create and initialise it, then run up again.",
+      remedy: "Find out who removed it; create and initialise it, then run again.",
     });
   return mirror;
 }

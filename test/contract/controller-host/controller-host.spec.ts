@@ -339,6 +339,10 @@ esac
         const seen = await runner.run(["sh", "-c", "echo out; echo err >&2; exit 7"]);
         assert.deepEqual([seen.code, seen.stdout.toString(), seen.stderr], [7, "out\n", "err\n"]);
       });
+      it("that only ask are answered by their codes, whatever they print", async () => {
+        const questions = [["sh", "-c", "echo exit-code 1 7; exit 3"], ["true"], ["a program's name that isn't there"]];
+        assert.deepEqual(await runner.exitCodes(questions), [3, 0, 127]);
+      });
       it("are killed at their deadline, with what they started", async () => {
         const file = path.join(folder, "children");
         await rejects(

@@ -29,6 +29,9 @@ class FakeRunner implements CommandRunner {
           : { ...answer, stdout: "" };
     return Promise.resolve({ code, stdout: Buffer.from(stdout), stderr });
   }
+  exitCodes(): Promise<number[]> {
+    throw new Error("only custom commands are asked so");
+  }
   close(): Promise<void> {
     return Promise.resolve();
   }
@@ -150,6 +153,27 @@ describe("systemd", () => {
     const orphan = host({ manager: "systemd", units }, machine({ active: false, orphan: true }).runner);
     assert.equal((await orphan.listUnits())[0]?.active, true);
   });
+  it("asks for all units by one command", async () => {
+    const runner = new FakeRunner((command) =>
+      command ===
+      "systemctl show --property=LoadState,ActiveState,MainPID,TasksCurrent,DropInPaths -- cinder-volume.service cinder-api.service"
+        ? "LoadState=loaded\nActiveState=active\nMainPID=7\nDropInPaths=\n\nLoadState=masked\nActiveState=inactive\nMainPID=0\nDropInPaths=\n"
+        : undefined,
+    );
+    const both = [...units, { role: "api" as const, unit: "cinder-api.service", startedHere: true }];
+    assert.deepEqual(await host({ manager: "systemd", units: both }, runner).listUnits(), [
+      { role: "volume", unit: "cinder-volume.service", startedHere: true, active: true, masked: false },
+      { role: "api", unit: "cinder-api.service", startedHere: true, active: false, masked: true },
+    ]);
+  });
+  it("takes no unit for another where more is answered than was asked", async () => {
+    const runner = new FakeRunner(() => "Welcome to ctl1!\n\nLoadState=loaded\nActiveState=active\nMainPID=7\n");
+    await assert.rejects(
+      host({ manager: "systemd", units }, runner).listUnits(),
+      (error: Error) =>
+        DrError.is(error, "remote") && /systemctl show answered for 2 of 1: Welcome/.test(error.message),
+    );
+  });
   it("reads the journal after the cursor of the mark", async () => {
     const runner = new FakeRunner((command) =>
       command.includes("--show-cursor")
@@ -181,9 +205,8 @@ describe("kolla", () => {
       switch (command) {
         case "docker inspect --format={{.State.Status}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}} cinder_volume":
           return `${state.status} ${state.status === "running" ? 42 : 0} ${state.policy}\n`;
-        case `systemctl show --property=LoadState -- ${unit}`:
-          return bySystemd ? "LoadState=loaded\n" : "LoadState=not-found\n";
         case `systemctl show --property=LoadState,ActiveState,MainPID,TasksCurrent,DropInPaths -- ${unit}`:
+          if (!bySystemd) return "LoadState=not-found\nActiveState=inactive\nMainPID=0\n";
           return `LoadState=${state.masked ? "masked" : "loaded"}\nActiveState=${state.unitActive ? "active" : "inactive"}\nMainPID=${state.unitActive ? 7 : 0}\n`;
         case "docker update --restart=no cinder_volume":
           state.policy = "no";
@@ -240,6 +263,22 @@ describe("kolla", () => {
       assert.equal(state.policy, bySystemd ? "no" : "unless-stopped");
       assert.equal(state.masked, false);
     });
+  it("asks for all containers by one command, and for their units by another", async () => {
+    const runner = new FakeRunner((command) => {
+      switch (command) {
+        case "podman inspect --format={{.State.Status}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}} cinder_volume cinder_volume_2":
+          return "running 42 no\nexited 0 \n";
+        case "systemctl show --property=LoadState,ActiveState,MainPID,TasksCurrent,DropInPaths -- kolla-cinder_volume-container.service kolla-cinder_volume_2-container.service":
+          return "LoadState=not-found\nActiveState=inactive\nMainPID=0\n\nLoadState=loaded\nActiveState=inactive\nMainPID=0\n";
+      }
+      return undefined;
+    });
+    const both = [...container, { role: "volume" as const, unit: "cinder_volume_2", startedHere: false }];
+    assert.deepEqual(await host({ manager: "kolla", engine: "podman", units: both }, runner).listUnits(), [
+      { role: "volume", unit: "cinder_volume", startedHere: true, active: true, masked: true },
+      { role: "volume", unit: "cinder_volume_2", startedHere: false, active: false, masked: false },
+    ]);
+  });
   it("names a container that isn't there", async () => {
     const runner = new FakeRunner(() => ({ code: 1, stderr: "Error: No such object: cinder_volume" }));
     await assert.rejects(

@@ -99,7 +99,7 @@ describe("a report", () => {
       failed.steps.find((step) => step.id === "attach/volumes")?.failures.join() ?? "",
       /"v01" is available/,
     );
-    assert.match(failed.remaining.join(), /run up again/);
+    assert.match(failed.remaining.join(), /run again/);
     world.faults.attachFallsBack.clear();
     await assert.rejects(dr.up(intentTo("idr"), at("iprod"), killAt("promote/dump-database", "recorded")));
     await dr.up(intentTo("idr"), at("iprod"));
