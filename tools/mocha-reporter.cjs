@@ -19,9 +19,20 @@ module.exports = class CountingReporter extends Mocha.reporters.Spec {
       for (const { test, error } of failed)
         result.failed.push({ title: test.fullTitle(), reason: String(error?.stack ?? error?.message ?? error) });
       fs.writeFileSync(process.env.CHEESECAKE_TEST_RESULT, JSON.stringify(result));
+      setTimeout(tellLeftOpen, 5_000).unref();
     });
   }
 };
+
+/** A process that goes on after its tests: tools/test.mjs ends it soon. */
+function tellLeftOpen() {
+  const told = process._getActiveHandles().map((handle) => {
+    const { localAddress, localPort, remoteAddress, remotePort, spawnargs } = handle;
+    const ends = localPort && ` ${localAddress}:${localPort} → ${remoteAddress ?? "gone"}:${remotePort ?? ""}`;
+    return `${handle.constructor.name}${ends ?? ""}${spawnargs ? ` ${spawnargs.join(" ")}` : ""}`;
+  });
+  console.log(`left open: ${[...told, process.getActiveResourcesInfo().join(", ")].join("; ")}`);
+}
 
 /** The skipReason left by test/support/skip.ts on the test, or on a suite around it whose hook skipped them all. */
 function reasonOf(test) {

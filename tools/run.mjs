@@ -12,7 +12,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
-import { ensureToolchain, parseArguments, SetupError } from "./setup.mjs";
+import { cacheFolder, ensureToolchain, parseArguments, SetupError } from "./setup.mjs";
 
 /** The environment for programs that use the toolchain; only what was asked for is in it. */
 export function environmentFor(toolchain, env = process.env) {
@@ -25,6 +25,8 @@ export function environmentFor(toolchain, env = process.env) {
   const added = {
     PATH: searchPath.filter(Boolean).join(path.delimiter),
     PULUMI_SKIP_UPDATE_CHECK: "1",
+    // Every `up` starts Pulumi's program and provider anew: most of that is compiling what was compiled before.
+    NODE_COMPILE_CACHE: env.NODE_COMPILE_CACHE ?? path.join(cacheFolder(env), "node"),
     TS_NODE_TRANSPILE_ONLY: env.TS_NODE_TRANSPILE_ONLY ?? "true", // types are checked once, by `npm run types`
     CINDER_CHEESECAKE_TOOLCHAIN: JSON.stringify(toolchain),
     CINDER_CHEESECAKE_PYTHON: toolchain.python,

@@ -4,8 +4,8 @@
 // counts as failed.
 //
 // A job is one mocha process: a level (Pulumi's mocks are global to a process), or, of levels that bring labs up, one file
-// or folder. `--jobs` of them run side by side, 2 where absent, the longest first.
-import { spawn } from "node:child_process";
+// or folder. `--jobs` of them run side by side, the longest first.
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
@@ -13,7 +13,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
+import { parseArgs, promisify } from "node:util";
 
 import { environmentFor } from "./run.mjs";
 import { ensureToolchain, SetupError } from "./setup.mjs";
@@ -30,17 +30,24 @@ export const LEVELS = {
 };
 const BY_DEFAULT = ["unit", "contract", "scenario", "pulumi"];
 const SPLIT = ["scenario", "openstack", "full"];
-/** Jobs that take minutes; a long one that begins last would run alone. */
+/** Jobs that take minutes: a long one that begins last would run alone. Those with a real OpenStack not all at once. */
 const LONGEST_FIRST = [
   "openstack/outages",
-  "openstack/switchover",
-  "openstack/hazards",
-  "openstack/roots",
   "scenario/outages",
-  "scenario/switchover",
+  "openstack/switchover",
   "contract",
+  "openstack/hazards",
+  "scenario/cli",
+  "scenario/switchover",
+  "openstack/roots",
+  "scenario/faults",
+  "unit",
+  "scenario/hazards",
   "pulumi",
+  "scenario/stress",
 ];
+/** Most of the time a job with a lab waits: three keep two cores busy. */
+const JOBS = 3;
 
 const projectRoot = path.resolve(import.meta.dirname, "..");
 
@@ -50,23 +57,27 @@ const projectRoot = path.resolve(import.meta.dirname, "..");
  * @param {{root?: string, jobs?: number, print?: (line: string) => void,
  *   toolchain?: (need: string[]) => Promise<object>}} [options]
  *   root: where test/<level>/ and node_modules are
- * @returns {Promise<{passed: number, failed: number, skipped: number, failures: string[], hazards: object[], ok: boolean}>}
+ * @returns {Promise<{passed: number, failed: number, skipped: number, failures: string[], hazards: object[],
+ *   badInputs: {area: string, passed: boolean}[], incomplete: Set<string>, ok: boolean}>}
  *   failures: each in full, printed again at the end, where the tail of a long output shows them
  *   hazards: rows that the tests recorded (test/openstack/hazards/support.ts), printed as a table after their job
+ *   badInputs: one for each case (test/support/bad-input.ts), printed as a table at the end
+ *   incomplete: levels of which something was skipped, or a job broke
  */
 export async function runLevels(levels, options = {}) {
-  const { root = projectRoot, jobs: atOnce = 2, print = (line) => console.log(line) } = options;
+  const { root = projectRoot, jobs: atOnce = JOBS, print = (line) => console.log(line) } = options;
   const prepare = oneByOne(options.toolchain ?? ((need) => ensureToolchain({ need, root })));
   const jobs = levels.flatMap((level) => jobsOf(level, root));
   for (const level of levels) {
     const files = jobs.filter((job) => job.level === level).flatMap((job) => job.files).length;
     print(files === 0 ? `${level}: no tests yet` : `${level}: ${files} files`);
   }
-  const total = { passed: 0, failed: 0, skipped: 0, failures: [], hazards: [] };
+  const total = { passed: 0, failed: 0, skipped: 0, failures: [], hazards: [], badInputs: [], incomplete: new Set() };
   const waiting = jobs.toSorted((a, b) => rank(a) - rank(b));
   const lane = async () => {
     for (let job = waiting.shift(); job !== undefined && !stopped.by; job = waiting.shift()) {
       const { name } = job;
+      const beganAtMs = Date.now();
       const line = jobs.length > 1 && atOnce > 1 ? (text) => print(`${name} │ ${text}`) : print;
       const result = await runJob(job, { root, prepare, print: line });
       const reasoned = result.skipped.filter(({ reason }) => reason);
@@ -79,15 +90,20 @@ export async function runLevels(levels, options = {}) {
       ];
       if (result.hazards?.length > 0) tableOf(result.hazards).forEach((row) => line(row));
       total.hazards.push(...(result.hazards ?? []));
+      total.badInputs.push(...(result.badInputs ?? []));
       total.failures.push(...failures);
+      if (result.skipped.length + result.problems.length > 0) total.incomplete.add(job.level);
       total.passed += result.passed;
       total.failed += failures.length;
       total.skipped += reasoned.length;
-      print(`${name}: ${summary({ passed: result.passed, failed: failures.length, skipped: reasoned.length })}`);
+      const counts = summary({ passed: result.passed, failed: failures.length, skipped: reasoned.length });
+      if (result.leftOpen) print(`${name}: went on after its tests, by what they left open, and was ended`);
+      print(`${name}: ${counts} (${Math.round((Date.now() - beganAtMs) / 1000)} s)`);
     }
   };
   await Promise.all(Array.from({ length: atOnce }, lane));
   if (stopped.by) process.exit(128 + os.constants.signals[stopped.by]);
+  if (total.badInputs.length > 0) tableOfBadInputs(total.badInputs).forEach((line) => print(line));
   total.failures.forEach((failure) => print(`failed: ${failure}`));
   return { ...total, ok: total.failed === 0 && total.passed > 0 };
 }
@@ -133,6 +149,25 @@ function tableOf(hazards) {
   return ["", `hazards met: ${hazards.length}`, ...lines, ""];
 }
 
+function countsByArea(badInputs) {
+  const areas = [...new Set(badInputs.map(({ area }) => area))].sort();
+  return areas.map((area) => {
+    const cases = badInputs.filter((one) => one.area === area);
+    const passed = cases.filter((one) => one.passed).length;
+    return { area, passed, failed: cases.length - passed };
+  });
+}
+
+function tableOfBadInputs(badInputs) {
+  const areas = countsByArea(badInputs);
+  const rows = areas.map(({ area, passed, failed }) => [area, passed + failed, passed]);
+  const all = [1, 2].map((column) => rows.reduce((sum, row) => sum + row[column], 0));
+  const lines = [["bad input", "cases", "passed"], ...rows, ["all", ...all]].map(
+    ([area, cases, passed]) => `  ${area.padEnd(20)} ${String(cases).padStart(6)} ${String(passed).padStart(7)}`,
+  );
+  return ["", ...lines, ""];
+}
+
 export const summary = ({ passed, failed, skipped }) => `${passed} passed, ${failed} failed, ${skipped} skipped`;
 
 /** Problems are what makes a job fail beside its failed tests: no toolchain, a crash, no result. */
@@ -148,6 +183,7 @@ async function runJob({ level, files }, { root, prepare, print }) {
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "cheesecake-test-"));
   const resultFile = path.join(scratch, "result.json");
   const hazardsFile = path.join(scratch, "hazards.jsonl");
+  const badInputsFile = path.join(scratch, "bad-inputs.jsonl");
   try {
     const ended = await runInGroup(
       toolchain.node,
@@ -161,23 +197,28 @@ async function runJob({ level, files }, { root, prepare, print }) {
       {
         cwd: root,
         print,
+        isDone: () => fs.existsSync(resultFile),
         env: {
           ...environmentFor(toolchain),
           CHEESECAKE_TEST_RESULT: resultFile,
           CHEESECAKE_TEST_HAZARDS: hazardsFile,
+          CHEESECAKE_TEST_BAD_INPUTS: badInputsFile,
         },
       },
     );
-    const hazards = rowsOf(hazardsFile);
+    const told = { hazards: rowsOf(hazardsFile), badInputs: rowsOf(badInputsFile) };
     if (!fs.existsSync(resultFile))
-      return { ...nothing, hazards, problems: [`mocha ended with ${ended} before it had a result`] };
+      return { ...nothing, ...told, problems: [`mocha ended with ${ended} before it had a result`] };
     const result = JSON.parse(fs.readFileSync(resultFile, "utf8"));
     // mocha's exit code is the number of failures, so anything else says that it broke afterwards.
     const expected = Math.min(result.failed.length, 255);
     return {
       ...result,
-      hazards,
-      problems: ended === expected ? [] : [`mocha ended with ${ended} after ${result.failed.length} failures`],
+      ...told,
+      leftOpen: ended === LEFT_OPEN,
+      problems: [expected, LEFT_OPEN].includes(ended)
+        ? []
+        : [`mocha ended with ${ended} after ${result.failed.length} failures`],
     };
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });
@@ -193,14 +234,18 @@ function rowsOf(file) {
     .map((line) => JSON.parse(line));
 }
 
+/** How a process ended that was done but went on. */
+const LEFT_OPEN = "left open";
+const LEFT_OPEN_AFTER_MS = 10_000;
+
 /** The signal that told us to end. */
 const stopped = { by: undefined };
 
 /**
- * Runs a program in a process group of its own and prints its lines; ends the whole group with it, or when we are told to
- * end.
+ * Runs a program in a process group of its own and prints its lines; ends the whole group with it, when we are told to
+ * end, or some time after it's done.
  */
-function runInGroup(program, args, { cwd, env, print }) {
+function runInGroup(program, args, { cwd, env, print, isDone }) {
   const child = spawn(program, args, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
   const outputs = [child.stdout, child.stderr].map((stream) => {
     createInterface({ input: stream }).on("line", print);
@@ -222,16 +267,30 @@ function runInGroup(program, args, { cwd, env, print }) {
     process.on(name, handler);
     return [name, handler];
   });
+  let doneAtMs;
+  let leftOpen = false;
+  const watch = setInterval(() => {
+    if (isDone()) doneAtMs ??= Date.now();
+    leftOpen = Date.now() > doneAtMs + LEFT_OPEN_AFTER_MS;
+    if (leftOpen) killGroup("SIGKILL");
+  }, 1_000);
+  const unwatch = () => {
+    clearInterval(watch);
+    handlers.forEach(([name, handler]) => process.off(name, handler));
+  };
   return new Promise((resolve, reject) => {
-    child.on("error", reject);
+    child.on("error", (error) => {
+      unwatch();
+      reject(error);
+    });
     child.on("exit", async (code, signal) => {
+      unwatch();
       killGroup(stopped.by ? "SIGKILL" : "SIGTERM"); // what a test has left behind
-      handlers.forEach(([name, handler]) => process.off(name, handler));
       // What it printed last is read yet; a process that left the group may hold the pipe for ever.
       await Promise.race([Promise.all(outputs), sleep(1_000)]);
       child.stdout.destroy();
       child.stderr.destroy();
-      resolve(code ?? signal);
+      resolve(leftOpen ? LEFT_OPEN : (code ?? signal));
     });
   });
 }
@@ -257,12 +316,22 @@ function parseLevels(args) {
       allowPositionals: true,
     });
     const named = positionals.length > 0 ? positionals : BY_DEFAULT;
-    const jobs = Number(values.jobs ?? 2);
+    const jobs = Number(values.jobs ?? JOBS);
     if (!Number.isInteger(jobs) || jobs < 1) throw new Error(`--jobs ${values.jobs}: a number from 1 on is needed`);
     return { levels: [...new Set([...named, ...values.with])], jobs, jsonFile: values.json };
   } catch (error) {
     throw new SetupError(error.message, { cause: error });
   }
+}
+
+/** The other figures are written by the tests that have them. */
+async function writeReliability({ badInputs }) {
+  const areas = countsByArea(badInputs);
+  const sum = (key) => areas.reduce((total, area) => total + area[key], 0);
+  const numbers = { badInputs: { passed: sum("passed"), failed: sum("failed"), areas } };
+  const toolchain = await ensureToolchain({ need: ["node_modules"], root: projectRoot });
+  const args = ["-r", "ts-node/register", "test/support/reliability.ts", JSON.stringify(numbers)];
+  await promisify(execFile)(toolchain.node, args, { cwd: projectRoot, env: environmentFor(toolchain) });
 }
 
 async function main() {
@@ -274,6 +343,13 @@ async function main() {
     );
   const total = await runLevels(levels, { jobs });
   if (jsonFile) fs.writeFileSync(jsonFile, `${JSON.stringify(total.hazards, null, 2)}\n`);
+  // Only both levels, run whole, have all of the catalogue.
+  const whole = ["unit", "contract"].every((level) => levels.includes(level) && !total.incomplete.has(level));
+  if (process.env.CHEESECAKE_WRITE_DOCS && whole && total.badInputs.length > 0)
+    await writeReliability(total).catch((error) => {
+      total.ok = false;
+      console.log(`docs/reliability.json isn't written: ${error.message}`);
+    });
   process.exitCode = total.ok ? 0 : 1;
   console.log(summary(total));
 }

@@ -1,11 +1,11 @@
-import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { WrittenBreadcrumb } from "../guest/guest";
+import { runGuest } from "../guest/main";
 import type { LabDescription } from "../lab";
 import { projectRoot } from "../pulumi";
 
-/** What the guests wrote and find, through their own command line: by the connection that Nova has. */
+/** What the guests wrote and find, by their own commands: by the connection that Nova has. */
 export class Guests {
   /** What was written, with its digest: what has to be found at the end. */
   readonly record: string;
@@ -19,29 +19,33 @@ export class Guests {
 
   /** As a command for hooks and for an operator's shell. */
   breadcrumbCommand(devices: readonly string[], stage: string): string[] {
-    return this.command("breadcrumb", "--device", devices.join(","), "--stage", stage, "--record", this.record);
+    return [
+      process.execPath,
+      "-r",
+      "ts-node/register/transpile-only",
+      path.join(projectRoot, "lab", "guest", "main.ts"),
+      ...this.breadcrumbArguments(devices, stage),
+    ];
   }
 
   async format(device: string): Promise<void> {
-    await this.run(this.command("mkfs", "--device", device));
+    await this.run(["mkfs", "--lab", this.lab.dir, "--all", this.prefix, "--device", device]);
   }
 
   async breadcrumb(devices: readonly string[], stage: string): Promise<void> {
-    await this.run(this.breadcrumbCommand(devices, stage));
+    await this.run(this.breadcrumbArguments(devices, stage));
   }
 
   async check(): Promise<CheckResult> {
-    const { stdout } = await this.run(this.command("check", "--expected", this.record, "--json"), true);
-    const last = stdout.trim().split("\n").at(-1) ?? "";
-    return JSON.parse(last) as CheckResult;
+    const all = ["--lab", this.lab.dir, "--all", this.prefix];
+    const lines = await this.run(["check", ...all, "--expected", this.record, "--json"], true);
+    return JSON.parse(lines.at(-1) ?? "") as CheckResult;
   }
 
   async list(device: string, instance: string): Promise<string[]> {
-    const { stdout } = await this.run(
-      [...this.base(), "list", "--lab", this.lab.dir, "--instance", instance, "--device", device, "--json"],
-      true,
-    );
-    const outcomes = JSON.parse(stdout) as { result?: { name: string }[] }[];
+    const one = ["--lab", this.lab.dir, "--instance", instance];
+    const lines = await this.run(["list", ...one, "--device", device, "--json"], true);
+    const outcomes = JSON.parse(lines.join("\n")) as { result?: { name: string }[] }[];
     return outcomes.flatMap((outcome) => (outcome.result ?? []).map((file) => file.name));
   }
 
@@ -55,33 +59,19 @@ export class Guests {
       .flatMap(({ result }) => result ?? []);
   }
 
-  private base(): string[] {
-    return [
-      process.execPath,
-      "-r",
-      "ts-node/register/transpile-only",
-      path.join(projectRoot, "lab", "guest", "main.ts"),
-    ];
+  private breadcrumbArguments(devices: readonly string[], stage: string): string[] {
+    const what = ["--device", devices.join(","), "--stage", stage, "--record", this.record];
+    return ["breadcrumb", "--lab", this.lab.dir, "--all", this.prefix, ...what];
   }
 
-  private command(verb: string, ...args: string[]): string[] {
-    return [...this.base(), verb, "--lab", this.lab.dir, "--all", this.prefix, ...args];
-  }
-
-  private run(command: readonly string[], anyCode = false): Promise<{ stdout: string }> {
-    return new Promise((resolve, reject) => {
-      const [program, ...args] = command;
-      const child = spawn(program ?? "", args, { cwd: projectRoot, stdio: ["ignore", "pipe", "pipe"] });
-      let stdout = "";
-      let stderr = "";
-      child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-      child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-      child.on("error", reject);
-      child.on("close", (code) => {
-        if (code === 0 || (anyCode && stdout !== "")) resolve({ stdout });
-        else reject(new Error(`The guests' command failed (${code ?? "signal"}):\n${stderr.slice(-3000)}`));
-      });
-    });
+  /** In this process, as a new one for each takes longer than what it does. Returns the lines that it printed. */
+  private async run(args: readonly string[], anyCode = false): Promise<string[]> {
+    const lines: string[] = [];
+    const errors: string[] = [];
+    const code = await runGuest(args, { out: (line) => lines.push(line), err: (line) => errors.push(line) });
+    if (code !== 0 && !(anyCode && lines.length > 0))
+      throw new Error(`The guests' command failed (${code}):\n${errors.join("\n").slice(-3000)}`);
+    return lines;
   }
 }
 

@@ -58,7 +58,9 @@ const SCHEMA_FILES = {
 };
 
 /** What keeps an embedded lab from running on this machine, in words; undefined when nothing does. */
-export function missingForEmbeddedLab(find = findProgram): string | undefined {
+export function missingForEmbeddedLab(find = findProgram, platform: string = process.platform): string | undefined {
+  if (platform !== "linux")
+    return "it needs Linux, whose /proc tells of its services, and which has an address of 127.0.0.0/8 for each; take a container or a virtual machine (docs/lab.md)";
   const lacking = ["mariadbd", "mariadb-install-db"].filter((name) => find(name) === undefined);
   if (lacking.length === 0) return undefined;
   return `MariaDB is missing (${lacking.join(", ")}): run \`npm run setup -- --need embedded\`, which gets it or says how`;

@@ -78,7 +78,8 @@ describe("cinder-database over TLS", function () {
     const forward = createServer((from) => {
       const to = connect(13306, host);
       from.pipe(to).pipe(from);
-      for (const one of [from, to]) one.on("error", () => one.destroy());
+      for (const [one, other] of [[from, to], [to, from]] as const)
+        one.on("error", () => undefined).on("close", () => other.destroy()); // prettier-ignore
     });
     await new Promise<void>((resolve) => forward.listen(13307, "127.71.0.7", resolve));
     try {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdtemp, open, rm, truncate, writeFile } from "node:fs/promises";
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkBreadcrumbs } from "../../../lab/guest/breadcrumbs";
@@ -239,7 +239,8 @@ for (const way of WAYS)
     });
 
     it("gives up a portal that takes connections and never answers", async () => {
-      const silent = createServer().listen(3260, "127.91.8.5");
+      const taken: Socket[] = [];
+      const silent = createServer((socket) => taken.push(socket)).listen(3260, "127.91.8.5");
       await once(silent, "listening");
       try {
         const impatient = new Guest({ ...way, deadlineMs: 300, now: () => now });
@@ -249,6 +250,8 @@ for (const way of WAYS)
         );
       } finally {
         silent.close();
+        // Nobody reads from them, so that nobody sees that their other side is gone.
+        taken.forEach((socket) => socket.destroy());
       }
     });
   });

@@ -33,10 +33,12 @@ describe("the machine's programs", () => {
 
   it("of an embedded lab are MariaDB's; without them the set-up is named, which says how to get them", () => {
     assert.equal(
-      missingForEmbeddedLab((program) => `/somewhere/${program}`),
+      missingForEmbeddedLab((program) => `/somewhere/${program}`, "linux"),
       undefined,
     );
-    const without = missingForEmbeddedLab((program) => (program === "mariadbd" ? undefined : program));
+    const without = missingForEmbeddedLab((program) => (program === "mariadbd" ? undefined : program), "linux");
     assert.match(without ?? "", /^MariaDB is missing \(mariadbd\): run `npm run setup -- --need embedded`/);
+    const elsewhere = missingForEmbeddedLab((program) => program, "darwin");
+    assert.match(elsewhere ?? "", /^it needs Linux, .*; take a container or a virtual machine \(docs\/lab\.md\)$/);
   });
 });
