@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { projectRoot } from "../../lab/pulumi";
 import { missingForLab } from "../../lab/openstack/up";
-import { otherSite, sayFailures, Scene, type Site, until } from "../openstack/support";
+import { otherSite, sayFailures, Scene, type Site } from "../openstack/support";
 import { skipBecause } from "../support/skip";
 
 /** How many switchovers are killed, and from which seed their moments come; a seed gives the same moments again. */
@@ -84,13 +84,7 @@ describe(`killed ${RUNS} times at random moments (seed ${SEED})`, function () {
     let end = "";
     try {
       if (killed) {
-        await until(
-          "no provider is left",
-          () => scene.providers(),
-          (left) => left.length === 0,
-          10_000,
-        );
-        await scene.cancel();
+        await scene.afterKill();
         await scene.up();
       }
       const report = scene.lastReport();

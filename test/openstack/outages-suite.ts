@@ -68,13 +68,7 @@ export function outagesSuite(flavour: Flavour): void {
         const sent = await scene.lastMutation();
         for (const [moment, whom] of moments) {
           assert.ok(await scene.killedUp(moment, whom), `up ended before ${moment.source}`);
-          await until(
-            "no provider is left",
-            () => scene.providers(),
-            (left) => left.length === 0,
-            10_000,
-          );
-          await scene.cancel();
+          await scene.afterKill();
           if (moment.source.startsWith("attach")) await onlyForward();
         }
         await scene.up();
@@ -107,13 +101,7 @@ export function outagesSuite(flavour: Flavour): void {
         await scene.write("before-abort");
         scene.configure({ activeSite: "iprod" });
         assert.ok(await scene.killedUp(/detach\/volumes: Detach/, "cli"));
-        await until(
-          "no provider is left",
-          () => scene.providers(),
-          (left) => left.length === 0,
-          10_000,
-        );
-        await scene.cancel();
+        await scene.afterKill();
         const report = await scene.flip("idr");
         assert.equal(report.verdict, "aborted");
         await scene.assertSettled("idr");

@@ -5,8 +5,8 @@ import { readSecret } from "../../lab/lab";
 import { OntapApi } from "../../lib/ontap/api";
 import { OntapClient } from "../../lib/ontap/client";
 
-type Site = "iprod" | "idr";
-const peerOf = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
+export type Site = "iprod" | "idr";
+export const otherSite = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
 
 const access = (lab: LabDescription, site: Site) => {
   const { address, port, username, passwordFile } = lab.arrays[site];
@@ -73,7 +73,7 @@ export async function peerSites(lab: LabDescription): Promise<void> {
 
 /** A stanza for NetApp's driver (Cinder 29), replicated to the other site. Its backend name is the same on both sites. */
 export function netAppStanza(lab: LabDescription, site: Site, volumeBackendName = "netapp_iscsi"): string {
-  const peer = peerOf(site);
+  const peer = otherSite(site);
   const own: LabArray = lab.arrays[site];
   return `
 [${site}]

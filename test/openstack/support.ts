@@ -14,16 +14,15 @@ import type { CommandResult, RunOptions } from "../../lab/pulumi";
 import { LabPulumi } from "../../lab/pulumi";
 import type { Report } from "../../lib/switchover";
 import type { JournalEntry } from "../../lib/switchover/journal";
-import { ontapClient } from "./site-pair";
+import { ontapClient, otherSite, type Site } from "./site-pair";
+
+export { otherSite, type Site };
 
 interface Options extends Pick<RunOptions, "anyCode" | "onLine" | "env"> {
   readonly more?: readonly string[];
   /** Default: the recovery stack. */
   readonly stack?: string;
 }
-
-export type Site = "iprod" | "idr";
-export const otherSite = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
 
 export const prefix = "guest-";
 /** Of each device, behind its filesystem. */
@@ -711,6 +710,17 @@ export class Scene {
     });
     if (!killed && code !== 0) say(`it failed by itself:\n${output.trimEnd().split("\n").slice(-40).join("\n")}`);
     return killed;
+  }
+
+  /** Nothing of the killed run goes on, and its stack can be used again. */
+  async afterKill(): Promise<void> {
+    await until(
+      "no provider is left",
+      () => this.providers(),
+      (left) => left.length === 0,
+      10_000,
+    );
+    await this.cancel();
   }
 
   /** The CLI and everything that it started. */

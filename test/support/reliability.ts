@@ -17,6 +17,8 @@ export interface Reliability {
   };
   /** Runs that were cut off (test/unit/switchover/crash-matrix.spec.ts). */
   readonly crashPoints?: Count & { readonly plans: readonly (Count & { readonly plan: string })[] };
+  /** What operators get wrong (test/support/bad-input.ts), counted by tools/test.mjs. */
+  readonly badInputs?: Count & { readonly areas: readonly (Count & { readonly area: string })[] };
   /** Switchovers with faults and kills at random (test/full/stress.spec.ts). */
   readonly stressRuns?: StressRuns;
 }
@@ -79,7 +81,7 @@ function table(head: readonly string[], lines: readonly (readonly string[])[]): 
   return [head, head.map(() => "---"), ...lines].map((line) => `| ${line.join(" | ")} |`).join("\n");
 }
 
-const page = ({ faultCases, crashPoints, stressRuns }: Reliability): string => `# Made to fail
+const page = ({ faultCases, crashPoints, badInputs, stressRuns }: Reliability): string => `# Made to fail
 
 Written by \`CHEESECAKE_WRITE_DOCS=1\` and the tests that are named. The figures are in
 [reliability.json](reliability.json), too. Of switchovers killed at random moments there is [a page of its own](kill-nine.md).
@@ -116,6 +118,23 @@ each call, after it, and after its entry in the journal; the run that resumes it
 ${table(
   ["plan", "points"],
   crashPoints.plans.map(({ plan, passed, failed }) => [plan, `${passed}${failed > 0 ? `, ${failed} failed` : ""}`]),
+)}
+`
+}${
+  badInputs === undefined
+    ? ""
+    : `
+## Bad input
+
+\`test/unit\` and \`test/contract\`: **${badInputs.passed} passed, ${badInputs.failed} failed**. What operators get wrong: each case is refused with a
+message that names what is at fault and what to do, all faults at once, no secret in it; and nothing has changed.
+
+${table(
+  ["area", "cases"],
+  badInputs.areas.map(({ area, passed, failed }) => [
+    area,
+    `${passed + failed}${failed > 0 ? `, ${failed} failed` : ""}`,
+  ]),
 )}
 `
 }${
@@ -167,3 +186,6 @@ export function stressTables({ disturbed, faults, kills }: StressRuns): string {
     ),
   ].join("\n\n");
 }
+
+/** By tools/test.mjs, which runs without a loader. */
+if (require.main === module) void tellReliability(JSON.parse(process.argv[2] ?? "{}") as Reliability);

@@ -6,7 +6,7 @@ export interface FaultRule {
   cluster?: string;
   /** "PATCH"; any without it */
   method?: string;
-  /** path after /api, "*" stands for anything: "/snapmirror/relationships/*" */
+  /** Path after /api; `*` stands for anything, `{id}` for one UUID: "/snapmirror/relationships/{id}". */
   path: string;
   /** counted from 1; default 1 */
   nth?: number;
@@ -38,6 +38,7 @@ interface Armed {
   seen: number;
 }
 
+const UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const kinds = ["delay", "status", "reset", "hang", "lost-answer", "half-answer", "frozen", "job-failure"];
 
 export class Faults {
@@ -53,7 +54,8 @@ export class Faults {
     const source = rule.path
       .split("*")
       .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
-      .join(".*");
+      .join(".*")
+      .replaceAll("\\{id\\}", UUID);
     this.armed.push({ id: ++this.lastId, rule, pattern: new RegExp(`^${source}$`), seen: 0 });
     return this.lastId;
   }

@@ -2,6 +2,7 @@
 export interface FaultRule {
   method?: string;
   /** "*" stands for anything: "/v3/volumes/*" */
+  /** `*` stands for anything, `{id}` for one UUID. */
   path: string;
   /** Counted from 1; default 1. */
   nth?: number;
@@ -26,6 +27,7 @@ export interface FaultRule {
     | { kind: "twice" };
 }
 
+const UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const kinds = ["delay", "status", "reset", "hang", "lost-answer", "half-answer", "frozen", "twice"];
 
 /** `Answer`: what a service answers with. */
@@ -40,7 +42,8 @@ export class Faults<Answer> {
     const source = rule.path
       .split("*")
       .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
-      .join(".*");
+      .join(".*")
+      .replaceAll("\\{id\\}", UUID);
     this.armed.push({ rule, pattern: new RegExp(`^${source}$`), seen: 0 });
   }
 

@@ -2,6 +2,7 @@
  * An embedded lab for many journeys in a row: short transitions, the engine's clock ahead of the machine's, controllers
  * operated in this process; everything else as it is, HTTP, AMQP and SQL included.
  */
+import { AsyncLocalStorage } from "node:async_hooks";
 import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -28,11 +29,8 @@ import {
 import type { JournalEntry } from "../../../lib/switchover/journal";
 import type { Clock, CoordinationPort, LeaseRow, Ports } from "../../../lib/switchover/ports";
 import { backendHost, type SitePair, sitePairSchema } from "../../../lib/topology/site-pair";
-import { enableSite, ontapClient, peerSites } from "../../openstack/site-pair";
+import { enableSite, ontapClient, otherSite, peerSites, type Site } from "../../openstack/site-pair";
 import type { Call, Effect, System } from "./cases";
-
-export type Site = "iprod" | "idr";
-export const otherSite = (site: Site): Site => (site === "iprod" ? "idr" : "iprod");
 
 /** No wait of the engine takes longer. */
 const LONGEST_SLEEP_MS = 250;
@@ -75,6 +73,11 @@ class FastClock implements Clock {
 class LabRunner extends LocalRunner {
   constructor(private readonly program: string) {
     super();
+  }
+  override async exitCodes(commands: readonly (readonly string[])[]): Promise<readonly number[]> {
+    const codes = [];
+    for (const argv of commands) codes.push((await this.run(argv)).code);
+    return codes;
   }
   override async run(argv: readonly string[], options?: RunOptions): Promise<CommandResult> {
     const [program, , dir = "", , host = "", verb = "", name = ""] = argv;
@@ -135,6 +138,34 @@ export interface Journey {
   readonly wish: Partial<Omit<Intent, "activeSite">>;
 }
 
+/** The ways that production goes, from where it is. */
+export type JourneyName =
+  "planned" | "planned, deferred" | "promotion" | "planned, direct" | "unplanned" | "unplanned, direct" | "reprotect";
+
+export const isLoss = (name: string): boolean => name.startsWith("unplanned");
+
+export function journeyOf(name: JourneyName, at: Site): Journey {
+  const away = { from: at, to: otherSite(at) };
+  const here = { from: otherSite(at), to: at };
+  const unplanned = { from: at, acceptLossSeconds: 3600 };
+  switch (name) {
+    case "planned":
+      return { ...away, wish: {} };
+    case "planned, deferred":
+      return { ...away, wish: { promotion: "deferred" } };
+    case "promotion":
+      return { ...here, wish: {} };
+    case "planned, direct":
+      return { ...away, wish: { route: "direct" } };
+    case "unplanned":
+      return { ...away, wish: { unplanned } };
+    case "unplanned, direct":
+      return { ...away, wish: { unplanned, route: "direct" } };
+    case "reprotect":
+      return { ...here, wish: { reprotect: "discardDiverged" } };
+  }
+}
+
 export interface Run {
   readonly state?: SwitchoverState;
   readonly error?: unknown;
@@ -159,15 +190,22 @@ interface LunFact {
 const MARK_AT = 1 << 20;
 const MARK_BYTES = 128;
 
+/** Set for a run that meets faults: what hangs is waited for. Others are to bear a machine that is busy. */
+const meetsFaults = new AsyncLocalStorage<boolean>();
+const realTimeout = AbortSignal.timeout.bind(AbortSignal);
+AbortSignal.timeout = (ms) => realTimeout(meetsFaults.getStore() === true ? ms / SHORTER : ms);
+
 export class FaultLab {
+  /** One lab is opened at a time: how is told by the environment. */
+  private static opening: Promise<unknown> = Promise.resolve();
   state: SwitchoverState | undefined;
   readonly pair: SitePair;
   private readonly clock = new FastClock();
   /** Ids of the newest requests that were looked at, by recorder. */
   private readonly seen = new Map<string, number>();
   private cinderApi: number | undefined;
+  private written = 0;
   private readonly own: Connections;
-  private readonly giveBack: () => void;
   private readonly database: mysql.Pool;
 
   private constructor(readonly lab: LabDescription) {
@@ -176,9 +214,6 @@ export class FaultLab {
     const { host, port, services } = lab.database;
     const password = readSecret(services.passwordFile);
     this.database = mysql.createPool({ host, port, user: services.user, password, dateStrings: true });
-    const real = AbortSignal.timeout.bind(AbortSignal);
-    AbortSignal.timeout = (ms) => real(ms / SHORTER);
-    this.giveBack = () => (AbortSignal.timeout = real);
   }
 
   /** In another process than the one that opened it, which alone closes it. */
@@ -188,7 +223,13 @@ export class FaultLab {
     return lab;
   }
 
-  static async open(): Promise<FaultLab> {
+  static open(): Promise<FaultLab> {
+    const opened = FaultLab.opening.then(() => FaultLab.openNow());
+    FaultLab.opening = opened.catch(() => undefined);
+    return opened;
+  }
+
+  private static async openNow(): Promise<FaultLab> {
     const dir = mkdtempSync(path.join(os.tmpdir(), "cheesecake-faults-"));
     // Nobody logs in here: `write` and `read` go to the LUNs' files.
     const former = process.env["CHEESECAKE_DATA_PATH"];
@@ -214,28 +255,22 @@ export class FaultLab {
   }
 
   async close(): Promise<void> {
-    this.giveBack();
     await Promise.allSettled([this.own.close(), this.database.end()]);
     await labDown(this.lab.dir, { keepLogs: false });
     rmSync(this.lab.dir, { recursive: true, force: true });
+  }
+
+  databaseRuns(): boolean {
+    return serviceManager.mainPid(this.lab.dir, { host: "control", name: "mariadb" }) !== undefined;
   }
 
   /** Short transitions, both sites, two instances with two volumes each. */
   private async settle(): Promise<void> {
     const { lab } = this;
     const file = layoutOf(lab.dir).etc("control", "openstack", "simulator.json");
-    const config = JSON.parse(readFileSync(file, "utf8")) as {
-      heartbeatSeconds: number;
-      delays: Record<string, number>;
-    };
-    config.heartbeatSeconds = 1;
+    const config = JSON.parse(readFileSync(file, "utf8")) as { delays: Record<string, number> };
     for (const name of Object.keys(config.delays)) config.delays[name] = 5;
     writeFileSync(file, JSON.stringify(config));
-    for (const { cinderConf } of lab.controllers)
-      writeFileSync(
-        cinderConf,
-        readFileSync(cinderConf, "utf8").replace(/^report_interval = .*$/m, "report_interval = 1"),
-      );
     await peerSites(lab);
     enableSite(lab, "iprod");
     for (const { name } of lab.computes) await serviceManager.restart(lab.dir, { host: name, name: "nova-compute" });
@@ -294,6 +329,17 @@ export class FaultLab {
 
   // -------------------------------------------------------------------------------------------------------- the engine
 
+  /** Writes where production is, and takes a site away that is to be lost; returns what has to be read at the end. */
+  async begin({ from, to, wish }: Journey, at: Site): Promise<string> {
+    const mark = `mark ${++this.written}`;
+    await this.write(at, mark);
+    if (wish.unplanned !== undefined) {
+      await this.transferAll(to); // what is lost otherwise
+      await this.setReachable(from, false);
+    }
+    return mark;
+  }
+
   /** One `up`, by connections of its own; a fault is armed when its step begins. Never rejects. */
   async run(
     journey: Journey,
@@ -314,7 +360,7 @@ export class FaultLab {
     await this.collect(step, journey); // what was asked before
     await reached("before");
     try {
-      const state = await applySwitchover({
+      const up: Parameters<typeof applySwitchover>[0] = {
         pair: this.pair,
         intent: {
           activeSite: journey.to,
@@ -330,7 +376,8 @@ export class FaultLab {
         journalDir: path.join(this.lab.dir, "reports"),
         signal: stop.signal,
         progress: (line) => void said.push(line),
-      });
+      };
+      const state = await meetsFaults.run(faults.length > 0, () => applySwitchover(up));
       return { state, calls, said };
     } catch (error) {
       return { error, calls, said };
@@ -387,10 +434,12 @@ export class FaultLab {
   /** Armed once the service is there: that may be only in the middle of the step. */
   private async arm(journey: Journey, { call, effect, count, nth = 1 }: Fault, signal: AbortSignal): Promise<void> {
     const ontap = call.system.startsWith("ontap");
+    // `*` would stand for more than the id: /servers/detail, or what lies below.
+    const path = call.path.replaceAll("*", "{id}");
     const rule = {
       ...(ontap ? { cluster: this.clusterOf(call.system, journey) } : {}),
       method: call.method,
-      path: ontap ? call.path.replace(/^\/api/, "") : call.path,
+      path: ontap ? path.replace(/^\/api/, "") : path,
       who: "",
       nth,
       count,

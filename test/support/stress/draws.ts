@@ -1,17 +1,6 @@
 /** What happens in a round, by its seed alone: so that any of them can be repeated alone. */
 import { type Call, changes, draw, effectOf, kinds, meets } from "../faults/cases";
-import type { Fault } from "../faults/lab";
-
-export const journeys = [
-  "planned",
-  "planned, deferred",
-  "promotion",
-  "planned, direct",
-  "unplanned",
-  "unplanned, direct",
-  "reprotect",
-] as const;
-export type JourneyName = (typeof journeys)[number];
+import type { Fault, JourneyName } from "../faults/lab";
 
 /** Journeys of a round; each leaves the other site active and protected. */
 const ways: readonly { readonly parts: readonly JourneyName[]; readonly weight: number }[] = [

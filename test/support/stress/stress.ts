@@ -9,9 +9,10 @@ import path from "node:path";
 import type { SwitchoverState } from "../../../lib/switchover";
 import { type StressRuns, stressTables } from "../reliability";
 import { callKey } from "../faults/cases";
-import { FaultLab, type Journey, type Made, otherSite, type Site } from "../faults/lab";
+import type { Site } from "../../openstack/site-pair";
+import { FaultLab, isLoss, type Journey, type JourneyName, journeyOf, type Made } from "../faults/lab";
 import { assertOnce, effectsOf } from "../faults/matrix";
-import { type Called, drawRound, faultOf, type JourneyName, type Round, type StressFault } from "./draws";
+import { type Called, drawRound, faultOf, type Round, type StressFault } from "./draws";
 import type { Order, Told } from "./engine";
 
 /** No run of the engine takes that long; one that does hangs. */
@@ -45,7 +46,6 @@ type Ended =
 export class Stress {
   private lab: FaultLab | undefined;
   private at: Site = "iprod";
-  private written = 0;
   /** Of this lab, whose ids are in them. */
   private readonly wholes = new Map<JourneyName, Whole>();
   /** What is at rest at each site. */
@@ -96,28 +96,6 @@ export class Stress {
 
   // ----------------------------------------------------------------------------------------------- without disturbance
 
-  private journeyOf(name: JourneyName): Journey {
-    const away = { from: this.at, to: otherSite(this.at) };
-    const here = { from: otherSite(this.at), to: this.at };
-    const unplanned = { from: this.at, acceptLossSeconds: 3600 };
-    switch (name) {
-      case "planned":
-        return { ...away, wish: {} };
-      case "planned, deferred":
-        return { ...away, wish: { promotion: "deferred" } };
-      case "promotion":
-        return { ...here, wish: {} };
-      case "planned, direct":
-        return { ...away, wish: { route: "direct" } };
-      case "unplanned":
-        return { ...away, wish: { unplanned } };
-      case "unplanned, direct":
-        return { ...away, wish: { unplanned, route: "direct" } };
-      case "reprotect":
-        return { ...here, wish: { reprotect: "discardDiverged" } };
-    }
-  }
-
   private async open(): Promise<FaultLab> {
     if (this.lab !== undefined) return this.lab;
     this.at = "iprod";
@@ -136,21 +114,10 @@ export class Stress {
     if (this.at !== site) await this.whole("planned");
   }
 
-  private async begin(name: JourneyName, journey: Journey): Promise<string> {
-    const lab = await this.open();
-    const mark = `mark ${++this.written}`;
-    await lab.write(this.at, mark);
-    if (isLoss(name)) {
-      await lab.transferAll(journey.to); // what is lost otherwise
-      await lab.setReachable(journey.from, false);
-    }
-    return mark;
-  }
-
   private async whole(name: JourneyName): Promise<Whole> {
     const lab = await this.open();
-    const journey = this.journeyOf(name);
-    const mark = await this.begin(name, journey);
+    const journey = journeyOf(name, this.at);
+    const mark = await lab.begin(journey, this.at);
     const began = Date.now();
     const run = await lab.run(journey);
     const takesMs = Date.now() - began;
@@ -180,11 +147,11 @@ export class Stress {
     const whole = this.wholes.get(name);
     const { lab } = this;
     assert.ok(whole && lab);
-    const journey = this.journeyOf(name);
+    const journey = journeyOf(name, this.at);
     const { round } = attempt;
     const faults = attempt.draw(part, whole.calls);
     const kills = round.kills.filter((kill) => kill.part === part);
-    const mark = await this.begin(name, journey);
+    const mark = await lab.begin(journey, this.at);
     await lab.collect("", journey); // what was asked before
     const made: Made[] = [];
     const twofold = new Set<string>();
@@ -251,8 +218,7 @@ export class Stress {
     const { lab } = this;
     assert.ok(lab);
     const child = fork(path.join(__dirname, "engine.ts"), {
-      execArgv: ["-r", path.join(__dirname, "transpile-once.cjs")],
-      env: { ...process.env, CHEESECAKE_TRANSPILED: path.join(lab.lab.dir, "transpiled") },
+      execArgv: ["-r", "ts-node/register"],
     });
     const told: Told[] = [];
     let at = "before";
@@ -340,8 +306,6 @@ const RELATIONSHIPS = "/api/snapmirror/relationships";
 /** Then the engine makes new mirrors, by design: another way to the same end. */
 const refusesToTurnRound = ({ call }: StressFault): boolean =>
   call.step === "promote/reverse-mirrors" && call.method === "PATCH";
-
-const isLoss = (name: JourneyName): boolean => name.startsWith("unplanned");
 
 const isMet = ({ call, effect }: StressFault, made: readonly Made[]): boolean =>
   made.some(
