@@ -72,7 +72,7 @@ describe("growth with the number of instances", () => {
       new Proxy(port, {
         get: (target, name, receiver): unknown => {
           if (typeof name === "string") calls.set(name, (calls.get(name) ?? 0) + 1);
-          return Reflect.get(target, name, receiver) as unknown;
+          return Reflect.get(target, name, receiver);
         },
       });
     const ports: Ports = world.ports();
