@@ -160,7 +160,9 @@ export class NovaApi {
       run,
       ...(query === undefined ? {} : { query }),
     });
-    const listQuery = ["all_tenants", "limit", "marker", "sort_key", "sort_dir", "name", "nonsense", "host", "status"];
+    const listQuery = [
+      ...["all_tenants", "limit", "marker", "sort_key", "sort_dir", "name", "nonsense", "host", "status", "deleted"],
+    ];
     return [
       { method: "GET", path: "/", open: true, run: () => this.versions() },
       {
@@ -272,6 +274,8 @@ export class NovaApi {
     const { query } = q;
     if (query.has("nonsense") && q.minor >= 75)
       throw new Refusal(400, "'nonsense' does not match any of the regexes: '^_'");
+    // What isn't a boolean counts as none (servers.py: `_get_servers`).
+    if (/^(1|true|yes|on|t|y)$/i.test(query.get("deleted") ?? "")) throw new NotSimulated("deleted servers");
     const everywhere = /^(1|true|yes|on|t|y)$/i.test(query.get("all_tenants") ?? "");
     if (everywhere && !isAdmin(q.token))
       throw new Refusal(
