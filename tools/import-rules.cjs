@@ -4,7 +4,7 @@
 
 // Every place that source code may be in. A folder that isn't here fails the check, so that a new or renamed one can't
 // slip out of the rules.
-const PLACES = ["index.ts", "stacks", "components", "dynamic-providers", "lib", "cli", "lab", "test", "tools"];
+const PLACES = ["index.ts", "stacks", "components", "dynamic-providers", "lib", "cli", "lab", "bench", "test", "tools"];
 const CLIENTS = [
   "ontap",
   "keystone",
@@ -57,6 +57,7 @@ const forbidden = [
   { name: "lib", from: { path: places("lib") }, to: { path: except("lib") } },
   { name: "cli", from: { path: places("cli") }, to: { path: except("cli", "lib") } },
   { name: "lab", from: { path: places("lab") }, to: { path: except("lab", "lib") } },
+  { name: "bench", from: { path: places("bench") }, to: { path: except("bench", "lab", "lib") } },
   { name: "tools", from: { path: places("tools") }, to: { path: except("tools") } },
   {
     name: "without-pulumi",
