@@ -184,6 +184,10 @@ export class NovaApi {
       r("GET", "/v2.1/servers/:id/tags", async (q) =>
         this.instance(q).then(() => ({ status: 200, body: { tags: [] } })),
       ),
+      // Those of the instance's ports (compute/security_groups.py: `index`), and it has none.
+      r("GET", "/v2.1/servers/:id/os-security-groups", async (q) =>
+        this.instance(q).then(() => ({ status: 200, body: { security_groups: [] } })),
+      ),
       r("GET", "/v2.1/servers/:id/os-volume_attachments", (q) => this.listAttachments(q)),
       r("POST", "/v2.1/servers/:id/os-volume_attachments", (q) => this.attach(q)),
       r("GET", "/v2.1/servers/:id/os-volume_attachments/:volume", (q) => this.showAttachment(q)),
