@@ -1,9 +1,10 @@
 /** The lab as others see it: a cloud, real or embedded, and two simulated ONTAP clusters, living in a folder. */
 import type { LabDescription } from "./description";
-import { embeddedLabUp, missingForEmbeddedLab } from "./embedded/up";
+import { embeddedLabUp, type LabTiming, missingForEmbeddedLab } from "./embedded/up";
 import { labUp as realLabUp, type LabUpOptions, missingForLab } from "./openstack/up";
 
 export * from "./description";
+export type { LabTiming } from "./embedded/up";
 export { labDown } from "./openstack/down";
 export { labStatus } from "./openstack/status";
 
@@ -14,10 +15,18 @@ export const flavours = ["openstack", "embedded"] as const satisfies readonly Fl
 export function labUp({
   flavour = "openstack",
   computes,
+  timing,
   ...o
-}: LabUpOptions & { flavour?: Flavour; computes?: number }): Promise<LabDescription> {
-  if (flavour === "embedded") return embeddedLabUp({ ...o, ...(computes === undefined ? {} : { computes }) });
+}: LabUpOptions & { flavour?: Flavour; computes?: number; timing?: LabTiming }): Promise<LabDescription> {
+  if (flavour === "embedded")
+    return embeddedLabUp({
+      ...o,
+      ...(computes === undefined ? {} : { computes }),
+      ...(timing === undefined ? {} : { timing }),
+    });
   if (computes !== undefined) throw new Error("Only an embedded lab has as many compute hosts as are asked for.");
+  if (timing !== undefined)
+    throw new Error("A real OpenStack takes the time that it takes: only an embedded lab can be told.");
   return realLabUp(o);
 }
 

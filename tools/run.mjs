@@ -4,6 +4,7 @@
 //   CINDER_CHEESECAKE_PYTHON        interpreter with the OpenStack services
 //   CINDER_CHEESECAKE_PULUMI_BIN    folder with pulumi and its hosts
 //   CINDER_CHEESECAKE_PULUMI_HOME   a PULUMI_HOME with the OpenStack plugin, to link to (not to write to)
+//   CINDER_CHEESECAKE_BENCH_BIN     folder with the command lines and Ansible that are measured against
 //   CINDER_CHEESECAKE_TOOLCHAIN     all paths, as JSON (what `node tools/setup.mjs --json` prints)
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -32,6 +33,7 @@ export function environmentFor(toolchain, env = process.env) {
     CINDER_CHEESECAKE_PYTHON: toolchain.python,
     CINDER_CHEESECAKE_PULUMI_BIN: toolchain.pulumiBinDir,
     CINDER_CHEESECAKE_PULUMI_HOME: toolchain.pulumiHome,
+    CINDER_CHEESECAKE_BENCH_BIN: toolchain.benchBinDir,
   };
   return { ...env, ...Object.fromEntries(Object.entries(added).filter(([, value]) => value !== undefined)) };
 }

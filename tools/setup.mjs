@@ -12,10 +12,10 @@ import { pathToFileURL } from "node:url";
 
 export const PARTS = ["node_modules", "pulumi", "system", "python"];
 /**
- * Parts that "all" leaves out: what only the tests that compare with former releases need, and of "system" what the embedded lab can't do
- * without, the rest where it can be installed.
+ * Parts that "all" leaves out: what only the tests that compare with former releases need, what only the measurements need, and
+ * of "system" what the embedded lab can't do without, the rest where it can be installed.
  */
-export const EXTRA_PARTS = ["python-older", "embedded"];
+export const EXTRA_PARTS = ["python-older", "bench", "embedded"];
 
 const PULUMI = "3.259.0";
 const LANGUAGE_NODEJS = "3.68.0"; // the last one that the Go module proxy serves; used by the Go build only
@@ -44,6 +44,7 @@ export class SetupError extends Error {}
  * @property {string} [pythonVenv]
  * @property {string} [olderPython] interpreter of the environment for former releases of Cinder
  * @property {Record<string, string>} [olderCinder] by release: the folder for PYTHONPATH that has it
+ * @property {string} [benchBinDir] folder with openstack, cinder and ansible-playbook
  */
 export async function ensureToolchain(options = {}) {
   const need = expandNeed(options.need ?? ["all"]);
@@ -62,6 +63,7 @@ export async function ensureToolchain(options = {}) {
   if (need.has("pulumi")) Object.assign(found, await ensurePulumi(context));
   if (need.has("python")) Object.assign(found, await ensurePython(context));
   if (need.has("python-older")) Object.assign(found, await ensureOlderCinder(context));
+  if (need.has("bench")) Object.assign(found, await ensureBench(context));
   const verdict = context.changed ? "complete" : "everything is there";
   context.log(`set-up: ${verdict} (${[...need].join(", ")}; ${elapsed(started)})`);
   return found;
@@ -484,6 +486,15 @@ async function ensureOlderCinder(context) {
   const releases = lines.filter(isRelease);
   const olderCinder = releases.map((release) => [release.slice("cinder==".length), folderOf(pythonVenv, release)]);
   return { olderPython: python, olderCinder: Object.fromEntries(olderCinder) };
+}
+
+/** Apart from the services' environment: an operator has these on a machine of their own, and the embedded lab needs no other. */
+async function ensureBench(context) {
+  const { pythonVenv } = await ensureVenv(context, "bench", "bench.txt", async ({ file, lines, pip }) => {
+    await pip(lines.filter((line) => /^setuptools==/.test(line)));
+    await pip(["-r", file], lines.length);
+  });
+  return { benchBinDir: path.join(pythonVenv, "bin") };
 }
 
 /** An environment, by the content of its list of packages in tools/python; `install` fills it. */

@@ -34,6 +34,7 @@ import {
 import { reserveSlot } from "../openstack/slots";
 import { answers, databaseUser, describe, ontapConfig, SERVICE_MANAGER, settled } from "../openstack/up";
 import { findProgram } from "../programs";
+import type { SimulatorConfig as ArraySimulatorConfig } from "../simulators/ontap/config";
 import type { SimulatorConfig } from "../simulators/openstack/config";
 import { chooseStorage } from "./data-path";
 import { transpiledSimulators } from "./transpiled";
@@ -43,12 +44,32 @@ export interface EmbeddedLabOptions {
   supervise?: boolean;
   /** Compute hosts: each sees 4,095 LUNs of an SVM at most. A lab that is there keeps at least those it has. */
   computes?: number;
+  /** How long everything takes; a lab that is there keeps what it has. */
+  timing?: LabTiming;
   progress: Progress;
+}
+
+/** Of a lab that isn't as fast as it can be. */
+export interface LabTiming {
+  /** Of OpenStack, in ms; what isn't named stays short. */
+  delays: Partial<SimulatorConfig["delays"]>;
+  /** Of both clusters. */
+  array: NonNullable<ArraySimulatorConfig["timing"]>;
 }
 
 const projectRoot = path.resolve(__dirname, "..", "..");
 /** Of the services: proofs wait for two and more. */
 const HEARTBEAT_SECONDS = 1;
+const SHORT_DELAYS: SimulatorConfig["delays"] = {
+  boot: 200,
+  stop: 200,
+  start: 200,
+  attach: 50,
+  detach: 50,
+  create: 50,
+  delete: 50,
+  deadPathDetach: 3000,
+};
 const FIXTURES = path.join(projectRoot, "test", "fixtures");
 /** Schema → its tables, as the services' own tools made them. */
 const SCHEMA_FILES = {
@@ -99,7 +120,12 @@ const computesOf = (lab: LabDescription): SimulatorConfig["computes"] =>
   }));
 
 /** Made once for each lab: ids stay what they are. */
-function simulatorConfig(layout: Layout, lab: LabDescription, addresses: Addresses): SimulatorConfig {
+function simulatorConfig(
+  layout: Layout,
+  lab: LabDescription,
+  addresses: Addresses,
+  timing: LabTiming | undefined,
+): SimulatorConfig {
   const secret = secretReader(layout);
   const urls = endpointsOf(addresses);
   const named = (name: string) => ({ id: hexId(), name });
@@ -173,7 +199,7 @@ function simulatorConfig(layout: Layout, lab: LabDescription, addresses: Address
     serviceDownSeconds: 12,
     rpcTimeoutSeconds: 60,
     housekeepingSeconds: 600,
-    delays: { boot: 200, stop: 200, start: 200, attach: 50, detach: 50, create: 50, delete: 50, deadPathDetach: 3000 },
+    delays: { ...SHORT_DELAYS, ...timing?.delays },
   };
 }
 
@@ -182,6 +208,7 @@ function writeLabFiles(
   lab: LabDescription,
   addresses: Addresses,
   services: readonly LabService[],
+  timing: LabTiming | undefined,
 ): void {
   // First, so that `down` knows the lab from here on.
   writeFile(descriptionFile(layout.dir), JSON.stringify(lab, null, 2) + "\n");
@@ -191,11 +218,12 @@ function writeLabFiles(
   const input = { layout, addresses, pythonPrefix: path.join(layout.dir, "no-python"), secret: secretReader(layout) };
   for (const { file, text, mode } of cinderConfigFiles(input, HEARTBEAT_SECONDS))
     if (!fs.existsSync(file)) writeFile(file, text, mode);
-  writeFile(ontapConfigFile(layout), JSON.stringify(ontapConfig(layout, lab), null, 2) + "\n", 0o600);
+  const arrays = ontapConfig(layout, lab, formerArrayTiming(layout) ?? timing?.array);
+  writeFile(ontapConfigFile(layout), JSON.stringify(arrays, null, 2) + "\n", 0o600);
   const file = simulatorConfigFile(layout);
   const simulators = fs.existsSync(file)
     ? { ...readSimulatorConfig(layout), dataPath: lab.dataPath, computes: computesOf(lab) }
-    : simulatorConfig(layout, lab, addresses);
+    : simulatorConfig(layout, lab, addresses, timing);
   writeFile(file, JSON.stringify(simulators, null, 2) + "\n", 0o600);
   const [credential] = readSimulatorConfig(layout).identity.applicationCredentials;
   writeFile(
@@ -212,6 +240,12 @@ function writeLabFiles(
   for (const folder of folders) fs.mkdirSync(folder, { recursive: true });
   for (const { host, name, definition } of services) writeService(layout.dir, { host, name }, definition);
   writeClientFiles(addresses, lab.cloudsYaml, [lab.admin, lab.demo]);
+}
+
+function formerArrayTiming(layout: Layout): ArraySimulatorConfig["timing"] {
+  const file = ontapConfigFile(layout);
+  if (!fs.existsSync(file)) return undefined;
+  return (JSON.parse(fs.readFileSync(file, "utf8")) as ArraySimulatorConfig).timing;
 }
 
 export function readSimulatorConfig(layout: Layout): SimulatorConfig {
@@ -291,6 +325,7 @@ export async function embeddedLabUp({
   dir,
   supervise = false,
   computes: wantedComputes = COMPUTES.length,
+  timing,
   progress,
 }: EmbeddedLabOptions): Promise<LabDescription> {
   const missing = missingForEmbeddedLab();
@@ -307,7 +342,7 @@ export async function embeddedLabUp({
   const lab = { ...describe(layout, slot, addresses, "", computes), ...storageOf(layout.dir) };
   const user = databaseUser(layout.dir);
   const services = servicesOf(layout, lab, addresses, user);
-  writeLabFiles(layout, lab, addresses, services);
+  writeLabFiles(layout, lab, addresses, services, timing);
   progress(`slot ${slot}: the lab in ${layout.dir} is on ${addresses.control.replace(/\.1$/, ".0")}/24`);
   progress(dataPathLine(lab));
 

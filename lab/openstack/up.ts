@@ -20,6 +20,7 @@ import {
   VOLUME_HOST,
 } from "./config-files";
 import { connectDatabase, databaseUp, PRODUCT_USER, schemasByTools } from "./database";
+import type { SimulatorConfig as ArraySimulatorConfig } from "../simulators/ontap/config";
 import { ensureSecrets, type Layout, layoutOf, secretReader, writeFile } from "./files";
 import { type Progress, runTool, waitUntil } from "./progress";
 import { databaseSocket, isStandby, ontapConfigFile, type ServicesInput, servicesOf } from "./services";
@@ -158,7 +159,7 @@ export function describe(
 }
 
 /** What the ONTAP simulator is started with; holds the clusters' passwords. */
-export function ontapConfig(layout: Layout, lab: LabDescription) {
+export function ontapConfig(layout: Layout, lab: LabDescription, timing?: ArraySimulatorConfig["timing"]) {
   const secret = secretReader(layout);
   const cluster = (site: "iprod" | "idr") => {
     const {
@@ -182,6 +183,7 @@ export function ontapConfig(layout: Layout, lab: LabDescription) {
     control: lab.arrayControl,
     clusters: [cluster("iprod"), cluster("idr")],
     iscsi: lab.dataPath === "files" ? "files" : "tgtd",
+    ...(timing === undefined ? {} : { timing }),
   };
 }
 

@@ -158,6 +158,7 @@ export class ClusterServer {
       } else socket.destroy();
       return reply;
     };
+    await pause(this.world.requestMs);
     try {
       if (!this.authenticated(header("authorization"))) throw notAuthenticated();
       let jobFailure: OntapError | undefined;

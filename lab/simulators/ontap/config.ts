@@ -16,6 +16,8 @@ export interface SimulatorConfig {
    */
   iscsi?: (typeof iscsiKinds)[number];
   timing?: {
+    /** added to every answer of a cluster; default 0. */
+    requestMs?: number;
     /** how long an asynchronous job runs before its work begins; default 0. */
     jobMs?: number;
     /** added to every transfer; default 0. */

@@ -16,6 +16,7 @@ export interface LunServer {
 
 export class World {
   readonly clock = new Clock();
+  readonly requestMs: number;
   readonly jobMs: number;
   readonly transferLatencyMs: number;
   readonly bytesPerSecond: number;
@@ -33,6 +34,7 @@ export class World {
     config: SimulatorConfig,
     readonly clusters: Cluster[],
   ) {
+    this.requestMs = config.timing?.requestMs ?? 0;
     this.jobMs = config.timing?.jobMs ?? 0;
     this.transferLatencyMs = config.timing?.transferLatencyMs ?? 0;
     this.bytesPerSecond = config.timing?.bytesPerSecond ?? Number.POSITIVE_INFINITY;

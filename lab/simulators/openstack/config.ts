@@ -45,8 +45,10 @@ export interface SimulatorConfig {
   rpcTimeoutSeconds: number;
   /** How often NetApp's driver looks after its mirrors; its own ten minutes, unless shortened. */
   housekeepingSeconds: number;
-  /** How long a transition takes, in ms. */
-  delays: Record<"boot" | "stop" | "start" | "attach" | "detach" | "create" | "delete" | "deadPathDetach", number>;
+  /** How long a transition takes, in ms; `api`: what every answer of an API takes besides (default 0). */
+  delays: Record<"boot" | "stop" | "start" | "attach" | "detach" | "create" | "delete" | "deadPathDetach", number> & {
+    api?: number;
+  };
 }
 
 export function readConfig(file: string): SimulatorConfig {

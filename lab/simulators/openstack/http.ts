@@ -92,6 +92,8 @@ export interface ServiceOptions {
     malformed: (asked: string) => Answer;
   };
   unauthorised: () => Answer;
+  /** What every answer takes besides its work. */
+  delayMs?: number;
   log: (line: string) => void;
 }
 
@@ -160,6 +162,7 @@ export class ApiService {
     this.requests.push(entry);
     if (this.requests.length > kept) this.requests.shift();
 
+    await pause(this.options.delayMs ?? 0);
     let instead: Answer | undefined;
     let times = 1;
     let lost = false;

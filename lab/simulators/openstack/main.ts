@@ -55,7 +55,8 @@ class Host {
     routes: Route[],
   ): Promise<void> {
     const { config, tokens } = this;
-    const api = new ApiService({ ...service, address: config.address, port: config.ports[port], tokens, routes, log });
+    const at = { address: config.address, port: config.ports[port], delayMs: config.delays.api ?? 0 };
+    const api = new ApiService({ ...service, ...at, tokens, routes, log });
     await api.listen();
     this.closing.push(() => api.close());
   }

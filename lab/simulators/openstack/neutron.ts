@@ -49,6 +49,9 @@ export class Neutron {
   routes(): Route[] {
     return [
       { method: "GET", path: "/", open: true, run: () => this.versions() },
+      // Servers have no networks here (nova/api.ts), and nobody makes any: so it is in the real lab, too.
+      { method: "GET", path: "/v2.0/networks", run: () => ({ status: 200, body: { networks: [] } }) },
+      { method: "GET", path: "/v2.0/ports", query: ["device_id"], run: () => ({ status: 200, body: { ports: [] } }) },
       { method: "GET", path: "/v2.0/security-groups", query: ["name", "tenant_id"], run: (q) => this.listGroups(q) },
       { method: "POST", path: "/v2.0/security-groups", run: (q) => this.createGroup(q) },
       {

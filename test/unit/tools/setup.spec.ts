@@ -43,7 +43,7 @@ describe("the set-up", function () {
     assert.deepEqual([...setup.expandNeed(["python-older"])], ["python-older"]);
     assert.throws(
       () => setup.expandNeed(["docker"]),
-      /no part "docker".*node_modules, pulumi, system, python, python-older, embedded/,
+      /no part "docker".*node_modules, pulumi, system, python, python-older, bench, embedded/,
     );
   });
 

@@ -137,6 +137,7 @@ export class CinderApi {
     });
     return [
       { method: "GET", path: "/", open: true, run: () => this.versions() },
+      r("GET", "/v3", (q) => this.versionsOf(q)),
       r("GET", "/v3/volumes", (q) => this.listVolumes(q, false), listQuery),
       r("GET", "/v3/volumes/detail", (q) => this.listVolumes(q, true), listQuery),
       r("POST", "/v3/volumes", (q) => this.createVolume(q)),
@@ -221,6 +222,12 @@ export class CinderApi {
     };
     const headers = { "openstack-api-version": "volume 3.0", vary: "OpenStack-API-Version" };
     return { status: 300, body: { versions: [{ ...version, "media-types": mediaTypes }] }, headers };
+  }
+
+  /** Of the API itself, for those who have a token (api/v3/router.py, api/versions.py: `index`). */
+  private versionsOf(q: ApiRequest): Answer {
+    if (q.path !== "/v3/") throw new NotSimulated("the redirect of /v3");
+    return { status: 200, body: this.versions().body };
   }
 
   // --------------------------------------------------------------------------------------------------------- volumes

@@ -160,7 +160,9 @@ export class NovaApi {
       run,
       ...(query === undefined ? {} : { query }),
     });
-    const listQuery = ["all_tenants", "limit", "marker", "sort_key", "sort_dir", "name", "nonsense", "host", "status"];
+    const listQuery = [
+      ...["all_tenants", "limit", "marker", "sort_key", "sort_dir", "name", "nonsense", "host", "status", "deleted"],
+    ];
     return [
       { method: "GET", path: "/", open: true, run: () => this.versions() },
       {
@@ -181,6 +183,10 @@ export class NovaApi {
       r("POST", "/v2.1/servers/:id/action", (q) => this.act(q)),
       r("GET", "/v2.1/servers/:id/tags", async (q) =>
         this.instance(q).then(() => ({ status: 200, body: { tags: [] } })),
+      ),
+      // Those of the instance's ports (compute/security_groups.py: `index`), and it has none.
+      r("GET", "/v2.1/servers/:id/os-security-groups", async (q) =>
+        this.instance(q).then(() => ({ status: 200, body: { security_groups: [] } })),
       ),
       r("GET", "/v2.1/servers/:id/os-volume_attachments", (q) => this.listAttachments(q)),
       r("POST", "/v2.1/servers/:id/os-volume_attachments", (q) => this.attach(q)),
@@ -272,6 +278,8 @@ export class NovaApi {
     const { query } = q;
     if (query.has("nonsense") && q.minor >= 75)
       throw new Refusal(400, "'nonsense' does not match any of the regexes: '^_'");
+    // What isn't a boolean counts as none (servers.py: `_get_servers`).
+    if (/^(1|true|yes|on|t|y)$/i.test(query.get("deleted") ?? "")) throw new NotSimulated("deleted servers");
     const everywhere = /^(1|true|yes|on|t|y)$/i.test(query.get("all_tenants") ?? "");
     if (everywhere && !isAdmin(q.token))
       throw new Refusal(
