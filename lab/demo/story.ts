@@ -33,6 +33,8 @@ export interface DemoFacts {
     readonly bytesLost: number;
     readonly steps: readonly { readonly id: string; readonly durationSeconds?: number }[];
   }[];
+  /** In their order; the lab's end, which is after the last, isn't among them. */
+  readonly stages: readonly { readonly name: string; readonly seconds: number }[];
   readonly seconds: number;
 }
 
@@ -58,10 +60,11 @@ export async function runDemo(o: {
 }): Promise<DemoFacts> {
   const begun = Date.now();
   const python = process.env["CINDER_CHEESECAKE_PYTHON"] ?? "";
-  let stage = 0;
-  const say = (text: string): void => {
+  const stages: { readonly name: string; readonly begunMs: number }[] = [];
+  const say = (name: string): void => {
     if (o.signal.aborted) throw new Error("Stopped, as asked.");
-    o.print(`\n━━ ${++stage}. ${text}  (${Math.round((Date.now() - begun) / 1000)} s)`);
+    stages.push({ name, begunMs: Date.now() });
+    o.print(`\n━━ ${stages.length}. ${name}  (${Math.round((Date.now() - begun) / 1000)} s)`);
   };
   let pulumi: LabPulumi | undefined;
   try {
@@ -137,9 +140,18 @@ export async function runDemo(o: {
 
     say("What every instance holds");
     const checked = await guests.check();
-    const facts = await closingFacts(lab, o.instances, guests, checked, begun);
+    const facts = await closingFacts(lab, o.instances, guests, checked);
     if (o.keep) o.print(howToGoOn(pulumi));
-    return facts;
+    const endedMs = Date.now();
+    const secondsOf = (fromMs: number, toMs: number): number => Math.round((toMs - fromMs) / 100) / 10;
+    return {
+      ...facts,
+      stages: stages.map(({ name, begunMs }, at) => ({
+        name,
+        seconds: secondsOf(begunMs, stages[at + 1]?.begunMs ?? endedMs),
+      })),
+      seconds: Math.round((endedMs - begun) / 1000),
+    };
   } finally {
     if (!o.keep) {
       o.print("\n━━ Everything is taken down again");
@@ -156,8 +168,7 @@ async function closingFacts(
   instances: number,
   guests: Guests,
   checked: CheckResult,
-  begun: number,
-): Promise<DemoFacts> {
+): Promise<Omit<DemoFacts, "stages" | "seconds">> {
   const written = guests.written();
   const problems = [
     ...checked.errors,
@@ -221,7 +232,6 @@ async function closingFacts(
           ...(durationSeconds === undefined ? {} : { durationSeconds }),
         })),
       })),
-    seconds: Math.round((Date.now() - begun) / 1000),
   };
 }
 
