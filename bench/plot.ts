@@ -13,8 +13,9 @@ function svgOf(option: EChartsOption, height = size.height): string {
       textStyle: { fontFamily: font },
       ...option,
     });
-    // Names of what is drawn are counted over all charts of a process.
-    return `${chart.renderToSVGString().replaceAll(/\bzr\d+-/g, "zr-")}\n`;
+    // What is for a pointer is of no use in a picture, and its names are counted over all charts of a process.
+    const drawn = chart.renderToSVGString().replace(/<style[^]*?<\/style>\n?/, "");
+    return `${drawn.replaceAll(/ (class|ecmeta_\w+|pointer-events)="[^"]*"/g, "").replaceAll(/\bzr\d+-/g, "zr-")}\n`;
   } finally {
     chart.dispose();
   }

@@ -40,11 +40,13 @@ export function environmentFor(toolchain, env = process.env) {
 
 /**
  * What a program really needs of "all": an embedded lab, the demo's default, has no OpenStack, and does without programs
- * that can't be installed; a lab that is only looked at or taken down needs nothing of its own.
+ * that can't be installed; a lab that is only looked at or taken down needs nothing of its own. Quick measurements are of
+ * embedded labs alone.
  */
 export function needOf(need, [script = "", ...args]) {
   const folder = path.basename(path.dirname(script));
   if (folder === "lab" && ["status", "down"].includes(args[0])) return ["node_modules"];
+  if (folder === "bench" && args.includes("--quick")) return ["node_modules", "pulumi", "embedded"];
   const { values } = parseArgs({ args, options: { flavour: { type: "string" } }, strict: false });
   const embedded = (values.flavour ?? (folder === "demo" ? "embedded" : "openstack")) === "embedded";
   return need.flatMap((part) => (part === "all" && embedded ? ["node_modules", "pulumi", "embedded"] : [part]));

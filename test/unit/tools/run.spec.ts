@@ -68,6 +68,9 @@ describe("the launcher", function () {
     assert.deepEqual(lab("up"), ["all"]);
     assert.deepEqual(lab("up", "--flavour=embedded"), ["node_modules", "pulumi", "embedded"]);
     assert.deepEqual(lab("down", "--dir", "x"), ["node_modules"]);
+    const bench = (...args: string[]) => needOf(["all", "bench"], ["bench/main.ts", ...args]);
+    assert.deepEqual(bench("--only", "2"), ["all", "bench"]);
+    assert.deepEqual(bench("--quick"), ["node_modules", "pulumi", "embedded"]);
     assert.deepEqual(needOf(["python"], ["x.ts", "down", "--flavour", "embedded"]), ["python"]);
   });
 
