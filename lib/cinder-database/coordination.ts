@@ -152,8 +152,11 @@ export class Coordination {
     });
   }
 
-  /** Throws `journal` if (switchover, seq) holds another entry already, or the switchover belongs to another pair. */
-  async appendJournal(switchoverId: string, seq: number, pair: string, entry: string): Promise<void> {
+  /**
+   * All or none, the first under this number. Throws `journal` if one of the numbers has another entry already, or the
+   * switchover belongs to another pair.
+   */
+  async appendJournal(switchoverId: string, seq: number, pair: string, entries: readonly string[]): Promise<void> {
     const attempted = `Append entry ${seq} to the journal of ${switchoverId}`;
     await this.database.transaction(attempted, async (session) => {
       await session.change(
@@ -161,24 +164,26 @@ export class Coordination {
          ON DUPLICATE KEY UPDATE switchover_id = switchover_id`,
         [switchoverId, pair],
       );
-      await session.change(
-        `INSERT INTO ${coordinationSchema}.journal (switchover_id, seq, entry, written_at) VALUES (?, ?, ?, UTC_TIMESTAMP(6))
-         ON DUPLICATE KEY UPDATE seq = seq`,
-        [switchoverId, seq, entry],
-      );
-      const [row] = await session.rows<{ pair: string; entry: string }>(
+      for (const [at, entry] of entries.entries())
+        await session.change(
+          `INSERT INTO ${coordinationSchema}.journal (switchover_id, seq, entry, written_at) VALUES (?, ?, ?, UTC_TIMESTAMP(6))
+           ON DUPLICATE KEY UPDATE seq = seq`,
+          [switchoverId, seq + at, entry],
+        );
+      const rows = await session.rows<{ pair: string; entry: string }>(
         `SELECT s.pair, j.entry FROM ${coordinationSchema}.switchover s JOIN ${coordinationSchema}.journal j USING (switchover_id)
-          WHERE j.switchover_id = ? AND j.seq = ?`,
-        [switchoverId, seq],
+          WHERE j.switchover_id = ? AND j.seq >= ? AND j.seq < ? ORDER BY j.seq`,
+        [switchoverId, seq, seq + entries.length],
       );
-      if (row?.pair === pair && row.entry === entry) return;
+      const owner = rows[0]?.pair;
+      if (owner === pair && entries.every((entry, at) => rows[at]?.entry === entry)) return;
       throw new DrError({
         code: "journal",
         attempted,
         seen:
-          row?.pair === pair
+          owner === pair
             ? "another entry has this number: two runs write the same journal"
-            : `the switchover belongs to the pair ${row?.pair ?? "?"}, not to ${pair}`,
+            : `the switchover belongs to the pair ${owner ?? "?"}, not to ${pair}`,
         state: "The journal was left as it was",
         remedy: "Make sure that no other run is alive, then resume",
         context: { switchoverId, seq, pair },

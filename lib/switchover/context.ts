@@ -138,6 +138,15 @@ export async function deletedServer(ctx: StepContext, item: StepItem): Promise<{
   return (await ctx.live.serversAtBoundary()).has(item.key) ? undefined : { deleted: true };
 }
 
+/** What its user deletes meanwhile (404) is found missing by the look that follows. */
+export async function unlessDeleted(change: Promise<void>): Promise<void> {
+  try {
+    await change;
+  } catch (error) {
+    if (!DrError.is(error, "remote") || error.context["status"] !== 404) throw error;
+  }
+}
+
 /** Volumes that Nova has a mapping of, be it a ghost: by a listing of servers. An instance that is gone has none. */
 export function mappedVolumes(server: Server | undefined, item: StepItem): ReadonlySet<string> {
   if (server === undefined) return new Set();

@@ -37,6 +37,8 @@ type EntryBody = JournalEntry extends infer E ? (E extends { at: string } ? Omit
 
 export class Journal {
   private tail: Promise<void> = Promise.resolve();
+  /** For their turn to be written. */
+  private readonly waiting: JournalEntry[] = [];
   /** An entry that is in one copy only: nothing more is written, or the copies would part. */
   private failure: { readonly error: unknown } | undefined;
   private unsettled: (() => Promise<void>) | undefined;
@@ -131,9 +133,9 @@ export class Journal {
     );
     journal.unsettled = async () => {
       await mkdir(o.directory, { recursive: true });
-      for (let seq = stored.length; seq < lines.length; seq++)
-        await o.coordination.appendJournal(id, seq, o.pair, lines[seq] ?? "");
-      for (let seq = local.length; seq < lines.length; seq++) await appendDurably(file, lines[seq] ?? "");
+      if (stored.length < lines.length)
+        await o.coordination.appendJournal(id, stored.length, o.pair, lines.slice(stored.length));
+      if (local.length < lines.length) await appendDurably(file, lines.slice(local.length));
     };
     return journal;
   }
@@ -250,28 +252,33 @@ export class Journal {
   }
 
   /**
-   * In the database and on disk (fsync) when it resolves. Concurrent calls keep their order. The database comes first: it
-   * refuses a second writer of the same journal before that one's line is in the file.
+   * In the database and on disk (fsync) when it resolves. Concurrent calls keep their order, and those that come while one
+   * is written are written together: dozens of instances begin and end at the same time. The database comes first: it
+   * refuses a second writer of the same journal before that one's lines are in the file.
    */
   append(body: EntryBody): Promise<void> {
-    const entry = { at: this.clock.now().toISOString(), ...body } as JournalEntry;
-    const write = async (): Promise<void> => {
-      if (this.failure !== undefined) throw this.failure.error;
-      const seq = this.recorded.length;
-      const line = JSON.stringify(entry);
-      try {
-        await this.coordination.appendJournal(this.switchoverId, seq, this.pair, line);
-        await appendDurably(this.file, line);
-      } catch (error) {
-        this.failure = { error };
-        throw error;
-      }
-      this.recorded.push(entry);
-      this.remember(entry);
-    };
-    const result = this.tail.then(write);
+    this.waiting.push({ at: this.clock.now().toISOString(), ...body });
+    const result = this.tail.then(() => this.write());
     this.tail = result.catch(() => undefined);
     return result;
+  }
+
+  private async write(): Promise<void> {
+    if (this.failure !== undefined) throw this.failure.error;
+    const entries = this.waiting.splice(0);
+    if (entries.length === 0) return; // the one before took it along
+    const lines = entries.map((entry) => JSON.stringify(entry));
+    try {
+      await this.coordination.appendJournal(this.switchoverId, this.recorded.length, this.pair, lines);
+      await appendDurably(this.file, lines);
+    } catch (error) {
+      this.failure = { error };
+      throw error;
+    }
+    for (const entry of entries) {
+      this.recorded.push(entry);
+      this.remember(entry);
+    }
   }
 
   async close(outcome: "completed" | "aborted"): Promise<void> {
@@ -318,8 +325,8 @@ async function readLines(file: string): Promise<string[]> {
   return text.split("\n").slice(0, -1);
 }
 
-/** @throws DrError `journal` for whatever the disk refuses; what was written of the line counts as torn. */
-async function appendDurably(file: string, line: string): Promise<void> {
+/** @throws DrError `journal` for whatever the disk refuses; what was written of a line counts as torn. */
+async function appendDurably(file: string, lines: readonly string[]): Promise<void> {
   try {
     const handle = await open(file, "a+", 0o600);
     try {
@@ -331,7 +338,7 @@ async function appendDurably(file: string, line: string): Promise<void> {
         if (last.toString() !== "\n")
           await handle.truncate(Buffer.byteLength((await readLines(file)).map((l) => `${l}\n`).join("")));
       }
-      await handle.appendFile(`${line}\n`);
+      await handle.appendFile(lines.map((line) => `${line}\n`).join(""));
       await handle.sync();
     } finally {
       await handle.close();

@@ -430,8 +430,11 @@ export interface CoordinationPort {
   releaseLease(pair: string, token: string): Promise<void>;
   /** The stack that owns the pair, set by the first one that asks. */
   claimOwnership(pair: string, stack: string): Promise<{ readonly stack: string }>;
-  /** Appends; the pair (switchover, seq) is unique, and a repeated entry with the same content is success. */
-  appendJournal(switchoverId: string, seq: number, pair: string, entry: string): Promise<void>;
+  /**
+   * Appends all or none, the first under this number; the pair (switchover, seq) is unique, and a repeated entry with the
+   * same content is success.
+   */
+  appendJournal(switchoverId: string, seq: number, pair: string, entries: readonly string[]): Promise<void>;
   readJournal(switchoverId: string): Promise<readonly string[]>;
   /** Newest first. */
   listSwitchovers(

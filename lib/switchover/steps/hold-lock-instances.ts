@@ -1,6 +1,6 @@
 import type { Step } from "../context";
 import { DrError } from "../../errors";
-import { deletedServer, serverItems } from "../context";
+import { deletedServer, serverItems, unlessDeleted } from "../context";
 
 /** How a lock of ours is known from a user's. */
 export const lockReason = (to: string): string => `switchover to ${to} (cinder-cheesecake)`;
@@ -20,7 +20,7 @@ export const holdLockInstances: Step = {
   },
   async apply(ctx, item) {
     await ctx.guard();
-    await ctx.ports.compute.lock(item.key, lockReason(ctx.plan.to));
+    await unlessDeleted(ctx.ports.compute.lock(item.key, lockReason(ctx.plan.to)));
   },
   async verify(ctx, item) {
     if ((await ctx.live.servers()).get(item.key)?.locked === false)

@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step } from "../context";
-import { deletedServer, serverItems, untilAtRest, waitFor } from "../context";
+import { deletedServer, serverItems, unlessDeleted, untilAtRest, waitFor } from "../context";
 
 /**
  * Needs: instances locked. Does: stops each that runs; Nova forces the power off after its own shutdown_timeout.
@@ -22,7 +22,7 @@ export const quiesceStopInstances: Step = {
     const rested = await untilAtRest(ctx, item, server);
     if (rested === undefined || rested.status === "SHUTOFF") return;
     await ctx.guard();
-    await ctx.ports.compute.stop(item.key);
+    await unlessDeleted(ctx.ports.compute.stop(item.key));
   },
   async verify(ctx, item) {
     let accepted = false;

@@ -2,7 +2,7 @@ import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Facts } from "../journal";
 import type { Step } from "../context";
-import { completeServers, deletedServer, serverItems, untilAtRest, waitFor } from "../context";
+import { completeServers, deletedServer, serverItems, unlessDeleted, untilAtRest, waitFor } from "../context";
 
 /**
  * Needs: every volume attached at the new site. Does: starts the instances that ran before. Proof: ACTIVE without a
@@ -23,7 +23,7 @@ export const startInstances: Step = {
     const rested = await untilAtRest(ctx, item, server);
     if (rested === undefined || rested.status === "ACTIVE") return;
     await ctx.guard();
-    await ctx.ports.compute.start(item.key);
+    await unlessDeleted(ctx.ports.compute.start(item.key));
   },
   async verify(ctx, item) {
     let accepted = false;

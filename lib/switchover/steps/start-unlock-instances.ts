@@ -1,6 +1,6 @@
 import type { Step } from "../context";
 import { DrError } from "../../errors";
-import { completeServers, deletedServer, serverItems } from "../context";
+import { completeServers, deletedServer, serverItems, unlessDeleted } from "../context";
 
 /**
  * Needs: instances started. Does: takes back our lock. Proof: not locked. Safe to repeat because an unlocked instance is
@@ -17,7 +17,7 @@ export const startUnlockInstances: Step = {
   },
   async apply(ctx, item) {
     await ctx.guard();
-    await ctx.ports.compute.unlock(item.key);
+    await unlessDeleted(ctx.ports.compute.unlock(item.key));
   },
   async verify(ctx, item) {
     if ((await ctx.live.servers()).get(item.key)?.locked === true)

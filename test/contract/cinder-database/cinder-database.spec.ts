@@ -621,18 +621,19 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
     it("appends to the journal once, in order, and refuses another entry under the same number", async () => {
       const id = `${pair}-s1`;
       const entry = JSON.stringify({ text: "ä'\\ 💾", big: "x".repeat(100_000) });
-      await coordination.appendJournal(id, 2, pair, "second");
-      await coordination.appendJournal(id, 1, pair, entry);
-      await coordination.appendJournal(id, 1, pair, entry);
-      assert.deepEqual(await coordination.readJournal(id), [entry, "second"]);
-      await rejects(coordination.appendJournal(id, 2, pair, "SECOND"), "journal", /another entry/);
-      await rejects(coordination.appendJournal(id, 3, "other", "x"), "journal", /belongs to the pair/);
-      assert.deepEqual(await coordination.readJournal(id), [entry, "second"]);
+      await coordination.appendJournal(id, 2, pair, ["second", "third"]);
+      await coordination.appendJournal(id, 1, pair, [entry]);
+      await coordination.appendJournal(id, 1, pair, [entry, "second"]);
+      assert.deepEqual(await coordination.readJournal(id), [entry, "second", "third"]);
+      await rejects(coordination.appendJournal(id, 2, pair, ["SECOND"]), "journal", /another entry/);
+      await rejects(coordination.appendJournal(id, 3, pair, ["THIRD", "fourth"]), "journal", /another/);
+      await rejects(coordination.appendJournal(id, 4, "other", ["x"]), "journal", /belongs to the pair/);
+      assert.deepEqual(await coordination.readJournal(id), [entry, "second", "third"]);
       assert.deepEqual(await coordination.readJournal("nothing"), []);
     });
 
     it("lists switchovers newest first, with the open ones marked", async () => {
-      for (const id of ["s1", "s2"]) await coordination.appendJournal(`${pair}-${id}`, 1, pair, "x");
+      for (const id of ["s1", "s2"]) await coordination.appendJournal(`${pair}-${id}`, 1, pair, ["x"]);
       await coordination.closeSwitchover(`${pair}-s1`);
       await coordination.closeSwitchover(`${pair}-s1`);
       assert.deepEqual(

@@ -232,12 +232,15 @@ describe("two operators, one pair", function () {
       fails("unreachable", /outcome is unknown/),
     );
     proxy.fate = (sql) => (/^COMMIT/.test(sql) ? "answer lost" : undefined);
-    await assert.rejects(coordination.appendJournal("s1", 0, "p", "entry"), fails("unreachable", /outcome is unknown/));
+    await assert.rejects(
+      coordination.appendJournal("s1", 0, "p", ["entry"]),
+      fails("unreachable", /outcome is unknown/),
+    );
     proxy.fate = () => undefined;
     // Both were done: the same again is success, another's is refused.
     assert.equal(await coordination.acquireLease("p", holder("b"), "t2", 60), undefined);
     assert.equal((await coordination.acquireLease("p", holder("a"), "t1", 60))?.owner, "a");
-    await coordination.appendJournal("s1", 0, "p", "entry");
+    await coordination.appendJournal("s1", 0, "p", ["entry"]);
     assert.deepEqual(await coordination.readJournal("s1"), ["entry"]);
   });
 
@@ -255,13 +258,13 @@ describe("two operators, one pair", function () {
     proxy.fate = once(/SET expires_at/);
     assert.equal(await coordination.renewLease("p", "t1", 60), true);
     proxy.fate = once(/^COMMIT/);
-    await coordination.appendJournal("s1", 0, "p", "entry");
+    await coordination.appendJournal("s1", 0, "p", ["entry"]);
     assert.deepEqual(await coordination.readJournal("s1"), ["entry"]);
     assert.equal(refused.length, 3);
     let times = 0;
     proxy.fate = (sql) => (/^COMMIT/.test(sql) ? ((times += 1), "deadlock") : undefined);
     await assert.rejects(
-      coordination.appendJournal("s1", 1, "p", "next"),
+      coordination.appendJournal("s1", 1, "p", ["next"]),
       fails("remote", /Deadlock found.*1213.*Nothing of this change was kept.*Other clients write the same rows/),
     );
     assert.ok(times > 1);
@@ -313,8 +316,8 @@ describe("two operators, one pair", function () {
       const owners = await Promise.all([a.claimOwnership(name, "one"), b.claimOwnership(name, "other")]);
       assert.equal(owners[0].stack, owners[1].stack, `round ${round}`);
       const written = await Promise.allSettled([
-        a.appendJournal(`s${round}`, 0, name, "by a"),
-        b.appendJournal(`s${round}`, 0, name, "by b"),
+        a.appendJournal(`s${round}`, 0, name, ["by a"]),
+        b.appendJournal(`s${round}`, 0, name, ["by b"]),
       ]);
       const refusals = written.flatMap((one) => (one.status === "rejected" ? [one.reason as unknown] : []));
       assert.equal(refusals.length, 1, `round ${round}`);

@@ -401,11 +401,13 @@ export class FaultLab {
       readJournal: (id) => coordination.readJournal(id),
       listSwitchovers: (pair) => coordination.listSwitchovers(pair),
       closeSwitchover: (id) => coordination.closeSwitchover(id),
-      appendJournal: async (id, seq, pair, line) => {
-        await coordination.appendJournal(id, seq, pair, line);
-        const entry = JSON.parse(line) as JournalEntry;
-        if (entry.type === "step" && entry.event === "begin") await reached(entry.step);
-        if (entry.type === "end") await reached("after");
+      appendJournal: async (id, seq, pair, lines) => {
+        await coordination.appendJournal(id, seq, pair, lines);
+        for (const line of lines) {
+          const entry = JSON.parse(line) as JournalEntry;
+          if (entry.type === "step" && entry.event === "begin") await reached(entry.step);
+          if (entry.type === "end") await reached("after");
+        }
       },
     };
     const runner = new LabRunner(this.lab.serviceManager);

@@ -46,6 +46,23 @@ describe("Journal", () => {
     assert.deepEqual(order, items);
   });
 
+  it("is written together by all who come while an entry is written", async () => {
+    const world = new World();
+    const { coordination, clock } = world.ports();
+    const batches: number[] = [];
+    const counted = {
+      ...coordination,
+      appendJournal: (id: string, seq: number, pair: string, entries: readonly string[]) => {
+        batches.push(entries.length);
+        return coordination.appendJournal(id, seq, pair, entries);
+      },
+    };
+    const plan = planReload({ intent: intentTo("iprod"), observation: await look(world), site: "iprod" });
+    const journal = await Journal.begin({ directory: newJournal(), coordination: counted, clock, stack: "test", plan });
+    await Promise.all(Array.from({ length: 40 }, (_, index) => journal.append(intent(`server-${index}`))));
+    assert.deepEqual(batches, [1, 40]);
+  });
+
   it("is readable by its owner only", async () => {
     const { journal } = await bench();
     assert.equal((await stat(journal.file)).mode & 0o777, 0o600);

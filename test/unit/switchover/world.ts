@@ -902,7 +902,7 @@ export class World {
           if (this.lease?.token === token) this.lease = undefined;
         },
         claimOwnership: async (_name, stack) => ({ stack: (this.owner ??= stack) }),
-        appendJournal: async (id, seq, name, entry) => {
+        appendJournal: async (id, seq, name, entries) => {
           const { journalWrite } = this.faults;
           const lost = (): never => {
             throw new DrError({ code: "unreachable", attempted: "Append to the journal", seen: "connection lost" });
@@ -912,7 +912,7 @@ export class World {
           this.journals.set(id, journal);
           if (seq !== journal.entries.length)
             throw new Error(`journal ${id}: entry ${seq} after ${journal.entries.length}`);
-          journal.entries.push(entry);
+          journal.entries.push(...entries);
           if (journalWrite.after > 0 && journalWrite.after-- > 0) lost();
         },
         readJournal: async (id) => this.journals.get(id)?.entries ?? [],
