@@ -2,6 +2,7 @@ import { baselines } from "./baselines";
 import { demoTimes } from "./demo";
 import { limit } from "./limit";
 import type { Measurement } from "./measurement";
+import { promotion } from "./promotion";
 import { pulumiShare } from "./pulumi-share";
 import { requests } from "./requests";
 import { scale } from "./scale";
@@ -13,6 +14,7 @@ export const measurements: readonly Measurement[] = [
   limit,
   requests,
   scale,
+  promotion,
   service,
   pulumiShare,
   demoTimes,
