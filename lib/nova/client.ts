@@ -65,13 +65,18 @@ export class NovaClient {
 
   /**
    * Root and data volumes in the order they were attached, not that of their devices. One without an attachment id is
-   * an attach that is going on or a ghost.
+   * an attach that is going on or a ghost. Where all that are `expected` have one, other ghosts aren't looked for, which
+   * costs another call.
    */
-  async listServerAttachments(serverId: string): Promise<readonly ServerAttachment[]> {
+  async listServerAttachments(serverId: string, expected?: readonly string[]): Promise<readonly ServerAttachment[]> {
     const attempted = `List the volumes of server ${serverId}`;
     const path = `${pathOf(serverId)}/os-volume_attachments`;
     const all = async (): Promise<readonly ServerAttachment[]> =>
       (await this.get(path, attachmentsSchema, attempted, {}, versionWithGhosts)).body;
+    if (expected !== undefined) {
+      const { body: attached } = await this.get(path, attachmentsSchema, attempted);
+      if (expected.every((id) => attached.some(({ volumeId }) => volumeId === id))) return attached;
+    }
     const before = await all();
     const { body: attachments } = await this.get(path, attachmentsSchema, attempted);
     const known = new Set(attachments.map((attachment) => attachment.volumeId));

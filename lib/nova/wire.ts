@@ -19,6 +19,8 @@ export interface Server {
   readonly rootDevice?: string;
   /** Disks of its flavour beside the root: ephemeral and swap, one each. Their names aren't told. */
   readonly localDisks: number;
+  /** Of all its block device mappings, ghosts' too; absent where its cell doesn't answer. */
+  readonly volumeIds?: readonly string[];
 }
 
 export interface ServerAttachment {
@@ -75,6 +77,8 @@ const serverSchema = z
     locked_reason: optionalText,
     // Part of the server since 2.47; sizes in GiB and MiB.
     flavor: z.object({ ephemeral: z.number(), swap: z.number() }).optional(),
+    // By rows of block_device_mapping alone: neither an attachment nor its state is asked for.
+    "os-extended-volumes:volumes_attached": z.array(z.object({ id: z.string() })).optional(),
   })
   .transform((row) => ({
     /** Only administrators get it, and nobody of a server whose cell is down. */
@@ -92,6 +96,10 @@ const serverSchema = z
       ...given("lockedReason", row.locked_reason),
       projectId: row.tenant_id ?? "",
       ...given("rootDevice", row["OS-EXT-SRV-ATTR:root_device_name"]),
+      ...given(
+        "volumeIds",
+        row["os-extended-volumes:volumes_attached"]?.map(({ id }) => id),
+      ),
       localDisks: [row.flavor?.ephemeral ?? 0, row.flavor?.swap ?? 0].filter((size) => size > 0).length,
     } satisfies Server,
   }));

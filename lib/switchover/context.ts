@@ -4,7 +4,17 @@ import { backendHost, siteNames } from "../topology/site-pair";
 import { deadlines } from "./deadlines";
 import type { Facts, Journal } from "./journal";
 import type { Plan, PlannedServer } from "./plan";
-import type { ArrayPort, CinderAttachment, CinderVolume, Clock, FlexVol, LunMap, Ports, Server } from "./ports";
+import type {
+  ArrayPort,
+  CinderAttachment,
+  CinderService,
+  CinderVolume,
+  Clock,
+  FlexVol,
+  LunMap,
+  Ports,
+  Server,
+} from "./ports";
 
 /** What a step works with. */
 export interface StepContext {
@@ -36,8 +46,8 @@ export const whole = (label: string): readonly StepItem[] => [{ key: "all", labe
  */
 export interface Step {
   readonly id: string;
-  /** Items side by side; 1 where order matters. */
-  readonly lanes: number;
+  /** Items side by side; 1 where order matters; `instances` as many as the pair's cloud bears. */
+  readonly lanes: number | "instances";
   items(ctx: StepContext): readonly StepItem[];
   /** Read again at the step's boundary, also when resumed: throws where the step must not begin. */
   premise?(ctx: StepContext): Promise<void>;
@@ -107,8 +117,13 @@ export function hasItemsLeft(ctx: StepContext, step: Step): Promise<boolean> {
 const noSite = (site: string): DrError =>
   new DrError({ code: "invariant", attempted: `Use the array of "${site}"`, seen: "no such site" });
 
-export function plannedServer(ctx: StepContext, id: string): PlannedServer {
-  const server = ctx.plan.servers.find((candidate) => candidate.id === id);
+/** Asked for each instance again and again, made once for a plan. */
+const serversOfPlans = new WeakMap<Plan, ReadonlyMap<string, PlannedServer>>();
+
+export function plannedServer({ plan }: Pick<StepContext, "plan">, id: string): PlannedServer {
+  const servers = serversOfPlans.get(plan) ?? new Map(plan.servers.map((server) => [server.id, server]));
+  serversOfPlans.set(plan, servers);
+  const server = servers.get(id);
   if (server === undefined)
     throw new DrError({ code: "invariant", attempted: `Find instance ${id} in the plan`, seen: "it isn't there" });
   return server;
@@ -120,11 +135,24 @@ export function serverItems(servers: readonly Pick<PlannedServer, "id" | "name">
 
 /** For `satisfied`: nothing is left to do for an instance that was deleted meanwhile. */
 export async function deletedServer(ctx: StepContext, item: StepItem): Promise<{ deleted: true } | undefined> {
-  return (await ctx.live.servers()).has(item.key) ? undefined : { deleted: true };
+  return (await ctx.live.serversAtBoundary()).has(item.key) ? undefined : { deleted: true };
+}
+
+/** Volumes that Nova has a mapping of, be it a ghost: by a listing of servers. An instance that is gone has none. */
+export function mappedVolumes(server: Server | undefined, item: StepItem): ReadonlySet<string> {
+  if (server === undefined) return new Set();
+  if (server.volumeIds !== undefined) return new Set(server.volumeIds);
+  throw new DrError({
+    code: "failure-state",
+    attempted: `See which volumes instance "${item.label}" has`,
+    seen: `Nova lists it as ${server.status} without them: its cell doesn't answer`,
+    remedy: "Bring the cell's database and message queue back, then run again: it goes on from here.",
+  });
 }
 
 /** Nova refuses (409) while an instance is in a task, such as a stop asked for by a run that was cut off. */
-export async function untilAtRest(ctx: StepContext, item: StepItem): Promise<Server | undefined> {
+export async function untilAtRest(ctx: StepContext, item: StepItem, seen?: Server): Promise<Server | undefined> {
+  if (seen !== undefined && seen.taskState === undefined) return seen;
   const { server } = await waitFor(ctx, {
     attempted: `Wait until instance "${item.label}" is at rest`,
     deadlineSeconds: deadlines.stopInstance,
@@ -154,12 +182,24 @@ export function lostVolumes(ctx: StepContext): ReadonlySet<string> {
   return new Set((facts?.["lostVolumeIds"] as string[] | undefined) ?? []);
 }
 
-/** A listing that many waiters share: one call serves all who asked before it began. */
+/** So often a list is asked for at most: those who ask in short succession share one. */
+const listEveryMs = 100;
+
+/**
+ * A listing that many waiters share: one call serves all who asked before it began. How many calls there are follows from
+ * the time that passes, not from how many wait; and between two there is a pause as long as the former took, so that a long
+ * list burdens the API no more than half of the time.
+ */
 class Shared<T> {
   private running: Promise<T> | undefined;
   private next: Promise<T> | undefined;
+  private beganMs = Number.NEGATIVE_INFINITY;
+  private pauseUntilMs = 0;
 
-  constructor(private readonly load: () => Promise<T>) {}
+  constructor(
+    private readonly clock: Clock,
+    private readonly load: () => Promise<T>,
+  ) {}
 
   fresh(): Promise<T> {
     if (this.next === undefined) {
@@ -172,33 +212,62 @@ class Shared<T> {
     return this.next;
   }
 
-  private start(): Promise<T> {
+  /** One that began no longer ago than this serves as well. */
+  recent(lastsMs: number): Promise<T> {
+    const lasts = this.running !== undefined && this.nowMs() - this.beganMs < lastsMs;
+    return lasts && this.running !== undefined ? this.running : this.fresh();
+  }
+
+  private async start(): Promise<T> {
+    const pauseMs = this.pauseUntilMs - this.nowMs();
+    if (pauseMs > 0) await this.clock.sleep(pauseMs);
     this.next = undefined;
-    this.running = this.load();
+    this.beganMs = this.nowMs();
+    const running = this.load();
+    this.running = running.finally(() => {
+      const endedMs = this.nowMs();
+      this.pauseUntilMs = Math.max(this.beganMs + listEveryMs, endedMs + (endedMs - this.beganMs));
+    });
+    // What failed serves nobody who asks later.
+    this.running.catch(() => (this.beganMs = Number.NEGATIVE_INFINITY));
     return this.running;
   }
+
+  private nowMs(): number {
+    return this.clock.now().getTime();
+  }
 }
+
+/** Whether a service is up is told by its heartbeats, which Nova and Cinder believe for a minute: it's no younger anyway. */
+const serviceLastsMs = 5_000;
 
 /** The moving parts, polled by listing: never one request for each volume. */
 export class Live {
   private readonly volumeList: Shared<ReadonlyMap<string, CinderVolume>>;
   private readonly serverList: Shared<ReadonlyMap<string, Server>>;
-  private readonly attachmentList: Shared<readonly CinderAttachment[]>;
-  private readonly lunMapLists: ReadonlyMap<string, Shared<readonly LunMap[]>>;
+  private readonly attachmentList: Shared<ReadonlyMap<string, CinderAttachment>>;
+  private readonly lunMapLists: ReadonlyMap<string, Shared<LunMapsByPath>>;
+  private readonly computeServiceList: Shared<Awaited<ReturnType<Ports["compute"]["listComputeServices"]>>>;
+  private readonly cinderServiceList: Shared<readonly CinderService[]>;
+  private boundary: Promise<ReadonlyMap<string, Server>> | undefined;
 
   constructor(pair: SitePair, ports: Ports) {
+    const { blockStorage, compute, clock } = ports;
     const hosts = siteNames(pair).map((site) => backendHost(pair, site));
-    this.volumeList = new Shared(async () => {
-      const lists = await Promise.all(hosts.map((host) => ports.blockStorage.listVolumes(host)));
-      return new Map(lists.flat().map((volume) => [volume.id, volume]));
+    this.volumeList = new Shared(clock, async () => {
+      const lists = await Promise.all(hosts.map((host) => blockStorage.listVolumes(host)));
+      return byId(lists.flat());
     });
-    this.serverList = new Shared(
-      async () => new Map((await ports.compute.listServers()).map((server) => [server.id, server])),
-    );
-    this.attachmentList = new Shared(() => ports.blockStorage.listConnections());
+    this.serverList = new Shared(clock, async () => byId(await compute.listServers()));
+    this.attachmentList = new Shared(clock, async () => byId(await blockStorage.listConnections()));
     this.lunMapLists = new Map(
-      siteNames(pair).map((site) => [site, new Shared(() => arrayAt({ ports }, site).listLunMaps(pair.flexVols))]),
+      siteNames(pair).map((site) => [
+        site,
+        new Shared(clock, async () => mapsByPath(await arrayAt({ ports }, site).listLunMaps(pair.flexVols))),
+      ]),
     );
+    this.computeServiceList = new Shared(clock, () => compute.listComputeServices());
+    this.cinderServiceList = new Shared(clock, () => blockStorage.listServices());
   }
 
   volumes(): Promise<ReadonlyMap<string, CinderVolume>> {
@@ -209,14 +278,48 @@ export class Live {
     return this.serverList.fresh();
   }
 
+  /** A step begins. */
+  atBoundary(): void {
+    this.boundary = undefined;
+  }
+
+  /** As they were when the step began, in one listing: for what an earlier run did. What is to be changed is looked at anew. */
+  serversAtBoundary(): Promise<ReadonlyMap<string, Server>> {
+    this.boundary ??= this.servers();
+    return this.boundary;
+  }
+
   /** With their connections. */
-  attachments(): Promise<readonly CinderAttachment[]> {
+  attachments(): Promise<ReadonlyMap<string, CinderAttachment>> {
     return this.attachmentList.fresh();
   }
 
-  lunMaps(site: string): Promise<readonly LunMap[]> {
+  lunMaps(site: string): Promise<LunMapsByPath> {
     const list = this.lunMapLists.get(site);
     if (list === undefined) throw noSite(site);
     return list.fresh();
   }
+
+  computeServices(): ReturnType<Ports["compute"]["listComputeServices"]> {
+    return this.computeServiceList.recent(serviceLastsMs);
+  }
+
+  cinderServices(): Promise<readonly CinderService[]> {
+    return this.cinderServiceList.recent(serviceLastsMs);
+  }
 }
+
+export type LunMapsByPath = ReadonlyMap<string, readonly LunMap[]>;
+
+export function mapsByPath(maps: readonly LunMap[]): LunMapsByPath {
+  const byPath = new Map<string, LunMap[]>();
+  for (const map of maps) {
+    const known = byPath.get(map.lunPath);
+    if (known === undefined) byPath.set(map.lunPath, [map]);
+    else known.push(map);
+  }
+  return byPath;
+}
+
+const byId = <T extends { readonly id: string }>(rows: readonly T[]): ReadonlyMap<string, T> =>
+  new Map(rows.map((row) => [row.id, row]));

@@ -48,9 +48,11 @@ async function runStep(o: ExecutionOptions, planned: PlannedStep, position: stri
   ctx.say(`[${position}] ${planned.id}: ${planned.sentence}`);
   await ctx.guard();
   await ctx.journal.append({ type: "step", step: step.id, event: "begin" });
+  ctx.live.atBoundary();
   await attributed(ctx, step.id, undefined, async () => step.premise?.(ctx));
+  const lanes = step.lanes === "instances" ? ctx.pair.openstack.instancesAtOnce : step.lanes;
   let done = 0;
-  await pooled(step.lanes, items, async (item) => {
+  await pooled(lanes, items, async (item) => {
     if (again || !ctx.journal.isDone(step.id, item.key)) await runItem(o, step, item);
     done += 1;
     if (items.length > 9 && done % Math.ceil(items.length / 5) === 0 && done < items.length)

@@ -327,7 +327,7 @@ async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promis
     reportDirectory = await writeReport(o.journalDir, buildReport(journal.entries)).catch(() => undefined);
   }
   o.progress(`report: ${path.join(reportDirectory ?? "", "report.md")}`);
-  const verdict = verdictOf(await observe(o.pair, o.ports));
+  const verdict = verdictOf(await observeSites(o.pair, o.ports));
   // Proved a moment ago: that the other site doesn't answer now doesn't refute it.
   const asProved = verdict.promoted && verdict.replicating === undefined && journal.isEnded("reprotect/wait-healthy");
   return stateAfter(o, asProved ? { ...verdict, protected: true } : verdict, journal.switchoverId, reportDirectory);

@@ -40,6 +40,11 @@ export class Journal {
   /** An entry that is in one copy only: nothing more is written, or the copies would part. */
   private failure: { readonly error: unknown } | undefined;
   private unsettled: (() => Promise<void>) | undefined;
+  /** Items and steps since the plan that counts, and facts since the beginning, by step. */
+  private readonly done = new Map<string, Set<string>>();
+  private readonly begun = new Set<string>();
+  private readonly ended = new Set<string>();
+  private readonly facts = new Map<string, Map<string, Facts>>();
 
   private constructor(
     readonly switchoverId: string,
@@ -48,7 +53,9 @@ export class Journal {
     private readonly coordination: CoordinationPort,
     private readonly clock: Clock,
     private readonly recorded: JournalEntry[],
-  ) {}
+  ) {
+    for (const entry of recorded) this.remember(entry);
+  }
 
   static async begin(o: {
     readonly directory: string;
@@ -192,22 +199,16 @@ export class Journal {
     throw new DrError({ code: "journal", attempted: `Read the plan of ${this.switchoverId}`, seen: "no begin entry" });
   }
 
-  /** Entries since the plan that counts was written. */
-  private get current(): readonly JournalEntry[] {
-    const start = this.recorded.findLastIndex((entry) => entry.type === "begin" || entry.type === "abort");
-    return this.recorded.slice(start);
-  }
-
   isDone(step: string, item: string): boolean {
-    return this.current.some((entry) => entry.type === "done" && entry.step === step && entry.item === item);
+    return this.done.get(step)?.has(item) === true;
   }
 
   isEnded(step: string): boolean {
-    return this.current.some((entry) => entry.type === "step" && entry.event === "end" && entry.step === step);
+    return this.ended.has(step);
   }
 
   isBegun(step: string): boolean {
-    return this.current.some((entry) => entry.type === "step" && entry.step === step);
+    return this.begun.has(step);
   }
 
   /** From the moment the cutover may have begun, or Cinder's services stop: then there is no way back, only forward. */
@@ -227,10 +228,25 @@ export class Journal {
   }
 
   factsOf(step: string): ReadonlyMap<string, Facts> {
-    const facts = new Map<string, Facts>();
-    for (const entry of this.recorded)
-      if (entry.type === "done" && entry.step === step) facts.set(entry.item, entry.facts);
-    return facts;
+    return this.facts.get(step) ?? new Map<string, Facts>();
+  }
+
+  /** What is asked for each item, of a journal with several entries for each. */
+  private remember(entry: JournalEntry): void {
+    if (entry.type === "begin" || entry.type === "abort") {
+      // Since the plan that counts was written.
+      this.done.clear();
+      this.begun.clear();
+      this.ended.clear();
+    } else if (entry.type === "step") {
+      this.begun.add(entry.step);
+      if (entry.event === "end") this.ended.add(entry.step);
+    } else if (entry.type === "done") {
+      if (!this.done.has(entry.step)) this.done.set(entry.step, new Set());
+      this.done.get(entry.step)?.add(entry.item);
+      if (!this.facts.has(entry.step)) this.facts.set(entry.step, new Map());
+      this.facts.get(entry.step)?.set(entry.item, entry.facts);
+    }
   }
 
   /**
@@ -251,6 +267,7 @@ export class Journal {
         throw error;
       }
       this.recorded.push(entry);
+      this.remember(entry);
     };
     const result = this.tail.then(write);
     this.tail = result.catch(() => undefined);

@@ -119,11 +119,19 @@ export function rootOf(
   observation: Pick<Observation, "pair" | "volumes" | "serverAttachments">,
   server: Server,
 ): ServerAttachment | undefined {
-  const ours = (volumeId: string): boolean =>
-    siteNames(observation.pair).some((site) => observation.volumes[site]?.some((volume) => volume.id === volumeId));
+  const ours = volumeIdsOf(observation);
   return (observation.serverAttachments[server.id] ?? []).find(
-    ({ volumeId, device }) => device !== undefined && device === server.rootDevice && ours(volumeId),
+    ({ volumeId, device }) => device !== undefined && device === server.rootDevice && ours.has(volumeId),
   );
+}
+
+/** Asked for each instance, made once for an observation. */
+const volumeIds = new WeakMap<SitesObservation["volumes"], ReadonlySet<string>>();
+
+function volumeIdsOf(observation: Pick<SitesObservation, "pair" | "volumes">): ReadonlySet<string> {
+  const known = volumeIds.get(observation.volumes) ?? new Set(volumesOf(observation).map(({ id }) => id));
+  volumeIds.set(observation.volumes, known);
+  return known;
 }
 
 export const named = ({ id, name }: Pick<CinderVolume, "id" | "name">): string => `"${name}" (${id})`;

@@ -64,7 +64,7 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
   const serverAttachments = await seen(() =>
     pooled(8, servers, async (server): Promise<[string, readonly ServerAttachment[]]> => [
       server.id,
-      await ports.compute.listServerAttachments(server.id),
+      await ports.compute.listServerAttachments(server.id, server.volumeIds),
     ]),
   );
 

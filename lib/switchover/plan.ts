@@ -152,7 +152,6 @@ export const forecast = {
   stopServices: 10,
   startServices: 30,
   dump: 10,
-  instanceLanes: 8,
   rootLanes: 4,
 } as const;
 
@@ -549,8 +548,11 @@ function inventoryOf(observation: Observation, from: string, to: string): Invent
     };
   });
   const snapshots = new Map<string, string[]>();
-  for (const snapshot of observation.snapshots)
-    snapshots.set(snapshot.volumeId, [...(snapshots.get(snapshot.volumeId) ?? []), snapshot.id]);
+  for (const { volumeId, id } of observation.snapshots) {
+    const known = snapshots.get(volumeId);
+    if (known === undefined) snapshots.set(volumeId, [id]);
+    else known.push(id);
+  }
   const mirrors = observation.pair.flexVols.flatMap((flexVol): PlannedMirror[] => {
     const mirror = mirrorOf(observation, from, to, flexVol);
     if (mirror === undefined) return [];
@@ -591,7 +593,7 @@ function sentencesFor(
   const planned = o.mode === "planned";
   const moved = servers.filter(({ stranded }) => stranded !== true);
   const attachments = moved.reduce((sum, server) => sum + server.attachments.length, 0);
-  const lanes = Math.max(1, Math.min(forecast.instanceLanes, servers.length));
+  const lanes = Math.max(1, Math.min(o.observation.pair.openstack.instancesAtOnce, servers.length));
   const devices = [
     ...new Set(moved.flatMap((server) => server.attachments.map((a) => a.device.replace("/dev/", "")))),
   ].sort(compareDevices);

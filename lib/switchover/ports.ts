@@ -254,6 +254,8 @@ export interface Server {
   readonly rootDevice?: string;
   /** Disks of its flavour beside the root, ephemeral and swap: Nova tells their number, not their names. */
   readonly localDisks: number;
+  /** What Nova has block device mappings of, ghosts among them; absent where its cell doesn't answer. */
+  readonly volumeIds?: readonly string[];
 }
 
 export interface ServerAttachment {
@@ -269,8 +271,11 @@ export interface ServerAttachment {
 export interface ComputePort {
   listServers(): Promise<readonly Server[]>;
   getServer(id: string): Promise<Server>;
-  /** With microversion 2.89; rows that only 2.88 shows (ghosts without attachment_id) are included. */
-  listServerAttachments(serverId: string): Promise<readonly ServerAttachment[]>;
+  /**
+   * With microversion 2.89; rows that only 2.88 shows (ghosts without attachment_id) are included, but for those of
+   * volumes that aren't `expected`: where 2.89 shows all of these, 2.88 isn't asked.
+   */
+  listServerAttachments(serverId: string, expected?: readonly string[]): Promise<readonly ServerAttachment[]>;
   listComputeServices(): Promise<readonly { readonly host: string; readonly up: boolean; readonly enabled: boolean }[]>;
   lock(serverId: string, reason: string): Promise<void>;
   unlock(serverId: string): Promise<void>;

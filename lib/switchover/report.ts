@@ -79,11 +79,12 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
   ) as Report["recoveryPoints"];
   const destination = facts("cutover/verify-destination").get("all");
   const serials = (destination?.["serials"] as Record<string, string> | undefined) ?? {};
+  const attached = ["attach/volumes", "attach/renew-roots"].map(facts);
   const connectionsOf = (server: string): Record<string, ConnectionInfo> =>
-    Object.assign(
-      {},
-      ...["attach/volumes", "attach/renew-roots"].map((step) => facts(step).get(server)?.["connections"] ?? {}),
-    ) as Record<string, ConnectionInfo>;
+    Object.assign({}, ...attached.map((step) => step.get(server)?.["connections"] ?? {})) as Record<
+      string,
+      ConnectionInfo
+    >;
   const database = facts("promote/update-database").get("all");
   const dump = facts("promote/dump-database").get("all");
 
@@ -129,22 +130,25 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     lostVolumes: (destination?.["lostVolumes"] as Report["lostVolumes"] | undefined) ?? [],
     lostSnapshotIds: (destination?.["lostSnapshotIds"] as string[] | undefined) ?? [],
     steps,
-    servers: plan.servers.map((server) => ({
-      id: server.id,
-      name: server.name,
-      attachments: volumesOfServer(server).map((attachment) => {
-        const after = connectionsOf(server.id)[attachment.volumeId];
-        const serial = serials[attachment.volumeId];
-        return {
-          volumeId: attachment.volumeId,
-          volumeName: attachment.volumeName,
-          device: attachment.device,
-          ...(attachment.connectionBefore === undefined ? {} : { before: attachment.connectionBefore }),
-          ...(after === undefined ? {} : { after }),
-          ...(serial === undefined ? {} : { serialAtDestination: serial }),
-        };
-      }),
-    })),
+    servers: plan.servers.map((server) => {
+      const connections = connectionsOf(server.id);
+      return {
+        id: server.id,
+        name: server.name,
+        attachments: volumesOfServer(server).map((attachment) => {
+          const after = connections[attachment.volumeId];
+          const serial = serials[attachment.volumeId];
+          return {
+            volumeId: attachment.volumeId,
+            volumeName: attachment.volumeName,
+            device: attachment.device,
+            ...(attachment.connectionBefore === undefined ? {} : { before: attachment.connectionBefore }),
+            ...(after === undefined ? {} : { after }),
+            ...(serial === undefined ? {} : { serialAtDestination: serial }),
+          };
+        }),
+      };
+    }),
     ...(database === undefined
       ? {}
       : {

@@ -1,6 +1,7 @@
 import { DrError } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
+import { mapsByPath } from "./context";
 import { toldOf } from "./drift";
 import { endedSwitchovers, Journal } from "./journal";
 import type { Observation } from "./observation";
@@ -218,6 +219,7 @@ function attachmentsProof(observation: Observation, site: string, connections: r
   const seen = `${own.length} attachments of ${observation.servers.length} instances`;
   if (array === undefined) return { what: "attachments", seen, faults: [`the array of "${site}" can't be asked`] };
   const rows = new Map(own.map((row) => [row.id, row]));
+  const maps = mapsByPath(array.lunMaps);
   const nameOf = (volumeId: string) => `"${volumes.get(volumeId)?.name ?? volumeId}" (${volumeId})`;
   return {
     what: "attachments",
@@ -229,7 +231,7 @@ function attachmentsProof(observation: Observation, site: string, connections: r
           return [
             `${nameOf(volumeId)} leads to ${connection?.iqn ?? "nowhere"} at ${connection?.portal ?? "no portal"}, not to ${array.iscsi.iqn}`,
           ];
-        return leadsToLun(connection, array.lunMaps, volumes.get(volumeId))
+        return leadsToLun(connection, maps, volumes.get(volumeId))
           ? []
           : [`${nameOf(volumeId)} leads to LUN ${connection.lun ?? "–"}, under which its own LUN isn't mapped`];
       }),

@@ -235,6 +235,12 @@ export const sitePairSchema = z
       authUrl,
       region: z.string().min(1),
       interface: z.enum(["public", "internal", "admin"]).default("public"),
+      /**
+       * Instances that are stopped, detached, attached or started side by side; within one, calls follow each other. As many
+       * as nova-compute works on at once (executor_thread_pool_size): more would wait in its queue, with an RPC's
+       * time-out running.
+       */
+      instancesAtOnce: z.number().int().min(1).max(1000).default(64),
       caFile: z.string().optional(),
       credential: z.discriminatedUnion("kind", [
         z.strictObject({

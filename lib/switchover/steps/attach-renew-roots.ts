@@ -92,7 +92,9 @@ async function look(ctx: StepContext, item: StepItem): Promise<Look> {
       state: "The instance is stopped.",
       remedy: "Find out who changed it; then run again.",
     });
-  const rows = attachments.filter(({ volumeId, serverId }) => volumeId === root.volumeId && serverId === item.key);
+  const rows = [...attachments.values()].filter(
+    ({ volumeId, serverId }) => volumeId === root.volumeId && serverId === item.key,
+  );
   const own = rows.find(({ id }) => id === mapping.attachmentId);
   const connection = own?.connection;
   return {
@@ -145,7 +147,7 @@ async function renew(ctx: StepContext, item: StepItem, seen: Look): Promise<void
       state: "The instance is stopped; its root is reserved for it. Started now it would come up without its root.",
       remedy: byShelving,
     });
-  await assertComputeUp(ctx, item, attempted);
+  await assertComputeUp(ctx, (await ctx.live.servers()).get(item.key), attempted);
   await assertVolumeServiceUp(ctx, root, attempted);
   // One with a connection holds the volume `attaching`, and no new one could be made; one without keeps it reserved.
   await remove(others.filter(({ connection }) => connection !== undefined));

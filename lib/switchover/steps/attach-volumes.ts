@@ -1,13 +1,13 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import { lunPathOf } from "../observation";
-import type { CinderVolume, ConnectionInfo, IscsiTargetInfo, LunMap } from "../ports";
-import type { Step, StepContext, StepItem } from "../context";
+import type { CinderVolume, ConnectionInfo, IscsiTargetInfo, Server } from "../ports";
+import type { LunMapsByPath, Step, StepContext, StepItem } from "../context";
 import {
   arrayAt,
   completeServers,
-  deletedServer,
   lostVolumes,
+  mappedVolumes,
   plannedServer,
   serverItems,
   untilAtRest,
@@ -23,20 +23,20 @@ import { assertServed } from "./premises";
  */
 export const attachVolumes: Step = {
   id: "attach/volumes",
-  lanes: 8,
+  lanes: "instances",
   items: (ctx) => serverItems(completeServers(ctx)),
   async satisfied(ctx, item) {
-    const deleted = await deletedServer(ctx, item);
-    if (deleted !== undefined) return deleted;
-    if ((await outstanding(ctx, item)).length > 0) return undefined;
+    const server = (await ctx.live.serversAtBoundary()).get(item.key);
+    if (server === undefined) return { deleted: true };
+    if (outstanding(ctx, item, server).length > 0) return undefined;
     // Nova's row outlives a detach that is under way.
     const volumes = await ctx.live.volumes();
     const used = wantedAttachments(ctx, item).every((a) => volumes.get(a.volumeId)?.status === "in-use");
     return used ? proof(ctx, item) : undefined;
   },
   async apply(ctx, item) {
-    await untilAtRest(ctx, item);
-    await attachAll(ctx, item, await outstanding(ctx, item));
+    const server = await untilAtRest(ctx, item);
+    await attachAll(ctx, item, server, outstanding(ctx, item, server));
   },
   async verify(ctx, item) {
     let attempts = 1;
@@ -52,7 +52,8 @@ export const attachVolumes: Step = {
         const failed = waiting.filter((a) => ["available", "error", "error_attaching"].includes(status(a)));
         // Nova gave up on it: the name is free again. The lowest first, so that each gets its own back.
         if (failed.length > 0 && waiting.length === failed.length) {
-          const left = await outstanding(ctx, item);
+          const server = (await ctx.live.servers()).get(item.key);
+          const left = outstanding(ctx, item, server);
           if (left.length === 0) await assertNoGhosts(ctx, item);
           if (left.length === 0) return { seen: "Nova and Cinder disagree" };
           if (attempts >= 4 || failed.some((a) => status(a) !== "available"))
@@ -64,7 +65,7 @@ export const attachVolumes: Step = {
               remedy: "Look at nova-compute's log on its host and at cinder-volume's; then run again.",
             });
           attempts += 1;
-          await attachAll(ctx, item, left);
+          await attachAll(ctx, item, server, left);
         }
         return { seen: waiting.map((a) => `${a.device} is ${status(a)}`).join(", ") };
       },
@@ -84,10 +85,8 @@ function keepsNames(ctx: StepContext, item: StepItem): boolean {
 }
 
 /** In device order, those that Nova doesn't have yet. */
-async function outstanding(ctx: StepContext, item: StepItem): Promise<readonly PlannedAttachment[]> {
-  const present = new Set(
-    (await ctx.ports.compute.listServerAttachments(item.key)).map((attachment) => attachment.volumeId),
-  );
+function outstanding(ctx: StepContext, item: StepItem, server: Server | undefined): readonly PlannedAttachment[] {
+  const present = mappedVolumes(server, item);
   return wantedAttachments(ctx, item).filter((attachment) => !present.has(attachment.volumeId));
 }
 
@@ -107,14 +106,21 @@ async function assertNoGhosts(ctx: StepContext, item: StepItem): Promise<void> {
 }
 
 /** One after another. An instance that has everything needs no cinder-volume, so the way back goes without it. */
-async function attachAll(ctx: StepContext, item: StepItem, left: readonly PlannedAttachment[]): Promise<void> {
-  if (left.length > 0) await assertServed(ctx, item);
-  for (const attachment of left) await attach(ctx, item, attachment);
+async function attachAll(
+  ctx: StepContext,
+  item: StepItem,
+  server: Server | undefined,
+  left: readonly PlannedAttachment[],
+): Promise<void> {
+  if (left.length > 0) await assertServed(ctx, item, left);
+  for (const attachment of left) {
+    // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
+    await assertComputeUp(ctx, server, `Attach "${attachment.volumeName}" to instance "${item.label}"`);
+    await attach(ctx, item, attachment);
+  }
 }
 
 async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
-  // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
-  await assertComputeUp(ctx, item, `Attach "${attachment.volumeName}" to instance "${item.label}"`);
   await ctx.guard();
   const device = await ctx.ports.compute.attachVolume({
     serverId: item.key,
@@ -133,11 +139,11 @@ async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
     });
 }
 
-export async function assertComputeUp(ctx: StepContext, item: StepItem, attempted: string): Promise<void> {
-  // Where it is now: it may have been evacuated since the plan.
-  const host = (await ctx.live.servers()).get(item.key)?.host;
+/** `server` as it is now: it may have been evacuated since the plan. */
+export async function assertComputeUp(ctx: StepContext, server: Server | undefined, attempted: string): Promise<void> {
+  const host = server?.host;
   if (host === undefined) return;
-  const compute = (await ctx.ports.compute.listComputeServices()).find((service) => service.host === host);
+  const compute = (await ctx.live.computeServices()).find((service) => service.host === host);
   if (compute?.up !== true)
     throw new DrError({
       code: "failure-state",
@@ -152,7 +158,11 @@ export async function assertComputeUp(ctx: StepContext, item: StepItem, attempte
 async function proof(ctx: StepContext, item: StepItem) {
   const target = await arrayAt(ctx, ctx.plan.to).getIscsiTarget();
   const wanted = wantedAttachments(ctx, item);
-  const nova = new Map((await ctx.ports.compute.listServerAttachments(item.key)).map((a) => [a.volumeId, a]));
+  const mappings = await ctx.ports.compute.listServerAttachments(
+    item.key,
+    wanted.map(({ volumeId }) => volumeId),
+  );
+  const nova = new Map(mappings.map((mapping) => [mapping.volumeId, mapping]));
   const [cinder, volumes, maps] = await Promise.all([
     ctx.live.attachments(),
     ctx.live.volumes(),
@@ -165,7 +175,7 @@ async function proof(ctx: StepContext, item: StepItem) {
     const mapping = nova.get(attachment.volumeId);
     if (mapping?.device !== attachment.device && keepsNames(ctx, item))
       wrong.push(`"${attachment.volumeName}" is ${mapping?.device ?? "not attached"} instead of ${attachment.device}`);
-    const connection = cinder.find((row) => row.id === mapping?.attachmentId)?.connection;
+    const connection = cinder.get(mapping?.attachmentId ?? "")?.connection;
     if (connection === undefined || !leadsTo(connection, target))
       wrong.push(
         `"${attachment.volumeName}" leads to ${connection?.iqn ?? "nowhere"} at ${connection?.portal ?? "no portal"}`,
@@ -193,13 +203,11 @@ async function proof(ctx: StepContext, item: StepItem) {
 /** Initiators have LUN numbers of their own: which igroup is the host's isn't known, but that the number is the LUN's in one. */
 export function leadsToLun(
   connection: ConnectionInfo | undefined,
-  maps: readonly LunMap[],
+  maps: LunMapsByPath,
   volume: CinderVolume | undefined,
 ): boolean {
-  return (
-    volume !== undefined &&
-    maps.some((map) => map.lunPath === lunPathOf(volume) && map.logicalUnitNumber === connection?.lun)
-  );
+  if (volume === undefined) return false;
+  return maps.get(lunPathOf(volume))?.some((map) => map.logicalUnitNumber === connection?.lun) === true;
 }
 
 export function leadsTo(connection: ConnectionInfo, target: IscsiTargetInfo): boolean {

@@ -1,8 +1,9 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step, StepContext, StepItem } from "../context";
-import { completeServers, deletedServer, plannedServer, serverItems, untilAtRest, waitFor } from "../context";
+import { completeServers, mappedVolumes, plannedServer, serverItems, untilAtRest, waitFor } from "../context";
 import type { PlannedAttachment } from "../plan";
+import type { Server } from "../ports";
 import { assertServed, assertStopped } from "./premises";
 
 /**
@@ -13,16 +14,17 @@ import { assertServed, assertStopped } from "./premises";
  */
 export const detachVolumes: Step = {
   id: "detach/volumes",
-  lanes: 8,
+  lanes: "instances",
   items: (ctx) => serverItems(completeServers(ctx)),
   premise: assertStopped,
   async satisfied(ctx, item) {
-    const deleted = await deletedServer(ctx, item);
-    return deleted ?? ((await stillAttached(ctx, item)).length === 0 ? {} : undefined);
+    const server = (await ctx.live.serversAtBoundary()).get(item.key);
+    if (server === undefined) return { deleted: true };
+    return stillAttached(ctx, item, server).length === 0 ? {} : undefined;
   },
   async apply(ctx, item) {
-    await untilAtRest(ctx, item);
-    await detachAll(ctx, item, await stillAttached(ctx, item));
+    const server = await untilAtRest(ctx, item);
+    await detachAll(ctx, item, stillAttached(ctx, item, server));
   },
   async verify(ctx, item) {
     const patience = ctx.plan.mode === "planned" ? deadlines.detachStalled : deadlines.detachStalledOverDeadPaths;
@@ -34,7 +36,7 @@ export const detachVolumes: Step = {
       // One after another, as Nova works on them.
       deadlineSeconds: deadlines.detachInstance * plannedServer(ctx, item.key).attachments.length,
       check: async () => {
-        const left = await stillAttached(ctx, item);
+        const left = stillAttached(ctx, item, (await ctx.live.servers()).get(item.key));
         if (left.length === 0) return { value: { attempts } };
         const volumes = await ctx.live.volumes();
         const status = (a: PlannedAttachment): string => volumes.get(a.volumeId)?.status ?? "unknown";
@@ -85,13 +87,15 @@ export const detachVolumes: Step = {
 };
 
 async function detachAll(ctx: StepContext, item: StepItem, left: readonly PlannedAttachment[]): Promise<void> {
-  if (left.length > 0) await assertServed(ctx, item);
-  for (const attachment of left) await detach(ctx, item, attachment);
+  if (left.length === 0) return;
+  await assertServed(ctx, item, left);
+  const volumes = await ctx.live.volumes();
+  // Others were asked for already, and verify waits for them.
+  for (const attachment of left)
+    if (volumes.get(attachment.volumeId)?.status === "in-use") await detach(ctx, item, attachment);
 }
 
 async function detach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
-  const status = (await ctx.live.volumes()).get(attachment.volumeId)?.status;
-  if (status !== "in-use") return; // asked for already, and verify waits for it
   await ctx.guard();
   try {
     await ctx.ports.compute.detachVolume(item.key, attachment.volumeId);
@@ -101,9 +105,7 @@ async function detach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
   }
 }
 
-async function stillAttached(ctx: StepContext, item: StepItem): Promise<readonly PlannedAttachment[]> {
-  const present = new Set(
-    (await ctx.ports.compute.listServerAttachments(item.key)).map((attachment) => attachment.volumeId),
-  );
+function stillAttached(ctx: StepContext, item: StepItem, server: Server | undefined): readonly PlannedAttachment[] {
+  const present = mappedVolumes(server, item);
   return plannedServer(ctx, item.key).attachments.filter((attachment) => present.has(attachment.volumeId));
 }

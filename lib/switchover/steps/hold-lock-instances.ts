@@ -11,11 +11,11 @@ export const lockReason = (to: string): string => `switchover to ${to} (cinder-c
  */
 export const holdLockInstances: Step = {
   id: "hold/lock-instances",
-  lanes: 8,
+  lanes: "instances",
   items: (ctx) =>
     serverItems([...ctx.plan.servers.filter((server) => !server.lockedBefore), ...(ctx.plan.shelved ?? [])]),
   async satisfied(ctx, item) {
-    if ((await ctx.live.servers()).get(item.key)?.locked === true) return {};
+    if ((await ctx.live.serversAtBoundary()).get(item.key)?.locked === true) return {};
     return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
@@ -23,8 +23,7 @@ export const holdLockInstances: Step = {
     await ctx.ports.compute.lock(item.key, lockReason(ctx.plan.to));
   },
   async verify(ctx, item) {
-    const server = await ctx.ports.compute.getServer(item.key);
-    if (!server.locked)
+    if ((await ctx.live.servers()).get(item.key)?.locked === false)
       throw new DrError({
         code: "failure-state",
         attempted: `Lock instance "${item.label}"`,

@@ -3,6 +3,7 @@ import type { StepContext, StepItem } from "../context";
 import { arrayAt, findFlexVol, waitFor } from "../context";
 import { deadlines } from "../deadlines";
 import { isServed, isVolumeServiceOf } from "../observation";
+import type { PlannedAttachment } from "../plan";
 import { Heartbeats } from "./heartbeats";
 
 /** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
@@ -56,17 +57,21 @@ export async function assertProductionWritable(ctx: StepContext, flexVol: string
  * One whose driver doesn't come up consumes its queue in the end, refuses everything, and sends no heartbeat; one that has
  * just been started may have sent none yet. Asked right before an instance's calls.
  */
-export async function assertServed(ctx: StepContext, item: StepItem): Promise<void> {
-  const planned = new Set(ctx.plan.volumes.map(({ id }) => id));
-  const volumes = [...(await ctx.live.volumes()).values()].filter(({ id }) => planned.has(id));
-  for (const host of new Set(volumes.map((volume) => volume.host.split("#")[0] ?? ""))) {
+export async function assertServed(
+  ctx: StepContext,
+  item: StepItem,
+  attachments: readonly PlannedAttachment[],
+): Promise<void> {
+  const volumes = await ctx.live.volumes();
+  const hosts = attachments.flatMap(({ volumeId }) => volumes.get(volumeId)?.host.split("#")[0] ?? []);
+  for (const host of new Set(hosts)) {
     const beats = new Heartbeats();
     const seen = await waitFor(ctx, {
       attempted: `Wait for a heartbeat of cinder-volume of ${host}`,
       deadlineSeconds: deadlines.heartbeat,
       check: async () => {
         if (!isServed(await ctx.ports.messageQueue.listBackendQueues(host))) return { value: "unserved" as const };
-        const services = await ctx.ports.blockStorage.listServices();
+        const services = await ctx.live.cinderServices();
         const own = services.find(isVolumeServiceOf(host));
         if (own?.up !== false) return { value: "served" as const };
         // By the API's clock: where that differs from the service's, its heartbeats count.

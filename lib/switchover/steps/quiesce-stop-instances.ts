@@ -9,17 +9,17 @@ import { deletedServer, serverItems, untilAtRest, waitFor } from "../context";
  */
 export const quiesceStopInstances: Step = {
   id: "quiesce/stop-instances",
-  lanes: 16,
+  lanes: "instances",
   items: (ctx) => serverItems(ctx.plan.servers),
   async satisfied(ctx, item) {
-    const server = (await ctx.live.servers()).get(item.key);
+    const server = (await ctx.live.serversAtBoundary()).get(item.key);
     if (server?.status === "SHUTOFF" && server.taskState === undefined) return { status: "SHUTOFF" };
     return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
     const server = (await ctx.live.servers()).get(item.key);
     if (server?.taskState === "powering-off") return; // asked for by the run that was cut off
-    const rested = await untilAtRest(ctx, item);
+    const rested = await untilAtRest(ctx, item, server);
     if (rested === undefined || rested.status === "SHUTOFF") return;
     await ctx.guard();
     await ctx.ports.compute.stop(item.key);

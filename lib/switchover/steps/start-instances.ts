@@ -10,17 +10,17 @@ import { completeServers, deletedServer, serverItems, untilAtRest, waitFor } fro
  */
 export const startInstances: Step = {
   id: "start/instances",
-  lanes: 16,
+  lanes: "instances",
   items: (ctx) => serverItems(completeServers(ctx).filter((server) => server.running)),
   async satisfied(ctx, item) {
-    const server = (await ctx.live.servers()).get(item.key);
+    const server = (await ctx.live.serversAtBoundary()).get(item.key);
     if (server?.status === "ACTIVE" && server.taskState === undefined) return {};
     return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
     const server = (await ctx.live.servers()).get(item.key);
     if (server?.taskState === "powering-on") return; // asked for by the run that was cut off
-    const rested = await untilAtRest(ctx, item);
+    const rested = await untilAtRest(ctx, item, server);
     if (rested === undefined || rested.status === "ACTIVE") return;
     await ctx.guard();
     await ctx.ports.compute.start(item.key);

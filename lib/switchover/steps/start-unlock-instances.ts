@@ -8,11 +8,11 @@ import { completeServers, deletedServer, serverItems } from "../context";
  */
 export const startUnlockInstances: Step = {
   id: "start/unlock-instances",
-  lanes: 8,
+  lanes: "instances",
   items: (ctx) =>
     serverItems([...completeServers(ctx).filter((server) => !server.lockedBefore), ...(ctx.plan.shelved ?? [])]),
   async satisfied(ctx, item) {
-    if ((await ctx.live.servers()).get(item.key)?.locked === false) return {};
+    if ((await ctx.live.serversAtBoundary()).get(item.key)?.locked === false) return {};
     return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
@@ -20,7 +20,7 @@ export const startUnlockInstances: Step = {
     await ctx.ports.compute.unlock(item.key);
   },
   async verify(ctx, item) {
-    if ((await ctx.ports.compute.getServer(item.key)).locked)
+    if ((await ctx.live.servers()).get(item.key)?.locked === true)
       throw new DrError({
         code: "failure-state",
         attempted: `Unlock instance "${item.label}"`,

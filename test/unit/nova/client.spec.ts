@@ -168,6 +168,7 @@ describe("NovaClient", () => {
           locked: false,
           projectId: "p9",
           rootDevice: "/dev/vda",
+          volumeIds: ["v1"],
           localDisks: 0,
         },
         {
@@ -180,6 +181,7 @@ describe("NovaClient", () => {
           lockedReason: "mine",
           projectId: "p9",
           rootDevice: "/dev/vda",
+          volumeIds: ["v1"],
           localDisks: 2,
         },
       ]);
@@ -249,6 +251,15 @@ describe("NovaClient", () => {
         device: "/dev/vdc",
         deleteOnTermination: false,
       });
+    });
+
+    it("reads once where all that are expected have an attachment", async () => {
+      rows = [{ volumeId: "v1", device: "/dev/vda", attachment_id: "a1", delete_on_termination: true }];
+      assert.equal((await client.listServerAttachments("s1", ["v1"])).length, 1);
+      assert.equal(called().length, 1);
+      rows = [...rows, { volumeId: "v2", device: "/dev/vdc", attachment_id: null }];
+      const [, ghost] = await client.listServerAttachments("s1", ["v1", "v2"]);
+      assert.deepEqual([ghost?.volumeId, ghost?.attachmentId], ["v2", undefined]);
     });
 
     it("doesn't call a ghost what is detached between its reads", async () => {

@@ -789,15 +789,7 @@ export class World {
             .filter(([id, { as }]) => as?.status !== "SOFT_DELETED" && !this.faults.unlisted.has(id))
             .map(([id]) => this.server(id)),
         getServer: async (id) => this.server(id),
-        listServerAttachments: async (id) => {
-          const server = this.servers.get(id);
-          if (server === undefined) throw refused(404, `List the volumes of ${id}`, "no such server");
-          const rows = server.attachments;
-          for (const { volumeId } of rows)
-            if (this.volumes.get(volumeId)?.status === "available" && !used(this.faults.rowLingers, volumeId))
-              server.attachments = server.attachments.filter((attachment) => attachment.volumeId !== volumeId);
-          return rows;
-        },
+        listServerAttachments: async (id) => this.mappings(id),
         listComputeServices: async () => this.computes,
         lock: async (id) => this.change(id, "lock", (server) => (server.locked = true)),
         unlock: async (id) => this.change(id, "unlock", (server) => (server.locked = false)),
@@ -1112,8 +1104,20 @@ export class World {
       projectId: "p",
       rootDevice: "/dev/vda",
       localDisks: 0,
+      volumeIds: this.mappings(id).map(({ volumeId }) => volumeId),
       ...server.as,
     };
+  }
+
+  /** Nova's rows; those that linger go after so many looks. */
+  private mappings(id: string): readonly ServerAttachment[] {
+    const server = this.servers.get(id);
+    if (server === undefined) throw refused(404, `List the volumes of ${id}`, "no such server");
+    const rows = server.attachments;
+    for (const { volumeId } of rows)
+      if (this.volumes.get(volumeId)?.status === "available" && !used(this.faults.rowLingers, volumeId))
+        server.attachments = server.attachments.filter((attachment) => attachment.volumeId !== volumeId);
+    return rows;
   }
 
   /** What Nova refuses while a task is going on or in another state, and what may begin one. */
