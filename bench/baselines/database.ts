@@ -7,6 +7,7 @@ import type mysql from "mysql2/promise";
 import { findProgram } from "../../lab/programs";
 import { connectCinderDatabase } from "../../lib/cinder-database";
 import { type Goal, type Measurement, type Section, type Spread, spreadOf } from "../measurement";
+import { spreadText, table } from "../table";
 import { ACCOUNT, HOST, type Mariadb, startMariadb } from "./mariadb";
 
 const SCHEMA = "cinder";
@@ -45,13 +46,14 @@ export const database: Measurement<DatabaseResult> = {
     const lacking = ["mariadbd", "mariadb-install-db", "mariadb"].filter((name) => findProgram(name) === undefined);
     return lacking.length === 0 ? undefined : `${lacking.join(", ")} can't be found`;
   },
-  run: async ({ quick, scratch, say, signal }) => {
+  run: async (ctx) => {
+    const { quick, scratch, signal } = ctx;
     const volumes = quick ? 5_000 : 100_000;
     const repeats = quick ? 2 : 5;
     const server = await startMariadb(path.join(scratch, "mariadb"));
+    const connection = await server.connect();
     try {
-      const connection = await server.connect();
-      say(`${volumes} volumes, with their snapshots, attachments and deleted rows`);
+      ctx.say(`${volumes} volumes, with their snapshots, attachments and deleted rows`);
       const rows = await fill(connection, volumes);
       const seconds: Record<Way, number[]> = { promotion: [], client: [] };
       let direction: Direction = { from: "iprod", to: "idr" };
@@ -62,7 +64,7 @@ export const database: Measurement<DatabaseResult> = {
         await move[way](server, direction);
         const took = (performance.now() - begun) / 1000;
         await assertMoved(connection, direction, volumes);
-        say(`${way} to ${direction.to}: ${took.toFixed(2)} s`);
+        ctx.say(`${way} to ${direction.to}: ${took.toFixed(2)} s`);
         direction = { from: direction.to, to: direction.from };
         return took;
       };
@@ -84,6 +86,7 @@ export const database: Measurement<DatabaseResult> = {
         lockedMs,
       };
     } finally {
+      await connection.end();
       await server.stop();
     }
   },
@@ -302,26 +305,23 @@ const names: Readonly<Record<Way, string>> = { promotion: "the promotion", clien
 function render({ server, rows, moved, seconds, lockedMs }: DatabaseResult): Section {
   const number = (value: number): string => value.toLocaleString("en");
   const times = seconds.promotion.median / seconds.client.median;
-  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-  const spread = ({ min, median, max }: Spread): string => `${median.toFixed(2)} (${min.toFixed(2)}–${max.toFixed(2)})`;
   const filled = Object.entries(rows).map(([table, count]) => `${number(count)} ${table}`);
   return {
     markdown: [
       `${number(moved)} live volumes of one backend are moved to the other, in a database with ${filled.join(", ")}, deleted ones and those of other backends among them (${server}, with its own settings of durability).`,
-      [
-        line(["By", "Seconds, median (min–max)", "Times"]),
-        line(["---", "---", "---"]),
-        ...ways.map((way) => line([names[way], spread(seconds[way]), way === "client" ? "1" : times.toFixed(2)])),
-      ].join("\n"),
+      table(
+        ["By", "Seconds, median (min–max)", "Times"],
+        ways.map((way) => [names[way], spreadText(seconds[way]), way === "client" ? "1" : times.toFixed(2)]),
+      ),
       "The bare statements are those of docs/what-if.md for a promotion by hand, in one transaction, read by the `mariadb` client from its standard input; its start is in the time. The promotion also counts, before and after, keeps what the rows were with the statements that put them back, asks for volumes in flight, and asserts the fence. They take turns, there and back, after a run each that doesn't count; before each the server has finished its purge.",
       "For how long a row couldn't be locked by anybody else, in ms, seen from a connection that tries all the time:",
-      [
-        line(["Table", ...ways.map((way) => names[way])]),
-        line(["---", ...ways.map(() => "---")]),
-        ...probes.map(({ table }) =>
-          line([table, ...ways.map((way) => (lockedMs[way][table] === 0 ? "not" : number(lockedMs[way][table])))]),
-        ),
-      ].join("\n"),
+      table(
+        ["Table", ...ways.map((way) => names[way])],
+        probes.map(({ table: name }) => [
+          name,
+          ...ways.map((way) => (lockedMs[way][name] === 0 ? "not" : number(lockedMs[way][name]))),
+        ]),
+      ),
       "Who only reads is never held up. Cinder's services are stopped meanwhile: the locks are felt by operators' own queries at most.",
     ].join("\n\n"),
   };
