@@ -489,7 +489,7 @@ export class CinderDatabase {
     for (const { count, row_keys: list, cluster_name: cluster, ...before } of rows) {
       if (cluster !== null)
         throw rolledBack(attempted, `${String(count)} rows of ${table} name a cluster, which isn't supported`);
-      const keys = textOf(list).split(",");
+      const keys = typeof list === "string" ? list.split(",") : [];
       if (keys.length !== Number(count))
         throw rolledBack(attempted, `the server listed ${keys.length} of ${String(count)} rows of ${table}`);
       const alike = JSON.stringify(before);
