@@ -120,7 +120,7 @@ export function problemsAt(lab: LabDescription, to: Site, before: Seen, after: S
   const backend = (site: Site): string => `${lab.volumeHost}@${site}`;
   const problems: string[] = [];
   const expect = (what: string, actual: unknown, expected: unknown): void => {
-    const [seen, needed] = [JSON.stringify(actual), JSON.stringify(expected)];
+    const [seen, needed] = [JSON.stringify(actual ?? null), JSON.stringify(expected)];
     if (seen !== needed) problems.push(`${what}: ${seen.slice(0, 400)} instead of ${needed.slice(0, 400)}`);
   };
   expect(

@@ -2,6 +2,7 @@
 import path from "node:path";
 import { type Flavour, flavours, missingFor } from "../../lab/lab";
 import { type Context, type Goal, type Measurement, type Section, type Spread, spreadOf } from "../measurement";
+import { figure, spreadText, table } from "../table";
 import { type ContenderName, contenderNames, contenders, type Timing } from "./contenders";
 import { otherSite, type Site } from "./end-state";
 import { productionTiming, Stage, VOLUMES_PER_INSTANCE } from "./stage";
@@ -54,7 +55,7 @@ export async function measureLab(
   },
 ): Promise<Run[]> {
   const dir = path.join(ctx.scratch, o.flavour);
-  const stage = await Stage.open({ flavour: o.flavour, timing: o.timing, dir, say: ctx.say });
+  const stage = await Stage.open({ flavour: o.flavour, timing: o.timing, dir, say: (line) => ctx.say(line) });
   const runs: Run[] = [];
   try {
     for (const { instances, repeats } of o.sizes) {
@@ -69,7 +70,7 @@ export async function measureLab(
           await stage.assertMovedTo(to, start);
           runs.push({ contender, instances, to, ...timing });
           ctx.say(
-            `${instances} × ${VOLUMES_PER_INSTANCE}, ${contender}, to ${to}: ${round(timing.seconds)} s (${repeat} of ${repeats})`,
+            `${instances} × ${VOLUMES_PER_INSTANCE}, ${contender}, to ${to}: ${figure(timing.seconds)} s (${repeat} of ${repeats})`,
           );
         }
     }
@@ -102,7 +103,6 @@ export const baselines: Measurement<BaselineResult> = {
   render,
 };
 
-const round = (seconds: number): string => (seconds < 10 ? seconds.toFixed(1) : String(Math.round(seconds)));
 const labNames: Readonly<Record<Flavour, string>> = {
   openstack: "the real OpenStack",
   embedded: "the embedded lab with production's delays",
@@ -164,11 +164,8 @@ function render(result: BaselineResult): Section {
 }
 
 function renderLab(lab: LabRuns, volumes: number): string {
-  const cell = (value: Spread | undefined): string => {
-    if (value === undefined) return "–";
-    const { min, median, max, times } = value;
-    return times === 1 ? round(median) : `${round(median)} (${round(min)}–${round(max)}, ${times} ×)`;
-  };
+  const cell = (value: Spread | undefined): string =>
+    value === undefined ? "–" : spreadText(value) + (value.times === 1 ? "" : `, ${value.times} runs`);
   const times = (value: number | undefined): string => (value === undefined ? "–" : `${value.toFixed(1)} ×`);
   const present = contenderNames.filter((name) => lab.runs.some((run) => run.contender === name));
   const rows = sizesOf(lab).flatMap((instances) =>
@@ -197,7 +194,7 @@ function renderLab(lab: LabRuns, volumes: number): string {
   const largest = Math.max(...sizesOf(lab));
   const phases = present.map((name) => {
     const [run] = runsOf(lab, largest, name);
-    const list = (run?.phases ?? []).map((phase) => `${phase.name} ${round(phase.seconds)}`);
+    const list = (run?.phases ?? []).map((phase) => `${phase.name} ${figure(phase.seconds)}`);
     return `- ${titles[name]}: ${list.join(", ")}`;
   });
   return [
@@ -206,11 +203,6 @@ function renderLab(lab: LabRuns, volumes: number): string {
     `Where the time goes, ${largest} × ${volumes}, in s:`,
     phases.join("\n"),
   ].join("\n\n");
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 }
 
 const method = `### How the baselines are made, and why they are fair

@@ -113,8 +113,9 @@ phase final-update
 transfers=()
 for flexvol in "${FLEXVOLS[@]}"; do
   mirror=$(relationship "$TO_CLUSTER" "$TO_SVM:$flexvol")
-  transfers+=("$mirror $(ontap POST "$TO_CLUSTER" "/snapmirror/relationships/$mirror/transfers?return_records=true" '{}' |
-    field records 0 uuid)")
+  uuid=$(ontap POST "$TO_CLUSTER" "/snapmirror/relationships/$mirror/transfers?return_records=true" '{}' |
+    field records 0 uuid)
+  transfers+=("$mirror $uuid")
 done
 for transfer in "${transfers[@]}"; do
   read -r mirror uuid <<<"$transfer"

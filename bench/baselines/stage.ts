@@ -20,7 +20,7 @@ const devices = ["vdb", "vdc", "vdd", "vde"];
 const NEW_BYTES = 2 ** 20;
 
 export class Stage {
-  private instances = 0;
+  private readonly instances = new Set<string>();
   private written = 0;
   private site: Site = "iprod";
 
@@ -51,11 +51,17 @@ export class Stage {
     }
     const lab = readLab(dir);
     const pulumi = new LabPulumi(lab, () => undefined);
-    await pulumi.init({ instances: 1 });
-    await pulumi.set(pulumi.recoveryStack, "promotion", "immediate");
+    const stage = new Stage(lab, pulumi, flavour, say);
+    try {
+      await pulumi.init({ instances: 1 });
+      await pulumi.set(pulumi.recoveryStack, "promotion", "immediate");
+      await pulumi.up(pulumi.recoveryStack);
+    } catch (error) {
+      await stage.close();
+      throw error;
+    }
     say("the pair is declared");
-    await pulumi.up(pulumi.recoveryStack);
-    return new Stage(lab, pulumi, flavour, say);
+    return stage;
   }
 
   async close(): Promise<void> {
@@ -71,7 +77,7 @@ export class Stage {
   async growTo(instances: number): Promise<void> {
     this.say(`${instances} instances with ${VOLUMES_PER_INSTANCE} volumes each`);
     if (this.flavour === "embedded") {
-      const more = instances - this.instances;
+      const more = instances - this.instances.size;
       const { dir } = this.lab;
       await populateLab({ dir, instances: more, volumesPerInstance: VOLUMES_PER_INSTANCE, progress: this.say });
     } else {
@@ -80,15 +86,18 @@ export class Stage {
       // The OpenStack plugin waits some 10 s for each volume, instance and attachment: side by side.
       await this.pulumi.up(this.pulumi.testLabStack, "--parallel", "64");
     }
-    this.instances = instances;
-    await this.guests("mkfs");
+    const { servers } = await inspect(this.lab);
+    const added = servers.map(({ name }) => name).filter((name) => !this.instances.has(name));
+    for (const name of added) this.instances.add(name);
+    // Who has a filesystem refuses another.
+    await this.guests("mkfs", [], added);
   }
 
   /** A file and new bytes on every volume; returns all that an end has to be compared with. */
   async write(): Promise<{ before: Seen; digests: Digests }> {
     const stage = `write-${++this.written}`;
-    await this.guests("breadcrumb", "--stage", stage);
-    await this.guests("fill", "--bytes", String(NEW_BYTES), "--seed", stage);
+    await this.guests("breadcrumb", ["--stage", stage]);
+    await this.guests("fill", ["--bytes", String(NEW_BYTES), "--seed", stage]);
     return { before: await inspect(this.lab), digests: await this.digests() };
   }
 
@@ -109,18 +118,22 @@ export class Stage {
   }
 
   private async digests(): Promise<Digests> {
-    const found = await this.guests<{ filesystem: string; fill: string }>("hash", "--bytes", String(NEW_BYTES));
+    const found = await this.guests<{ filesystem: string; fill: string }>("hash", ["--bytes", String(NEW_BYTES)]);
     return new Map(
       found.map(({ instance, device, result }) => [`${instance} ${device}`, `${result.filesystem} ${result.fill}`]),
     );
   }
 
-  private async guests<T>(verb: string, ...args: string[]): Promise<{ instance: string; device: string; result: T }[]> {
-    const prefix = this.flavour === "embedded" ? "populated-" : "guest-";
+  private async guests<T>(
+    verb: string,
+    args: readonly string[],
+    instances: Iterable<string> = this.instances,
+  ): Promise<{ instance: string; device: string; result: T }[]> {
+    const which = [...instances].flatMap((name) => ["--instance", name]);
     const lines: string[] = [];
     const errors: string[] = [];
     const code = await runGuest(
-      [verb, "--lab", this.lab.dir, "--all", prefix, "--device", devices.join(","), "--json", ...args],
+      [verb, "--lab", this.lab.dir, ...which, "--device", devices.join(","), "--json", ...args],
       { out: (line) => lines.push(line), err: (line) => errors.push(line) },
     );
     if (code !== 0) throw new Error(`The guests' ${verb} failed:\n${errors.join("\n").slice(0, 3000)}`);

@@ -358,8 +358,10 @@ export interface PromotionChange {
 export interface PromotionResult {
   readonly before: HostRowCounts;
   readonly after: HostRowCounts;
-  /** Rows as they were, by table, for the rollback; no secret columns (provider_auth is left out). */
-  readonly beforeImage: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
+  /** What rows had before, by table, for the rollback; no secret columns (provider_auth is left out). */
+  readonly beforeImage: Readonly<
+    Record<string, readonly { readonly keys: readonly string[]; readonly before: Readonly<Record<string, unknown>> }[]>
+  >;
   readonly rollbackSql: readonly string[];
 }
 

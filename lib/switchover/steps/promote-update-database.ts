@@ -56,7 +56,6 @@ export const promoteUpdateDatabase: Step = {
       inFlight,
       before: result.before,
       after: result.after,
-      beforeImage: result.beforeImage,
       rollbackSql: result.rollbackSql,
     };
   },
@@ -71,6 +70,6 @@ function firstOf(ids: readonly string[]): string {
 /** Users go on making and deleting volumes after a deferred failover, so what differs from the plan is told, not refused. */
 function unplanned(ctx: StepContext, result: PromotionResult): { made: readonly string[]; gone: readonly string[] } {
   const planned = new Set(ctx.plan.volumes.map((volume) => volume.id));
-  const moved = new Set((result.beforeImage["volumes"] ?? []).map((row) => String(row["id"])));
+  const moved = new Set((result.beforeImage["volumes"] ?? []).flatMap(({ keys }) => keys));
   return { made: [...moved].filter((id) => !planned.has(id)), gone: [...planned].filter((id) => !moved.has(id)) };
 }

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { isLoopback } from "../../../lib/topology/loopback";
-import { grantedOn, literal, namesHost, rollbackStatements } from "../../../lib/cinder-database/sql";
+import {
+  grantedOn,
+  literal,
+  namesHost,
+  readBeforeImage,
+  type RowGroup,
+  rollbackStatements,
+} from "../../../lib/cinder-database/sql";
 
 describe("grantedOn", () => {
   const cases: { grant: string; rights: string[] }[] = [
@@ -42,15 +49,13 @@ describe("literal", () => {
 });
 
 describe("rollbackStatements", () => {
-  const volume = (id: string, host: string): Record<string, unknown> => ({
-    id,
-    host,
-    replication_status: "failed-over",
-    service_uuid: null,
+  const volumesOf = (host: string, ...keys: string[]): RowGroup => ({
+    keys,
+    before: { host, replication_status: "failed-over", service_uuid: null },
   });
 
   it("puts rows with the same former values into one statement, for rows that still name the new host", () => {
-    const volumes = [volume("v1", "h@a#p"), volume("v2", "h@a#p"), volume("v3", "h@a#q")];
+    const volumes = [volumesOf("h@a#p", "v1", "v2"), volumesOf("h@a#q", "v3")];
     assert.deepEqual(rollbackStatements("cinder", { volumes }, "h@b"), [
       "START TRANSACTION",
       "UPDATE `cinder`.`volumes` SET `host` = 'h@a#p', `replication_status` = 'failed-over', `service_uuid` = NULL WHERE `id` IN ('v1', 'v2') AND SUBSTRING_INDEX(host, '#', 1) = BINARY 'h@b'",
@@ -59,7 +64,7 @@ describe("rollbackStatements", () => {
     ]);
   });
   it("names every row exactly once, at most 500 in a statement", () => {
-    const volumes = Array.from({ length: 1201 }, (_, i) => volume(`v${i}`, "h@a#p"));
+    const volumes = [volumesOf("h@a#p", ...Array.from({ length: 1201 }, (_, i) => `v${i}`))];
     const statements = rollbackStatements("cinder", { volumes }, "h@b");
     assert.equal(statements.length, 2 + 3);
     const named = statements.flatMap((statement) => statement.match(/'v\d+'/g) ?? []);
@@ -67,6 +72,22 @@ describe("rollbackStatements", () => {
     assert.equal(named.length, 1201);
   });
   it("is nothing for nothing", () => assert.deepEqual(rollbackStatements("cinder", { volumes: [] }, "h@b"), []));
+});
+
+describe("readBeforeImage", () => {
+  it("reads what was stored row by row", () => {
+    const before = { id: "v1", host: "h@a#p", replication_status: null, service_uuid: "u" };
+    const services = { id: 7, disabled: 1 };
+    const image = readBeforeImage(JSON.stringify({ volumes: [before], services: [services] }));
+    assert.deepEqual(image, {
+      volumes: [{ keys: ["v1"], before }],
+      services: [{ keys: ["7"], before: services }],
+    });
+  });
+  it("reads what it stores now", () => {
+    const image = { volumes: [{ keys: ["v1", "v2"], before: { host: "h@a#p" } }] };
+    assert.deepEqual(readBeforeImage(JSON.stringify(image)), image);
+  });
 });
 
 describe("isLoopback", () => {

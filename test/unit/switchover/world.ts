@@ -1084,7 +1084,7 @@ export class World {
     return {
       before,
       after: { volumes: 0 },
-      beforeImage: { volumes: moved.map(({ id, host }) => ({ id, host })) },
+      beforeImage: { volumes: moved.map(({ id, host }) => ({ keys: [id], before: { host } })) },
       rollbackSql: [],
     };
   }
