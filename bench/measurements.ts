@@ -1,8 +1,8 @@
 import { baselines } from "./baselines";
+import { database } from "./baselines/database";
 import { demoTimes } from "./demo";
 import { limit } from "./limit";
 import type { Measurement } from "./measurement";
-import { promotion } from "./promotion";
 import { pulumiShare } from "./pulumi-share";
 import { requests } from "./requests";
 import { scale } from "./scale";
@@ -14,7 +14,7 @@ export const measurements: readonly Measurement[] = [
   limit,
   requests,
   scale,
-  promotion,
+  database,
   service,
   pulumiShare,
   demoTimes,
