@@ -165,6 +165,7 @@ export async function untilAtRest(ctx: StepContext, item: StepItem, seen?: Serve
   const { server } = await waitFor(ctx, {
     attempted: `Wait until instance "${item.label}" is at rest`,
     deadlineSeconds: deadlines.stopInstance,
+    everyMs: pollListsMs,
     check: async () => {
       const found = (await ctx.live.servers()).get(item.key);
       return found?.taskState === undefined ? { value: { server: found } } : { seen: `in task ${found.taskState}` };
@@ -192,7 +193,10 @@ export function lostVolumes(ctx: StepContext): ReadonlySet<string> {
 }
 
 /** So often a list is asked for at most: those who ask in short succession share one. */
-const listEveryMs = 100;
+const listEveryMs = 250;
+
+/** For `waitFor` on what is listed: the lists themselves set the pace, and more waiters cost no more calls. */
+export const pollListsMs = 500;
 
 /**
  * A listing that many waiters share: one call serves all who asked before it began. How many calls there are follows from

@@ -62,7 +62,7 @@ export async function observe(pair: SitePair, ports: Ports): Promise<Observation
     return how === undefined ? [] : [[id, how] as const];
   });
   const serverAttachments = await seen(() =>
-    pooled(8, servers, async (server): Promise<[string, readonly ServerAttachment[]]> => [
+    pooled(pair.openstack.instancesAtOnce, servers, async (server): Promise<[string, readonly ServerAttachment[]]> => [
       server.id,
       await ports.compute.listServerAttachments(server.id, server.volumeIds),
     ]),

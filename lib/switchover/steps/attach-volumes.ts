@@ -9,6 +9,7 @@ import {
   lostVolumes,
   mappedVolumes,
   plannedServer,
+  pollListsMs,
   serverItems,
   untilAtRest,
   waitFor,
@@ -43,6 +44,7 @@ export const attachVolumes: Step = {
     await waitFor(ctx, {
       attempted: `Attach the volumes of instance "${item.label}"`,
       deadlineSeconds: deadlines.attachInstance,
+      everyMs: pollListsMs,
       check: async () => {
         const volumes = await ctx.live.volumes();
         const wanted = wantedAttachments(ctx, item);
@@ -112,7 +114,7 @@ async function attachAll(
   server: Server | undefined,
   left: readonly PlannedAttachment[],
 ): Promise<void> {
-  if (left.length > 0) await assertServed(ctx, item, left);
+  if (left.length > 0) await assertServed(ctx, item, left, await ctx.live.volumes());
   for (const attachment of left) {
     // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
     await assertComputeUp(ctx, server, `Attach "${attachment.volumeName}" to instance "${item.label}"`);

@@ -1,7 +1,15 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step, StepContext, StepItem } from "../context";
-import { completeServers, mappedVolumes, plannedServer, serverItems, untilAtRest, waitFor } from "../context";
+import {
+  completeServers,
+  mappedVolumes,
+  plannedServer,
+  pollListsMs,
+  serverItems,
+  untilAtRest,
+  waitFor,
+} from "../context";
 import type { PlannedAttachment } from "../plan";
 import type { Server } from "../ports";
 import { assertServed, assertStopped } from "./premises";
@@ -35,6 +43,7 @@ export const detachVolumes: Step = {
       attempted: `Detach the volumes of instance "${item.label}"`,
       // One after another, as Nova works on them.
       deadlineSeconds: deadlines.detachInstance * plannedServer(ctx, item.key).attachments.length,
+      everyMs: pollListsMs,
       check: async () => {
         const left = stillAttached(ctx, item, (await ctx.live.servers()).get(item.key));
         if (left.length === 0) return { value: { attempts } };
@@ -88,8 +97,8 @@ export const detachVolumes: Step = {
 
 async function detachAll(ctx: StepContext, item: StepItem, left: readonly PlannedAttachment[]): Promise<void> {
   if (left.length === 0) return;
-  await assertServed(ctx, item, left);
   const volumes = await ctx.live.volumes();
+  await assertServed(ctx, item, left, volumes);
   // Others were asked for already, and verify waits for them.
   for (const attachment of left)
     if (volumes.get(attachment.volumeId)?.status === "in-use") await detach(ctx, item, attachment);

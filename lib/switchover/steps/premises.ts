@@ -4,6 +4,7 @@ import { arrayAt, findFlexVol, waitFor } from "../context";
 import { deadlines } from "../deadlines";
 import { isServed, isVolumeServiceOf } from "../observation";
 import type { PlannedAttachment } from "../plan";
+import type { CinderVolume } from "../ports";
 import { Heartbeats } from "./heartbeats";
 
 /** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
@@ -61,8 +62,8 @@ export async function assertServed(
   ctx: StepContext,
   item: StepItem,
   attachments: readonly PlannedAttachment[],
+  volumes: ReadonlyMap<string, CinderVolume>,
 ): Promise<void> {
-  const volumes = await ctx.live.volumes();
   const hosts = attachments.flatMap(({ volumeId }) => volumes.get(volumeId)?.host.split("#")[0] ?? []);
   for (const host of new Set(hosts)) {
     const beats = new Heartbeats();

@@ -1,7 +1,7 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Step } from "../context";
-import { deletedServer, serverItems, unlessDeleted, untilAtRest, waitFor } from "../context";
+import { deletedServer, pollListsMs, serverItems, unlessDeleted, untilAtRest, waitFor } from "../context";
 
 /**
  * Needs: instances locked. Does: stops each that runs; Nova forces the power off after its own shutdown_timeout.
@@ -29,6 +29,7 @@ export const quiesceStopInstances: Step = {
     return waitFor(ctx, {
       attempted: `Stop instance "${item.label}"`,
       deadlineSeconds: deadlines.stopInstance,
+      everyMs: pollListsMs,
       check: async () => {
         const server = (await ctx.live.servers()).get(item.key);
         if (server === undefined) return { value: { status: "deleted" } };

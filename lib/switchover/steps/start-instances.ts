@@ -2,7 +2,15 @@ import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
 import type { Facts } from "../journal";
 import type { Step } from "../context";
-import { completeServers, deletedServer, serverItems, unlessDeleted, untilAtRest, waitFor } from "../context";
+import {
+  completeServers,
+  deletedServer,
+  pollListsMs,
+  serverItems,
+  unlessDeleted,
+  untilAtRest,
+  waitFor,
+} from "../context";
 
 /**
  * Needs: every volume attached at the new site. Does: starts the instances that ran before. Proof: ACTIVE without a
@@ -30,6 +38,7 @@ export const startInstances: Step = {
     return waitFor<Facts>(ctx, {
       attempted: `Start instance "${item.label}"`,
       deadlineSeconds: deadlines.startInstance,
+      everyMs: pollListsMs,
       check: async () => {
         const server = (await ctx.live.servers()).get(item.key);
         if (server === undefined) return { value: { status: "deleted" } };

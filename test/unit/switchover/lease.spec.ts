@@ -125,7 +125,10 @@ describe("a run that loses its lease", () => {
       await assert.rejects(operator(world, newJournal()).up(intentTo("idr"), at("iprod")), (error) =>
         DrError.is(error, "lease"),
       );
-      assert.equal(world.calls.at(-1), from);
+      // The other instance's may be on its way, past its own look at the lease.
+      const later = world.calls.slice(world.calls.indexOf(from) + 1);
+      const [own = ""] = from.split(" ");
+      assert.ok(later.length <= 1 && later.every((call) => !call.startsWith(own)), later.join("; "));
       assert.equal([...world.journals.values()][0]?.entries.length, entries);
       assert.deepEqual(world.violations, []);
     });
