@@ -18,7 +18,7 @@ interface Recorder {
   since: number;
 }
 
-/** Services that are restarted forget, and begin to count anew: so they're asked all the time. */
+/** A service that is restarted forgets, and counts anew: so they're asked all the time. */
 const everyMs = 250;
 
 export class Calls {
@@ -71,24 +71,15 @@ export class Calls {
     }
   }
 
-  /** Nothing while it's stopped for the promotion. */
   private async ask(recorder: Recorder): Promise<readonly Recorded[]> {
     try {
-      const all = await this.listed(recorder.url, recorder.since);
-      if (all.length > 0 || recorder.since === 0) return all;
-      // It may be quiet, or have begun anew.
-      const anew = await this.listed(recorder.url, 0);
-      if ((anew.at(-1)?.id ?? recorder.since) >= recorder.since) return [];
-      recorder.since = 0;
-      return anew;
+      const response = await fetch(`${recorder.url}?since=${recorder.since}`);
+      return (await response.json()) as readonly Recorded[];
     } catch {
+      // It's stopped for the promotion, and begins anew.
+      recorder.since = 0;
       return [];
     }
-  }
-
-  private async listed(url: string, since: number): Promise<readonly Recorded[]> {
-    const response = await fetch(`${url}?since=${since}`);
-    return (await response.json()) as readonly Recorded[];
   }
 }
 

@@ -64,7 +64,7 @@ async function run(ctx: Context): Promise<ProductionRuns> {
   const withoutInstances = (journey: Journey): Journey => ({ ...journey, perInstance: [] });
   return {
     ...o,
-    alone: withoutInstances(alone),
+    ...(alone === undefined ? {} : { alone: withoutInstances(alone) }),
     journeys: journeys.map((journey, at) => (at === 0 ? journey : withoutInstances(journey))),
   };
 }
@@ -94,11 +94,11 @@ function render(result: ProductionRuns): Section {
   const rows = one.steps.map(({ id }) => {
     const spread = spreadOf(journeys.flatMap((journey) => measured(journey, id) ?? []));
     const floor = chain.get(id);
-    const single = measured(alone, id);
+    const single = alone && measured(alone, id);
     return [
       `\`${id}\``,
       floor === undefined ? "–" : figure(floor),
-      single === undefined ? "–" : figure(single),
+      ...(alone === undefined ? [] : [single === undefined ? "–" : figure(single)]),
       spreadText(spread),
       floor === undefined ? "once for all" : figure(spread.median - floor),
     ];
@@ -113,9 +113,18 @@ function render(result: ProductionRuns): Section {
 (its stop, ${volumesEach} detaches one after another, as Nova works on them, ${volumesEach} attaches in the order of their devices, its start, and
 the calls between them that nothing can spare), computed from the delays: ${figure(chainSeconds)} s; and the steps that are taken once
 for all, which every switchover waits for, as they were measured: ${spreadText(fixed)} s. All took ${spreadText(whole)} s, that is
-**${spreadText(spreadOf(journeys.map((journey) => ratioOf(result, journey))))} ×**. One instance alone, which has nobody to wait for, took ${figure(alone.engineSeconds)} s.
+**${spreadText(spreadOf(journeys.map((journey) => ratioOf(result, journey))))} ×**. ${alone === undefined ? "" : `One instance alone, which has nobody to wait for, took ${figure(alone.engineSeconds)} s.`}
 
-${table(["Step", "Critical path, s", "One instance, s", `${one.instances} instances, s`, "More than the path, s"], rows)}
+${table(
+  [
+    "Step",
+    "Critical path, s",
+    ...(alone === undefined ? [] : ["One instance, s"]),
+    `${one.instances} instances, s`,
+    "More than the path, s",
+  ],
+  rows,
+)}
 
 Between the steps, for the journal and hooks: ${spreadText(between)} s.
 

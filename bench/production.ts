@@ -8,8 +8,8 @@ import type { Context } from "./measurement";
 export interface ProductionRuns {
   readonly delays: typeof productionTiming.delays;
   readonly volumesEach: number;
-  /** Of one instance, which has nothing to wait for but itself. */
-  readonly alone: Journey;
+  /** Of one instance, which has nothing to wait for but itself; not in a quick run. */
+  readonly alone?: Journey;
   /** Of all instances, there and back. */
   readonly journeys: readonly Journey[];
 }
@@ -39,12 +39,15 @@ async function make(ctx: Context): Promise<ProductionRuns> {
       ctx.say(`${made.instances} × ${VOLUMES_PER_INSTANCE} to ${to}: ${made.wallSeconds.toFixed(1)} s`);
       return made;
     };
-    await stage.growTo(1);
-    const alone = await go();
+    const alone = async (): Promise<Pick<ProductionRuns, "alone">> => {
+      await stage.growTo(1);
+      return { alone: await go() };
+    };
+    const single = ctx.quick ? {} : await alone();
     await stage.growTo(instances);
     const journeys: Journey[] = [];
     for (let repeat = 0; repeat < repeats; repeat++) journeys.push(await go());
-    return { delays: productionTiming.delays, volumesEach: VOLUMES_PER_INSTANCE, alone, journeys };
+    return { delays: productionTiming.delays, volumesEach: VOLUMES_PER_INSTANCE, ...single, journeys };
   } finally {
     await stage.close();
   }

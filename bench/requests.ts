@@ -29,7 +29,7 @@ const delays = { api: 5, stop: 1_000, detach: 500, attach: 500, start: 1_000 };
 async function run(ctx: Context): Promise<Requests> {
   const instances = ctx.quick ? ([4, 16] as const) : ([10, 40] as const);
   const paces: Pace[] = [];
-  for (const times of [1, 2]) {
+  for (const times of ctx.quick ? [1] : [1, 2]) {
     const slowed = Object.fromEntries(
       Object.entries(delays).map(([name, ms]) => [name, name === "api" ? ms : ms * times]),
     );
@@ -80,10 +80,14 @@ function goals(result: Requests): Goal[] {
       text: `At most ${WANTED} calls for each volume moved, ${NEEDED} being needed: ${figure(all)}, of which ${figure(slope(result, once, isMutating))} change something`,
       met: all <= WANTED,
     },
-    {
-      text: `No call whose number grows with volumes × polls: ${polled.length === 0 ? "none" : polled.join(", ")}`,
-      met: polled.length === 0,
-    },
+    ...(result.paces.length === 1
+      ? []
+      : [
+          {
+            text: `No call whose number grows with volumes × polls: ${polled.length === 0 ? "none" : polled.join(", ")}`,
+            met: polled.length === 0,
+          },
+        ]),
   ];
 }
 
@@ -97,14 +101,14 @@ function render(result: Requests): Section {
     name,
     ...paces.flatMap(({ small, large }) => [String(total(small, fits)), String(total(large, fits))]),
     figure(slope(result, once, fits)),
-    figure(slope(result, twice, fits)),
+    ...(twice === undefined ? [] : [figure(slope(result, twice, fits))]),
   ];
   const sizes = instances.map((number) => `${number} × ${volumesEach}`);
   const head = [
     "Calls",
     ...paces.flatMap(({ times }) => sizes.map((size) => `${size}, delays × ${times}`)),
     "a volume",
-    "a volume, delays × 2",
+    ...(twice === undefined ? [] : ["a volume, delays × 2"]),
   ];
   const summary = [row("all", () => true), row("that change something", isMutating), row("that read", isReading)];
   const markdown = `The same switchover twice, of ${sizes.join(" and of ")} volumes, and both again where every stop, detach, attach and start takes
