@@ -204,14 +204,16 @@ async function mariadbDump(database: Database, output: number, options: number, 
       "--default-character-set=utf8mb4",
       cinderSchema,
     ],
-    { stdio: ["ignore", output, "pipe", options], env: childEnvironment(), timeout: timeoutMs },
+    { stdio: ["ignore", output, "pipe", options], env: childEnvironment() },
   );
+  // Not spawn's own: that would keep a process without mariadb-dump from ending for as long.
+  const deadline = setTimeout(() => child.kill(), timeoutMs);
   let complaint = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => (complaint = (complaint + text).slice(-2000)));
   const outcome = await new Promise<{ code: number | null } | "absent">((resolve, reject) => {
     child.on("error", (error: NodeJS.ErrnoException) => (error.code === "ENOENT" ? resolve("absent") : reject(error)));
     child.on("close", (code) => resolve({ code }));
-  });
+  }).finally(() => clearTimeout(deadline));
   if (outcome === "absent") return false;
   if (outcome.code !== 0)
     throw failed(

@@ -141,6 +141,21 @@ describe("the backup and the way back, when things fail", function () {
       });
     }
 
+    it("where mariadb-dump isn't installed leaves nothing that keeps its process from ending", () => {
+      // Not by the one that reads along: that is in this process, which waits.
+      const options = { host: "127.71.0.9", port: 13309, user: "dr", password, cinderSchema: "cinder", tls: false };
+      const script = `
+        const client = require("./lib/cinder-database").connectCinderDatabase(${JSON.stringify(options)});
+        client.database.dump(process.argv[1]).finally(() => client.close());`;
+      const { error, status } = spawnSync(
+        process.execPath,
+        ["-r", "ts-node/register/transpile-only", "-e", script, path.join(folder, "alone.sql")],
+        { env: { ...process.env, PATH: path.join(folder, "nothing") }, timeout: 40_000, stdio: "inherit" },
+      );
+      assert.deepEqual([error, status], [undefined, 0]);
+      assert.ok(existsSync(path.join(folder, "alone.sql")));
+    });
+
     const liars = [
       { what: "whose last bytes are missing", script: `"$REAL" "$@" | head -c 30000`, says: /it has no end/ },
       { what: "that is empty", script: "exit 0", says: /it has no end, it holds 0 of 36 tables/ },
