@@ -29,7 +29,7 @@ export class Guests {
   }
 
   async format(device: string): Promise<void> {
-    await this.run(["mkfs", "--lab", this.lab.dir, "--all", this.prefix, "--device", device]);
+    await this.run(this.ofAll("mkfs", "--device", device));
   }
 
   async breadcrumb(devices: readonly string[], stage: string): Promise<void> {
@@ -37,8 +37,7 @@ export class Guests {
   }
 
   async check(): Promise<CheckResult> {
-    const all = ["--lab", this.lab.dir, "--all", this.prefix];
-    const lines = await this.run(["check", ...all, "--expected", this.record, "--json"], true);
+    const lines = await this.run(this.ofAll("check", "--expected", this.record, "--json"), true);
     return JSON.parse(lines.at(-1) ?? "") as CheckResult;
   }
 
@@ -60,8 +59,11 @@ export class Guests {
   }
 
   private breadcrumbArguments(devices: readonly string[], stage: string): string[] {
-    const what = ["--device", devices.join(","), "--stage", stage, "--record", this.record];
-    return ["breadcrumb", "--lab", this.lab.dir, "--all", this.prefix, ...what];
+    return this.ofAll("breadcrumb", "--device", devices.join(","), "--stage", stage, "--record", this.record);
+  }
+
+  private ofAll(verb: string, ...more: string[]): string[] {
+    return [verb, "--lab", this.lab.dir, "--all", this.prefix, ...more];
   }
 
   /** In this process, as a new one for each takes longer than what it does. Returns the lines that it printed. */

@@ -1,4 +1,5 @@
 /** Faults on request: by method and path, from the nth call on, for so many calls. */
+import { faultPath } from "../fault-path";
 import type { Reply } from "./api";
 import { OntapError } from "./errors";
 
@@ -38,7 +39,6 @@ interface Armed {
   seen: number;
 }
 
-const UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const kinds = ["delay", "status", "reset", "hang", "lost-answer", "half-answer", "frozen", "job-failure"];
 
 export class Faults {
@@ -51,12 +51,7 @@ export class Faults {
     if (typeof rule.path !== "string" || !kinds.includes(rule.effect.kind)) {
       throw new Error(`A fault needs a path and an effect whose kind is one of ${kinds.join(", ")}.`);
     }
-    const source = rule.path
-      .split("*")
-      .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
-      .join(".*")
-      .replaceAll("\\{id\\}", UUID);
-    this.armed.push({ id: ++this.lastId, rule, pattern: new RegExp(`^${source}$`), seen: 0 });
+    this.armed.push({ id: ++this.lastId, rule, pattern: faultPath(rule.path), seen: 0 });
     return this.lastId;
   }
 

@@ -1,8 +1,9 @@
 /** Faults on request: by service, method and path, from the nth call on, for so many calls. */
+import { faultPath } from "../fault-path";
+
 export interface FaultRule {
   method?: string;
-  /** "*" stands for anything: "/v3/volumes/*" */
-  /** `*` stands for anything, `{id}` for one UUID. */
+  /** `*` stands for anything, `{id}` for one UUID: "/v3/volumes/*". */
   path: string;
   /** Counted from 1; default 1. */
   nth?: number;
@@ -27,7 +28,6 @@ export interface FaultRule {
     | { kind: "twice" };
 }
 
-const UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const kinds = ["delay", "status", "reset", "hang", "lost-answer", "half-answer", "frozen", "twice"];
 
 /** `Answer`: what a service answers with. */
@@ -39,12 +39,7 @@ export class Faults<Answer> {
   add(rule: FaultRule): void {
     if (typeof rule.path !== "string" || !kinds.includes(rule.effect.kind))
       throw new Error(`A fault needs a path and an effect whose kind is one of ${kinds.join(", ")}.`);
-    const source = rule.path
-      .split("*")
-      .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
-      .join(".*")
-      .replaceAll("\\{id\\}", UUID);
-    this.armed.push({ rule, pattern: new RegExp(`^${source}$`), seen: 0 });
+    this.armed.push({ rule, pattern: faultPath(rule.path), seen: 0 });
   }
 
   clear(): void {
