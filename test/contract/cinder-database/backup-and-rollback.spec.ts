@@ -226,7 +226,7 @@ describe("the backup and the way back, when things fail", function () {
       const { rollbackSql } = await client.database.promote(change);
       assert.notEqual(await contentOf(server, "cinder"), before);
       assert.equal(statements.at(-1), "COMMIT");
-      assert.ok(statements.length > 20 && statements.filter((text) => /^\s*UPDATE/.test(text)).length === 5);
+      assert.ok(statements.length > 20 && statements.filter((text) => /^\s*UPDATE/.test(text)).length === 6);
       await server.sql(rollbackSql.join(";\n"));
       assert.equal(await contentOf(server, "cinder"), before);
       await server.sql("DELETE FROM cinder_cheesecake.promotion");
