@@ -9,7 +9,8 @@ const WANTED = 1.1;
 
 /**
  * Calls of an API that an instance's chain can't do without, besides its delays: those of ours that begin something, and
- * those that Nova makes of Cinder while it works on one volume (nova/compute/api.py, nova/virt/block_device.py).
+ * those that Nova makes of Cinder while it works on one volume (nova/compute/api.py, nova/virt/block_device.py), and NetApp's
+ * driver of the array meanwhile (cinder/volume/drivers/netapp/dataontap/client/client_cmode_rest.py).
  */
 const callsOf = {
   /** Ours. */
@@ -19,12 +20,15 @@ const callsOf = {
   unlock: 1,
   /** Ours; Nova looks at the volume, and begins to detach it. After the first all that is under way. */
   firstDetach: 3,
-  /** attachment_delete. */
-  detach: 1,
+  /** attachment_delete, and of the array by its driver: the LUN's maps, twice, its igroup, and the map's removal. */
+  detach: 1 + 4,
   /** Ours; Nova looks at the volume. The next ones' come while the former is attached. */
   firstAttach: 2,
-  /** attachment_create, which waits until the device is reserved; attachment_update; attachment_complete. */
-  attach: 3,
+  /**
+   * attachment_create, which waits until the device is reserved; attachment_update; attachment_complete. And of the array by
+   * its driver: the igroup, a map, the portals, the target, the LUN.
+   */
+  attach: 3 + 5,
 } as const;
 
 interface Chain {

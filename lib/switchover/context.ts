@@ -78,7 +78,7 @@ export async function waitFor<T>(
   const deadline = () => ctx.clock.now().getTime() + o.deadlineSeconds * 1000;
   let end = deadline();
   let progress: string | undefined;
-  let pause = 200;
+  let pause = Math.min(200, o.everyMs ?? 200);
   for (;;) {
     const result = await o.check();
     if ("value" in result) return result.value;
@@ -167,7 +167,7 @@ export async function untilAtRest(ctx: StepContext, item: StepItem, seen?: Serve
     deadlineSeconds: deadlines.stopInstance,
     everyMs: pollListsMs,
     check: async () => {
-      const found = (await ctx.live.servers()).get(item.key);
+      const found = (await ctx.live.serversJustNow()).get(item.key);
       return found?.taskState === undefined ? { value: { server: found } } : { seen: `in task ${found.taskState}` };
     },
   });
@@ -196,7 +196,7 @@ export function lostVolumes(ctx: StepContext): ReadonlySet<string> {
 const listEveryMs = 250;
 
 /** For `waitFor` on what is listed: the lists themselves set the pace, and more waiters cost no more calls. */
-export const pollListsMs = 500;
+export const pollListsMs = 50;
 
 /**
  * A listing that many waiters share: one call serves all who asked before it began. How many calls there are follows from
@@ -289,6 +289,11 @@ export class Live {
 
   servers(): Promise<ReadonlyMap<string, Server>> {
     return this.serverList.fresh();
+  }
+
+  /** No older than a second: for a call that is about to be made, and refused where it came to be otherwise since. */
+  serversJustNow(): Promise<ReadonlyMap<string, Server>> {
+    return this.serverList.recent(1_000);
   }
 
   /** A step begins. */

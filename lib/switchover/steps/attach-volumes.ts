@@ -36,8 +36,8 @@ export const attachVolumes: Step = {
     return used ? proof(ctx, item) : undefined;
   },
   async apply(ctx, item) {
-    const server = await untilAtRest(ctx, item);
-    await attachAll(ctx, item, server, outstanding(ctx, item, server));
+    const [server, volumes] = await Promise.all([untilAtRest(ctx, item), ctx.live.volumes()]);
+    await attachAll(ctx, item, server, outstanding(ctx, item, server), volumes);
   },
   async verify(ctx, item) {
     let attempts = 1;
@@ -67,7 +67,7 @@ export const attachVolumes: Step = {
               remedy: "Look at nova-compute's log on its host and at cinder-volume's; then run again.",
             });
           attempts += 1;
-          await attachAll(ctx, item, server, left);
+          await attachAll(ctx, item, server, left, volumes);
         }
         return { seen: waiting.map((a) => `${a.device} is ${status(a)}`).join(", ") };
       },
@@ -113,8 +113,9 @@ async function attachAll(
   item: StepItem,
   server: Server | undefined,
   left: readonly PlannedAttachment[],
+  volumes: ReadonlyMap<string, CinderVolume>,
 ): Promise<void> {
-  if (left.length > 0) await assertServed(ctx, item, left, await ctx.live.volumes());
+  if (left.length > 0) await assertServed(ctx, item, left, volumes);
   for (const attachment of left) {
     // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
     await assertComputeUp(ctx, server, `Attach "${attachment.volumeName}" to instance "${item.label}"`);
@@ -158,18 +159,18 @@ export async function assertComputeUp(ctx: StepContext, server: Server | undefin
 
 /** Every attachment on its device, leading to the new site. */
 async function proof(ctx: StepContext, item: StepItem) {
-  const target = await arrayAt(ctx, ctx.plan.to).getIscsiTarget();
   const wanted = wantedAttachments(ctx, item);
-  const mappings = await ctx.ports.compute.listServerAttachments(
-    item.key,
-    wanted.map(({ volumeId }) => volumeId),
-  );
-  const nova = new Map(mappings.map((mapping) => [mapping.volumeId, mapping]));
-  const [cinder, volumes, maps] = await Promise.all([
+  const [target, mappings, cinder, volumes, maps] = await Promise.all([
+    arrayAt(ctx, ctx.plan.to).getIscsiTarget(),
+    ctx.ports.compute.listServerAttachments(
+      item.key,
+      wanted.map(({ volumeId }) => volumeId),
+    ),
     ctx.live.attachments(),
     ctx.live.volumes(),
     ctx.live.lunMaps(ctx.plan.to),
   ]);
+  const nova = new Map(mappings.map((mapping) => [mapping.volumeId, mapping]));
   const connections: Record<string, ConnectionInfo> = {};
   const wrong: string[] = [];
   let foreign = false;

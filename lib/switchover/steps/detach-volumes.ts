@@ -11,7 +11,7 @@ import {
   waitFor,
 } from "../context";
 import type { PlannedAttachment } from "../plan";
-import type { Server } from "../ports";
+import type { CinderVolume, Server } from "../ports";
 import { assertServed, assertStopped } from "./premises";
 
 /**
@@ -31,8 +31,8 @@ export const detachVolumes: Step = {
     return stillAttached(ctx, item, server).length === 0 ? {} : undefined;
   },
   async apply(ctx, item) {
-    const server = await untilAtRest(ctx, item);
-    await detachAll(ctx, item, stillAttached(ctx, item, server));
+    const [server, volumes] = await Promise.all([untilAtRest(ctx, item), ctx.live.volumes()]);
+    await detachAll(ctx, item, stillAttached(ctx, item, server), volumes);
   },
   async verify(ctx, item) {
     const patience = ctx.plan.mode === "planned" ? deadlines.detachStalled : deadlines.detachStalledOverDeadPaths;
@@ -45,9 +45,9 @@ export const detachVolumes: Step = {
       deadlineSeconds: deadlines.detachInstance * plannedServer(ctx, item.key).attachments.length,
       everyMs: pollListsMs,
       check: async () => {
-        const left = stillAttached(ctx, item, (await ctx.live.servers()).get(item.key));
+        const [servers, volumes] = await Promise.all([ctx.live.servers(), ctx.live.volumes()]);
+        const left = stillAttached(ctx, item, servers.get(item.key));
         if (left.length === 0) return { value: { attempts } };
-        const volumes = await ctx.live.volumes();
         const status = (a: PlannedAttachment): string => volumes.get(a.volumeId)?.status ?? "unknown";
         // Back in use: the hypervisor refused and Nova rolled it back. Detaching: somebody may still be at work on it.
         const refused = left.filter((a) => status(a) === "in-use");
@@ -87,7 +87,7 @@ export const detachVolumes: Step = {
             });
           attempts += 1;
           stalledSince = now;
-          await detachAll(ctx, item, [...refused, ...stalled]);
+          await detachAll(ctx, item, [...refused, ...stalled], await ctx.live.volumes());
         }
         return { seen: left.map((a) => `${a.device} is ${status(a)}`).join(", ") };
       },
@@ -95,9 +95,13 @@ export const detachVolumes: Step = {
   },
 };
 
-async function detachAll(ctx: StepContext, item: StepItem, left: readonly PlannedAttachment[]): Promise<void> {
+async function detachAll(
+  ctx: StepContext,
+  item: StepItem,
+  left: readonly PlannedAttachment[],
+  volumes: ReadonlyMap<string, CinderVolume>,
+): Promise<void> {
   if (left.length === 0) return;
-  const volumes = await ctx.live.volumes();
   await assertServed(ctx, item, left, volumes);
   // Others were asked for already, and verify waits for them.
   for (const attachment of left)

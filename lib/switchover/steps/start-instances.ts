@@ -26,7 +26,7 @@ export const startInstances: Step = {
     return deletedServer(ctx, item);
   },
   async apply(ctx, item) {
-    const server = (await ctx.live.servers()).get(item.key);
+    const server = (await ctx.live.serversJustNow()).get(item.key);
     if (server?.taskState === "powering-on") return; // asked for by the run that was cut off
     const rested = await untilAtRest(ctx, item, server);
     if (rested === undefined || rested.status === "ACTIVE") return;

@@ -56,15 +56,15 @@ describe("what is made of measurements", () => {
     assert.deepEqual(seconds, {
       "hold/lock-instances": 0.04,
       "quiesce/stop-instances": 5.04,
-      "detach/volumes": 8.28,
-      "attach/volumes": 12.56,
+      "detach/volumes": 8.92,
+      "attach/volumes": 13.36,
       "start/instances": 10.04,
       "start/unlock-instances": 0.04,
     });
     const once = 4 + 11;
-    assert.equal(ratioOf(runs, journey).toFixed(6), (55 / (36 + once)).toFixed(6));
+    assert.equal(ratioOf(runs, journey).toFixed(6), (55 / (37.44 + once)).toFixed(6));
     const { markdown, plots = {} } = limit.render(runs);
-    assert.match(markdown, /\| `detach\/volumes` +\| 8\.28/);
+    assert.match(markdown, /\| `detach\/volumes` +\| 8\.92/);
     assert.deepEqual(Object.keys(plots), ["2-timeline", "2-instances"]);
     for (const svg of Object.values(plots)) assert.match(svg, /^<svg /);
     assert.deepEqual(limit.render(runs), limit.render(runs));
