@@ -150,7 +150,7 @@ export interface FileChange {
   metadata: LunMetadata;
   /** where the bytes come from */
   source: string;
-  ranges: bytes.Range[];
+  ranges: readonly bytes.Range[];
 }
 export interface ContentChange {
   files: FileChange[];

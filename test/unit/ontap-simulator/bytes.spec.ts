@@ -38,6 +38,28 @@ describe("the simulator's bytes", () => {
     );
   });
 
+  it("finds anew what is written after it was looked at, also where the size stays, and as often as it's asked", async () => {
+    await bytes.createSparse(file("a"), 8 * mb);
+    await bytes.copyInto([file("a")], file("b"));
+    const long = () => new Promise((resolve) => setTimeout(resolve, 70));
+    for (const [round, block] of [3, 5, 7].entries()) {
+      await write("b", block * 4096, `round ${round}`);
+      const expected = [3, 5, 7].slice(0, round + 1).map((each) => ({ offset: each * 4096, length: 4096 }));
+      // At once, when the time of modification can't be trusted; then looked at, and then remembered.
+      assert.deepEqual(await bytes.difference(file("a"), file("b")), expected);
+      await long();
+      assert.deepEqual(await bytes.difference(file("a"), file("b")), expected);
+      assert.deepEqual(await bytes.difference(file("a"), file("b")), expected);
+    }
+    await long();
+    await write("a", 5 * 4096, "round 1");
+    await long();
+    assert.deepEqual(
+      (await bytes.difference(file("a"), file("b"))).map(({ offset }) => offset / 4096),
+      [3, 7],
+    );
+  });
+
   for (const sizeMb of [2, 64]) {
     it(`finds exactly the blocks that differ in a sparse file of ${sizeMb} MB, and applying them makes both equal in place`, async () => {
       await bytes.createSparse(file("a"), sizeMb * mb);
