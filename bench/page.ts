@@ -27,9 +27,12 @@ export function goalsOf(number: number, results: Results): readonly Goal[] {
   return entry === undefined ? [] : (measurements.find((one) => one.number === number)?.goals(entry.result) ?? []);
 }
 
+export const formerResults = (): Results =>
+  existsSync(resultsFile) ? (JSON.parse(readFileSync(resultsFile, "utf8")) as Results) : {};
+
 /** Of what was measured before, too: that stays where this run has nothing, or less. */
 export async function writePage(measured: Results): Promise<void> {
-  const before = existsSync(resultsFile) ? (JSON.parse(readFileSync(resultsFile, "utf8")) as Results) : {};
+  const before = formerResults();
   const kept = Object.entries(before).filter(([number, { quick }]) => !quick || measured[Number(number)] === undefined);
   const better = Object.entries(measured).filter(
     ([number, { quick }]) => !quick || before[Number(number)]?.quick !== false,

@@ -166,7 +166,7 @@ with the engine held ${switchover.memory.provider} MiB at most, all of the comma
 `
 }
 Every list is read page by page. How often a list is read follows from the time that passes, not from what is waited for:
-four times a second at most, and never more than half of the time (\`Live\` in lib/switchover/context.ts).
+five times a second at most, and never more than half of the time (\`Live\` in lib/switchover/context.ts).
 test/unit/switchover/growth.spec.ts counts what judging and planning read, and fails where four times as many instances
 cost more than 4.4 times as much.`;
   return {

@@ -1,6 +1,7 @@
 /** 1. A planned switchover by the product, by the runbook's commands, and by Ansible: same start, same end state. */
 import path from "node:path";
 import { type Flavour, flavours, missingFor } from "../../lab/lab";
+import { chainOf } from "../limit";
 import { type Context, type Goal, type Measurement, type Section, type Spread, spreadOf } from "../measurement";
 import { figure, spreadText, table } from "../table";
 import { type ContenderName, contenderNames, contenders, type Timing } from "./contenders";
@@ -80,6 +81,17 @@ export async function measureLab(
   return runs;
 }
 
+/** With the former runs of the other lab, and of this lab's other sizes. */
+export function withRuns(former: BaselineResult | undefined, flavour: Flavour, runs: readonly Run[]): BaselineResult {
+  const labs = flavours.map((name): LabRuns => {
+    const known = former?.labs.find((lab) => lab.flavour === name);
+    if (name !== flavour) return known ?? { flavour: name, missing: "only the other one was measured", runs: [] };
+    const others = known?.runs.filter(({ instances }) => !runs.some((run) => run.instances === instances)) ?? [];
+    return { flavour, runs: [...others, ...runs].sort((a, b) => a.instances - b.instances) };
+  });
+  return { volumesPerInstance: VOLUMES_PER_INSTANCE, labs };
+}
+
 export const baselines: Measurement<BaselineResult> = {
   number: 1,
   title: "Against the runbook, and against Ansible",
@@ -140,6 +152,15 @@ function ratio(
 const seconds = (run: Run): number => run.seconds;
 const downSeconds = (run: Run): number => run.downSeconds;
 
+/** Where there are delays: a switchover takes as long as one instance at least. */
+function atMost(lab: LabRuns, instances: number): string {
+  const runbook = spread(lab, instances, "runbook", seconds);
+  if (lab.flavour !== "embedded" || runbook === undefined) return "";
+  const chain = chainOf({ delays: productionTiming.delays, volumesEach: VOLUMES_PER_INSTANCE });
+  const chainSeconds = chain.reduce((sum, each) => sum + each.seconds, 0);
+  return `, where ${(runbook.median / chainSeconds).toFixed(1)} × would be what one instance's own delays allow`;
+}
+
 function goals({ labs, volumesPerInstance }: BaselineResult): Goal[] {
   return labs.flatMap((lab) =>
     sizesOf(lab).flatMap((instances): Goal[] => {
@@ -148,7 +169,10 @@ function goals({ labs, volumesPerInstance }: BaselineResult): Goal[] {
       const least = wanted[lab.flavour];
       const where = `${labNames[lab.flavour]}, ${instances} × ${volumesPerInstance} volumes`;
       return [
-        { text: `At least ${least} × as fast as the runbook (${where}): ${times.toFixed(1)} ×`, met: times >= least },
+        {
+          text: `At least ${least} × as fast as the runbook (${where}): ${times.toFixed(1)} ×${atMost(lab, instances)}`,
+          met: times >= least,
+        },
       ];
     }),
   );

@@ -193,7 +193,7 @@ export function lostVolumes(ctx: StepContext): ReadonlySet<string> {
 }
 
 /** So often a list is asked for at most: those who ask in short succession share one. */
-const listEveryMs = 250;
+const listEveryMs = 200;
 
 /** For `waitFor` on what is listed: the lists themselves set the pace, and more waiters cost no more calls. */
 export const pollListsMs = 50;

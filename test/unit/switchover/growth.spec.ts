@@ -152,7 +152,7 @@ describe("growth with the number of instances", () => {
 });
 
 describe("a list that many wait for", () => {
-  it("is asked for four times a second at most, whoever asks", async () => {
+  it("is asked for five times a second at most, whoever asks", async () => {
     const world = new World();
     const ports = world.ports();
     const begun: number[] = [];
@@ -165,7 +165,7 @@ describe("a list that many wait for", () => {
     const first = begun[0] ?? 0;
     assert.deepEqual(
       begun.map((ms) => ms - first),
-      [0, 250, 500, 750],
+      [0, 200, 400, 600],
     );
   });
 
