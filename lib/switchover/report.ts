@@ -5,7 +5,8 @@ import type { Plan } from "./plan";
 import { volumesOfServer } from "./plan";
 import type { ConnectionInfo } from "./ports";
 import { passingStatuses } from "./states";
-import { hookWarnings } from "./steps/hook";
+import type { HookResult } from "./steps/hook";
+import { hookResults, hookWarnings } from "./steps/hook";
 
 /** What happened, from the journal alone. `report.json` follows this type; no secret is in a journal, so none is here. */
 export interface Report {
@@ -56,6 +57,8 @@ export interface Report {
     }[];
   }[];
   readonly database?: { readonly before: unknown; readonly after: unknown; readonly dump?: unknown };
+  /** What came of each, absent where none was run. */
+  readonly hooks?: readonly HookResult[];
   readonly resumes: number;
   readonly warnings: readonly string[];
   readonly remaining: readonly string[];
@@ -111,6 +114,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
         : oldest === undefined || plan.mirrors.some(({ flexVol }) => recoveryPoints[flexVol] === undefined)
           ? undefined
           : Math.max(0, Math.round((Date.parse(cutoverAt) - oldest) / 1000));
+  const hooks = hookResults(entries);
   return {
     version: 1,
     switchoverId: begin.switchoverId,
@@ -157,8 +161,9 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
       : {
           database: { before: database["before"], after: database["after"], ...(dump === undefined ? {} : { dump }) },
         }),
+    ...(hooks.length === 0 ? {} : { hooks }),
     resumes: entries.filter((entry) => entry.type === "resume").length,
-    warnings: [...plan.warnings, ...hookWarnings(entries)],
+    warnings: [...plan.warnings, ...hookWarnings(hooks)],
     remaining: [...remainingOf(plan, end !== undefined, entries), ...halfWayOf(database), ...keptOf(plan, entries)],
   };
 }
@@ -310,6 +315,15 @@ export function reportAsMarkdown(report: Report): string {
         s.failures.length,
       ]),
     ])}`,
+    ...(report.hooks === undefined
+      ? []
+      : [
+          `## Hooks\n\n${rows([
+            ["Hook", "Step", "Outcome", "Seconds"],
+            ["---", "---", "---", "---"],
+            ...report.hooks.map((h) => [h.name, h.step, h.said, h.durationSeconds]),
+          ])}`,
+        ]),
     ...(Object.keys(report.recoveryPoints).length > 0
       ? [
           `## Recovery points at ${report.to}\n\n${rows([

@@ -46,10 +46,15 @@ export function hookStep(plan: Plan, id: string): Step {
   };
 }
 
-const saidOf = ({ said, durationSeconds, output = "" }: HookOutcome): string =>
+const saidOf = ({
+  said,
+  durationSeconds,
+  output = "",
+}: Pick<HookOutcome, "said" | "durationSeconds" | "output">): string =>
   `${said} after ${durationSeconds} s${output === "" ? "" : `; its last output: ${output}`}`;
 
-const failureOf = (name: string, outcome: HookOutcome): string => `hook "${name}" failed: ${saidOf(outcome)}`;
+const failureOf = (name: string, outcome: Parameters<typeof saidOf>[0]): string =>
+  `hook "${name}" failed: ${saidOf(outcome)}`;
 
 function factsFor({ plan, journal }: StepContext, hook: HookSpec): Readonly<Partial<Record<FactName, string>>> {
   const { part, phase } = momentOf(hook);
@@ -79,11 +84,21 @@ function instancesFor(
   return plan.servers.filter(({ id }) => wanted?.has(id) !== false).map(({ id, name }) => ({ id, name }));
 }
 
-/** Of those that failed and were gone on from: for the report. */
-export function hookWarnings(entries: readonly JournalEntry[]): string[] {
+/** What came of each, by the journal; of one that ended its run it stands with the step's failures. */
+export function hookResults(entries: readonly JournalEntry[]): readonly HookResult[] {
   return entries.flatMap((entry) => {
     if (entry.type !== "done" || !isHook({ id: entry.step })) return [];
-    const outcome = entry.facts as unknown as HookOutcome;
-    return outcome.passed ? [] : [failureOf(entry.item, outcome)];
+    const { passed, said, durationSeconds, output } = entry.facts as unknown as HookOutcome;
+    const told = { passed, said, durationSeconds, ...(output === undefined ? {} : { output }) };
+    return [{ name: entry.item, step: entry.step, ...told }];
   });
 }
+
+export type HookResult = Pick<HookOutcome, "passed" | "said" | "durationSeconds" | "output"> & {
+  readonly name: string;
+  readonly step: string;
+};
+
+/** Those that failed and were gone on from. */
+export const hookWarnings = (results: readonly HookResult[]): string[] =>
+  results.flatMap((result) => (result.passed ? [] : [failureOf(result.name, result)]));
