@@ -136,15 +136,20 @@ function acrossKeys(values: Readonly<Record<string, unknown>>): string[] {
 
 /** Hooks name groups, which the pair has, and secrets, which stand beside it. */
 function acrossHooks(values: Readonly<Record<string, unknown>>, pair: SitePair): string[] {
-  const { data: hooks = [] } = z.array(hookSchema).safeParse(values["hooks"]);
+  const { data: listed = [] } = z.array(z.unknown()).safeParse(values["hooks"]);
+  const hooks = listed.map((hook) => hookSchema.safeParse(hook).data);
   const { data: secrets = {} } = z.record(z.string(), z.unknown()).safeParse(values["hookSecrets"]);
   const groups = pair.openstack.priorityGroups.map(({ name }) => name);
-  const missing = new Set(hooks.flatMap((hook) => secretsOf(hook)).filter((name) => !Object.hasOwn(secrets, name)));
+  const missing = new Set(
+    hooks
+      .flatMap((hook) => (hook === undefined ? [] : secretsOf(hook)))
+      .filter((name) => !Object.hasOwn(secrets, name)),
+  );
   return [
-    ...hooks.flatMap(({ group }, index) =>
-      group === undefined || groups.includes(group)
+    ...hooks.flatMap((hook, index) =>
+      hook?.group === undefined || groups.includes(hook.group)
         ? []
-        : [`hooks[${index}].group: "${group}" is none of pair.openstack.priorityGroups`],
+        : [`hooks[${index}].group: "${hook.group}" is none of pair.openstack.priorityGroups`],
     ),
     ...[...missing].map((name) => `hookSecrets.${name}: not set`),
   ];
