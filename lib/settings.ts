@@ -31,7 +31,11 @@ const activeSchema = z.strictObject({
   activeSite: z.string().min(1),
   promotion: z.enum(["immediate", "deferred"]).default("immediate"),
   unplanned: unplannedSchema.exactOptional(),
-  hooks: z.array(hookSchema).superRefine(checkHookNames).default([]),
+  hooks: z
+    .array(hookSchema)
+    .superRefine(checkHookNames)
+    .default([])
+    .describe("Commands and HTTP calls of yours at boundaries of phases: see [hooks.md](hooks.md)."),
   approvedPlan: z.string().min(1).exactOptional(),
   requireApproval: z.boolean().default(false),
   startIncomplete: z.boolean().default(false),

@@ -27,12 +27,17 @@ export interface ExecutionOptions {
 export async function execute(o: ExecutionOptions): Promise<void> {
   const { ctx } = o;
   const { steps } = ctx.plan;
+  // One that this version doesn't know is told before anything is done, not in the middle.
+  for (const planned of steps) if (!ctx.journal.isPassed(planned)) stepOf(ctx, planned);
   for (const [index, planned] of steps.entries()) await runStep(o, planned, `${index + 1}/${steps.length}`);
 }
 
+const stepOf = ({ plan }: StepContext, planned: PlannedStep): Step =>
+  isHook(planned) ? hookStep(plan, planned.id) : stepById(planned.id);
+
 async function runStep(o: ExecutionOptions, planned: PlannedStep, position: string): Promise<void> {
   const { ctx } = o;
-  const step = isHook(planned) ? hookStep(ctx.plan, planned.id) : stepById(planned.id);
+  const step = stepOf(ctx, planned);
   // Of a step that is done for one group after another, the last one's end is its end.
   const isLast = ctx.plan.steps.findLast(({ id }) => id === planned.id) === planned;
   // Only a run that was resumed has something of a step that it hasn't begun.

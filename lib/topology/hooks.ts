@@ -86,25 +86,59 @@ function checkHeaders(headers: Readonly<Record<string, string>>, ctx: z.Refineme
 }
 
 const httpSchema = z.strictObject({
-  method: z.enum(["GET", "POST", "PUT", "PATCH", "DELETE"]).default("POST"),
-  url: z.string().min(1).superRefine(checkUrl),
-  headers: z.record(z.string(), z.string()).superRefine(checkHeaders).default({}),
-  /** Sent as JSON; without it the facts of the run are, by methods that have a body. */
-  body: z.record(z.string(), z.unknown()).exactOptional(),
-  /** PEM file of the CA that signed the server's certificate; the system's CAs where absent. TLS is always verified. */
-  caFile: z.string().min(1).exactOptional(),
+  method: z
+    .enum(["GET", "POST", "PUT", "PATCH", "DELETE"])
+    .default("POST")
+    .describe("With `POST`, `PUT` and `PATCH` a body is sent."),
+  url: z.string().min(1).superRefine(checkUrl).meta({ title: "URL", description: "With TLS, but on this host." }),
+  headers: z.record(z.string(), z.string()).superRefine(checkHeaders).default({}).meta({
+    title: "texts by name",
+    description: "What is a secret's header, such as `Authorization`, needs a `{secret:<name>}`.",
+  }),
+  body: z
+    .record(z.string(), z.unknown())
+    .exactOptional()
+    .meta({ title: "object", description: "Sent as JSON; without it the facts of the run are." }),
+  caFile: z
+    .string()
+    .min(1)
+    .exactOptional()
+    .meta({ title: "path", description: "PEM file of the server's CA; the system's CAs without it." }),
 });
 
 export const hookSchema = z
   .strictObject({
-    name: z.string().min(1),
-    when: z.custom<Moment>((value) => moments.includes(value as string), `one of ${moments.join(", ")}`),
-    /** Of the priority groups: at the boundary of this one's part of the phase. */
-    group: z.string().min(1).exactOptional(),
-    command: z.array(z.string()).min(1).exactOptional(),
-    http: httpSchema.exactOptional(),
-    timeoutSeconds: z.number().int().positive().max(86_400).default(300),
-    onFailure: z.enum(["abort", "continue"]).default("abort"),
+    name: z.string().min(1).describe("Unique among the hooks."),
+    when: z
+      .custom<Moment>((value) => moments.includes(value as string), `one of ${moments.join(", ")}`)
+      .meta({
+        title: "`before:<phase>`, `after:<phase>`, `during:promote`",
+        description: `Phases: ${phases.map((phase) => `\`${phase}\``).join(", ")}. \`during:promote\` runs while Cinder is down.`,
+      }),
+    group: z.string().min(1).exactOptional().meta({
+      title: "name of a group",
+      description:
+        "With `quiesce` and `start`: at the boundary of this [priority group](hooks.md#priority-groups) instead of the whole phase's.",
+    }),
+    command: z
+      .array(z.string())
+      .min(1)
+      .exactOptional()
+      .describe("Program and arguments, run on the machine that runs Pulumi, without a shell. Either this or `http`."),
+    http: httpSchema
+      .exactOptional()
+      .describe("An HTTP call. Texts in it may hold `{from}`, `{to}`, … and `{secret:<name>}`."),
+    timeoutSeconds: z
+      .number()
+      .int()
+      .positive()
+      .max(86_400)
+      .default(300)
+      .describe("After that it has failed: a command is killed with its process group."),
+    onFailure: z
+      .enum(["abort", "continue"])
+      .default("abort")
+      .describe("`abort` ends the run there, to be gone on with; `continue` is a warning in the report."),
   })
   .superRefine(({ command, http, group, when }, ctx) => {
     if ((command === undefined) === (http === undefined))

@@ -7,14 +7,13 @@ export const restName = "default";
 
 const selectorSchema = z
   .strictObject({
-    id: z.string().min(1).exactOptional(),
-    /** All instances of this name. */
-    name: z.string().min(1).exactOptional(),
-    /** All instances that have each of these, by `openstack server set --property`. */
+    id: z.string().min(1).exactOptional().meta({ title: "id", description: "This one." }),
+    name: z.string().min(1).exactOptional().describe("All of this name."),
     metadata: z
       .record(z.string().min(1), z.string())
       .refine((metadata) => Object.keys(metadata).length > 0, "names no property")
-      .exactOptional(),
+      .exactOptional()
+      .meta({ title: "texts by name", description: "All that have each of these properties." }),
   })
   .refine(
     ({ id, name, metadata }) => [id, name, metadata].filter((each) => each !== undefined).length === 1,
@@ -30,16 +29,29 @@ const groupSchema = z.strictObject({
   name: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "letters, digits, dots, dashes and underscores only")
-    .refine((name) => name !== restName, "that's the name of the instances that no group names"),
-  instances: z.array(selectorSchema).min(1),
-  /** 1 is started first, and stopped last. */
-  priority: priority.default(defaultPriority),
-  /** Groups that run before this one is started; that counts more than priorities. */
-  dependsOn: z.array(z.string().min(1)).default([]),
-  /** Once its instances run, before anything else is started. */
-  pauseAfterSeconds: z.number().int().positive().max(86_400).exactOptional(),
-  /** Once its instances run: the run ends as waiting, and goes on when it's approved. */
-  approveAfter: z.boolean().default(false),
+    .refine((name) => name !== restName, "that's the name of the instances that no group names")
+    .meta({ title: "name", description: "Unique; not `default`, which is all that no group names." }),
+  instances: z.array(selectorSchema).min(1).describe("Each names instances by one of the following."),
+  priority: priority
+    .default(defaultPriority)
+    .meta({ title: "1 to 5", description: "1 is started first, and stopped last." }),
+  dependsOn: z
+    .array(z.string().min(1))
+    .default([])
+    .meta({ title: "list of names", description: "Groups that run before; counts more than priorities." }),
+  pauseAfterSeconds: z
+    .number()
+    .int()
+    .positive()
+    .max(86_400)
+    .exactOptional()
+    .describe("Once its instances are ACTIVE, before the next group."),
+  approveAfter: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Once its instances are ACTIVE the run ends, and goes on when it's [approved](hooks.md#pauses-and-approvals).",
+    ),
 });
 export type PriorityGroup = z.output<typeof groupSchema>;
 
@@ -57,7 +69,8 @@ export const priorityGroupsSchema = z
     if (circle.length > 0)
       ctx.addIssue({ code: "custom", message: `these depend on each other in a circle: ${circle.join(", ")}` });
   })
-  .default([]);
+  .default([])
+  .describe("Without any all instances are one group.");
 
 interface Ordered {
   readonly name: string;

@@ -290,8 +290,10 @@ export const pairSecretsSchema = z.strictObject({
   messageQueuePassword: z.string().min(1),
   /** Keystone password, or the application credential's secret. */
   openstackSecret: z.string().min(1),
-  /** By the name that hooks have in `{secret:<name>}`. */
-  hookSecrets: z.record(z.string(), z.string().min(1)).exactOptional(),
+  hookSecrets: z
+    .record(z.string(), z.string().min(1))
+    .exactOptional()
+    .meta({ title: "text for each name", description: "What hooks name as `{secret:<name>}`." }),
 });
 export type PairSecrets = z.output<typeof pairSecretsSchema>;
 

@@ -398,7 +398,8 @@ describe("cheesecake (embedded lab)", function () {
     await tells(0, ["verify"]);
   });
 
-  for (const [secret, variable] of Object.entries(secretVariables))
+  // With those of hooks nobody logs in anywhere.
+  for (const [secret, variable] of Object.entries(secretVariables).filter(([name]) => name !== "hookSecrets"))
     it(`says that ${secret} is wrong, and not what it is`, async () => {
       const value = wrong.get(`wrong ${variable}`) ?? "";
       const given = secret === "ontapPasswords" ? JSON.stringify({ iprod: value, idr: value }) : value;

@@ -336,6 +336,29 @@ describe("cheesecake report", () => {
   });
 });
 
+describe("cheesecake approve", () => {
+  const priorityGroups = [{ name: "database", instances: [{ name: "server-0" }], priority: 1, approveAfter: true }];
+  const settings = { pair: { ...pair, openstack: { ...pair.openstack, priorityGroups } } };
+
+  it("lets a switchover go on that waits for it, and nothing else", async () => {
+    const { world, cli } = begin();
+    ended(await cli.run(["approve"], { settings }), 3, /nothing waits for an approval/);
+    ended(await cli.run(["apply", "--to", "idr", "--yes"], { settings }), 5, /it waits for an approval.*`cheesecake approve database`/); // prettier-ignore
+    ended(await cli.run(["status"], { settings }), 0, /^waits for +the approval of group "database"$/m);
+    const { out } = await cli.run(["status", "--json"], { settings });
+    const { openSwitchover } = JSON.parse(out) as { openSwitchover: { awaitsApprovalOf: string } };
+    assert.equal(openSwitchover.awaitsApprovalOf, "database");
+    const calls = world.calls.length;
+    ended(await cli.run(["resume"], { settings }), 5, /warning: it waits for the approval of group "database"/);
+    ended(await cli.run(["approve", "apps"], { settings }), 3, /it's group "database" that waits for one/);
+    ended(await cli.run(["approve", "database", "--by", "ann"], { settings }), 0, /is approved\.\nTo go on: `cheesecake resume`/); // prettier-ignore
+    assert.equal(world.calls.length, calls);
+    ended(await cli.run(["resume"], { settings }), 0);
+    const journal = [...world.journals.values()].flatMap(({ entries }) => entries);
+    assert.ok(journal.some((line) => line.includes('"type":"approve","group":"database","by":"ann"')));
+  });
+});
+
 describe("the command line", () => {
   it("ends with 2 where it's misused, and asks no system", async () => {
     const { world, cli } = begin();

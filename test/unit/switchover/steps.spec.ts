@@ -978,6 +978,18 @@ describe("promote", () => {
   });
 });
 
+describe("a plan with a step of another version", () => {
+  it("isn't gone on with, and nothing is done", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("hold/lock-instances", "before-call")));
+    for (const journal of world.journals.values())
+      journal.entries = journal.entries.map((line) => line.replaceAll("promote/drain-queues", "promote/drain-rivers"));
+    const before = world.calls.length;
+    const elsewhere = operator(world, newJournal());
+    await assert.rejects(elsewhere.up(toIdr, at("iprod")), fails("journal", /promote\/drain-rivers: this version doesn't know it/)); // prettier-ignore
+    assert.equal(world.calls.length, before);
+  });
+});
+
 describe("hooks", () => {
   const hook = (name: string, when: HookSpec["when"], more: Partial<HookSpec> = {}): HookSpec =>
     hookSchema.parse({ name, when, command: ["true"], ...more });
