@@ -22,14 +22,14 @@ function selects({ id, name, metadata = {} }: InstanceSelector, server: Server):
 }
 
 /**
- * In the order of their start, those without an instance left out; undefined where none is declared. An instance that two
+ * In the order of their start, those without an instance left out; undefined where none is declared, or nothing to start. An instance that two
  * groups name, which a planned switchover refuses, is the one's that is started first.
  */
 export function groupsOf(
   { pair, servers }: Pick<Observation, "pair" | "servers">,
   moved: readonly { readonly id: string }[],
 ): readonly PlannedGroup[] | undefined {
-  if (!hasGroups(pair)) return undefined;
+  if (!hasGroups(pair) || moved.length === 0) return undefined;
   const left = new Map(servers.map((server) => [server.id, server]));
   const rest = { name: restName, instances: [], priority: defaultPriority, dependsOn: [] };
   const { order } = startOrderOf<Declared>([...pair.openstack.priorityGroups, rest]);

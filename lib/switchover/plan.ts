@@ -472,7 +472,7 @@ export function planAbort(plan: Plan, hooks: readonly HookSpec[]): Plan {
     steps: [
       step("attach/volumes", `Attach ${count(volumes, "volume")} at "${plan.from}" again, in device order`, 10),
       ...renewRoots(servers, plan.from),
-      ...startSteps({ servers, lanes: servers.length, ...(groups === undefined ? {} : { groups }) }),
+      ...startSteps({ servers, lanes: Math.max(1, servers.length), ...(groups === undefined ? {} : { groups }) }),
       step("start/unlock-instances", `Unlock the instances that weren't locked before`, 2),
       step("start/enable-backend", `Enable "${plan.from}" for new volumes again`, 2),
     ],

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { HookSpec } from "../../../lib/switchover";
 import { Journal } from "../../../lib/switchover/journal";
-import { planSwitchover } from "../../../lib/switchover/plan";
+import { forecastSeconds, planAbort, planSwitchover } from "../../../lib/switchover/plan";
 import { preflight } from "../../../lib/switchover/preflight";
 import { buildReport } from "../../../lib/switchover/report";
 import { hookSchema } from "../../../lib/topology/hooks";
@@ -238,6 +238,11 @@ describe("a switchover with priority groups", () => {
     ].map(({ digest }) => digest);
     assert.equal(new Set(digests).size, digests.length);
     assert.equal("groups" in of([]), false);
+    const nobody = planSwitchover({ intent: intentTo("idr"), observation: { ...observation, servers: [], pair: withGroups([{ name: "a", instances: [{ metadata: { a: "b" } }] }]) }, from: "iprod", route: "failover-host", warnings: [] }); // prettier-ignore
+    for (const each of [nobody, planAbort(nobody, [])]) {
+      assert.equal(each.steps.filter(({ id }) => id === "start/instances").length, 1);
+      assert.ok(Number.isFinite(forecastSeconds(each)));
+    }
     assert.equal(
       of([]).steps.some(({ group }) => group !== undefined),
       false,
