@@ -1,8 +1,10 @@
+import os from "node:os";
 import type { Connections } from "../lib/connections";
 import { DrError, messageOf } from "../lib/errors";
 import { activeSettings, type DisasterRecoverySettings } from "../lib/settings";
 import {
   applySwitchover,
+  approveGroup,
   type Intent,
   observeState,
   openSwitchover,
@@ -69,6 +71,7 @@ export async function status(session: Session, o: { readonly json?: boolean }): 
           from: open.plan.from,
           to: open.plan.to,
           begunAt: open.begunAt,
+          awaitsApprovalOf: open.awaitsApprovalOf ?? null,
         }
       : null,
     run: running ? { owner: running.owner, host: running.host, pid: running.pid, stack: running.stack } : null,
@@ -86,6 +89,7 @@ export async function status(session: Session, o: { readonly json?: boolean }): 
       ["promoted", promoted ? "yes" : "no"],
       ["protected", isProtected ? "yes" : "no"],
       ["open switchover", begun ? `${begun.id} (${begun.kind} "${begun.from}" → "${begun.to}")` : "none"],
+      ...(begun?.awaitsApprovalOf ? [["waits for", `the approval of group "${begun.awaitsApprovalOf}"`]] : []),
       ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid}, stack ${run.stack})` : "none"],
       ...mismatches.map((mismatch) => [mismatch.kind === "alarm" ? "alarm" : "mismatch", toldOf(mismatch)]),
       ...unseen.map((text) => ["not compared", text]),
@@ -197,6 +201,22 @@ export async function resume(session: Session, o: { readonly digest?: string }):
   return carryOut(session, { ...intent, activeSite: to, ...(reprotect === undefined ? {} : { reprotect }) }, o.digest);
 }
 
+/** Changes nothing but the journal: the next run goes on. */
+export async function approve(session: Session, o: { readonly by?: string }, group?: string): Promise<ExitCode> {
+  const { terminal } = session;
+  const approved = await approveGroup({
+    ...pairOf(session),
+    stack: ownerOf(session),
+    signal: terminal.stopSignal(),
+    progress: terminal.out,
+    by: o.by ?? os.userInfo().username,
+    ...(group === undefined ? {} : { group }),
+  });
+  terminal.out(`Group "${approved.group}" of ${approved.switchoverId} is approved.`);
+  terminal.out("To go on: `cheesecake resume`, or `pulumi up`.");
+  return exitCodes.fine;
+}
+
 const misused = (seen: string, remedy: string): DrError =>
   new DrError({ code: "config", attempted: "Switch over", seen, state: "No system was asked", remedy });
 
@@ -240,6 +260,10 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
     return exitCodes.fine;
   } catch (error) {
     if (begun === undefined) throw error;
+    if (DrError.is(error, "approval")) {
+      terminal.out(error.message);
+      return exitCodes.waiting;
+    }
     terminal.err(DrError.is(error) ? error.message : ((error as Error).stack ?? messageOf(error)));
     terminal.err(`${begun} isn't finished: \`cheesecake resume\` goes on with it, as \`pulumi up\` does.`);
     return exitCodes.unfinished;

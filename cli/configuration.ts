@@ -10,12 +10,13 @@ const PROJECT = "cinder-cheesecake";
 type SecretName = keyof typeof pairSecretsSchema.shape;
 const secretNames = Object.keys(pairSecretsSchema.shape) as SecretName[];
 
-/** By secret: `ontapPasswords` as a JSON object by site, the others as they are. */
+/** By secret: `ontapPasswords` and `hookSecrets` as a JSON object by name, the others as they are. */
 export const secretVariables: Readonly<Record<SecretName, string>> = {
   ontapPasswords: "CHEESECAKE_ONTAP_PASSWORDS",
   databasePassword: "CHEESECAKE_DATABASE_PASSWORD",
   messageQueuePassword: "CHEESECAKE_MESSAGE_QUEUE_PASSWORD",
   openstackSecret: "CHEESECAKE_OPENSTACK_SECRET",
+  hookSecrets: "CHEESECAKE_HOOK_SECRETS",
 };
 
 export interface Sources {

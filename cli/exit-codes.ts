@@ -10,5 +10,7 @@ export const exitCodes = {
   refused: 3,
   /** The systems aren't in the state that was to be proved, or contradict each other. */
   mismatch: 4,
+  /** Begun, and waiting for `approve`: the journal is open, nothing is wrong. */
+  waiting: 5,
 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];

@@ -29,6 +29,7 @@ interface Options {
   readonly digest?: string;
   readonly yes?: boolean;
   readonly json?: boolean;
+  readonly by?: string;
 }
 
 /** Runs one command line, without the program's name; resolves to its exit code. */
@@ -77,6 +78,9 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
     .option(...DIGEST_OPTION)
     .option("--yes", "whatever the plan is");
   onTheWay(command("resume", "go on with what was begun and isn't finished", commands.resume)).option(...DIGEST_OPTION);
+  command("approve", "let a switchover go on that waits for it after a priority group", commands.approve)
+    .argument("[group]", "only if it's this one")
+    .option("--by <name>", "who approves, for journal and report");
   command("verify", "prove that everything is in its place", commands.verify).option(...JSON_OPTION);
   command("report", "the report of the last switchover, or of the one named", commands.report)
     .argument("[id]")

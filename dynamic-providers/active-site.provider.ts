@@ -10,19 +10,12 @@ import {
   statusOf,
   tellFailure,
 } from "../lib/switchover";
-import { type HookSpec, phases, type SwitchoverState } from "../lib/switchover/intent";
+import type { SwitchoverState } from "../lib/switchover/intent";
+import { hookSchema } from "../lib/topology/hooks";
 import { configuredPair } from "./runtime/connection";
 import * as lifecycle from "./runtime/lifecycle";
 import { stopSignal } from "./runtime/orphan";
 import { connection } from "./runtime/ports";
-
-const moments = ["during:promote", ...phases.flatMap((phase) => [`before:${phase}`, `after:${phase}`])];
-const hookSchema = z.object({
-  name: z.string().min(1),
-  when: z.custom<HookSpec["when"]>((value) => moments.includes(value as string), `one of ${moments.join(", ")}`),
-  command: z.array(z.string()).min(1),
-  timeoutSeconds: z.number().int().positive(),
-});
 
 /** What the operator declares. */
 const intentSchema = z.object({

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { runCommandHook } from "../lib/connections/command-hook";
+import { runCommand } from "../lib/connections/command";
+import { DrError } from "../lib/errors";
 import * as lifecycle from "./runtime/lifecycle";
 
 const inputsSchema = z.object({
@@ -32,7 +33,18 @@ export const provider = lifecycle.defineProvider({
     const inputs = lifecycle.decode(inputsSchema, properties);
     const name = `${inputs.instance}:${inputs.device}:${inputs.stage}`;
     const { timeoutSeconds } = inputs;
-    await runCommandHook({ name, command: fillIn(inputs.command, inputs), timeoutSeconds, env: {} });
+    const { passed, said, output } = await runCommand({
+      command: fillIn(inputs.command, inputs),
+      timeoutSeconds,
+      env: {},
+    });
+    if (!passed)
+      throw new DrError({
+        code: "failure-state",
+        attempted: `Write breadcrumb "${name}"`,
+        seen: output === undefined ? said : `${said}; its last output: ${output}`,
+        remedy: "Repair what its command does, or correct the command; then run again: it runs again.",
+      });
     return { id: name, outs: stored(inputs) };
   },
 

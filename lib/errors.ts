@@ -25,6 +25,8 @@ export type DrErrorCode =
   | "conflict"
   /** The journal on disk or in the database doesn't fit the plan. */
   | "journal"
+  /** The run ended where somebody is to approve before it goes on: nothing is wrong. */
+  | "approval"
   /** The run was asked to stop and did so at a step boundary. */
   | "stopped"
   /** A rule that must always hold doesn't: a fault of this software or of its surroundings. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { phases, type HookSpec } from "./switchover/intent";
+import { type HookSpec, hookSchema, secretsOf } from "./topology/hooks";
 import { pairSecretsSchema, siteNames, type SitePair, sitePairSchema } from "./topology/site-pair";
 
 /** What an operator declares of a pair, however it's read: by Pulumi for a stack, or from a file without it. Pure. */
@@ -11,16 +11,7 @@ export interface RawSettings {
   readonly config: Readonly<Record<string, string>>;
 }
 
-const moments = ["during:promote", ...phases.flatMap((phase) => [`before:${phase}`, `after:${phase}`])];
-
-const hookSchema = z.strictObject({
-  name: z.string().min(1),
-  when: z.custom<HookSpec["when"]>((value) => moments.includes(value as string), `one of ${moments.join(", ")}`),
-  command: z.array(z.string()).min(1),
-  timeoutSeconds: z.number().int().positive().default(300),
-});
-
-function checkHookNames(hooks: readonly z.output<typeof hookSchema>[], ctx: z.RefinementCtx): void {
+function checkHookNames(hooks: readonly HookSpec[], ctx: z.RefinementCtx): void {
   const names = hooks.map((hook) => hook.name);
   names.forEach((name, index) => {
     if (names.indexOf(name) !== index)
@@ -40,7 +31,11 @@ const activeSchema = z.strictObject({
   activeSite: z.string().min(1),
   promotion: z.enum(["immediate", "deferred"]).default("immediate"),
   unplanned: unplannedSchema.exactOptional(),
-  hooks: z.array(hookSchema).superRefine(checkHookNames).default([]),
+  hooks: z
+    .array(hookSchema)
+    .superRefine(checkHookNames)
+    .default([])
+    .describe("Commands and HTTP calls of yours at boundaries of phases: see [hooks.md](hooks.md)."),
   approvedPlan: z.string().min(1).exactOptional(),
   requireApproval: z.boolean().default(false),
   startIncomplete: z.boolean().default(false),
@@ -129,7 +124,7 @@ function acrossKeys(values: Readonly<Record<string, unknown>>): string[] {
   const { data: active } = activeSchema.pick({ activeSite: true }).strip().safeParse(values);
   const { data: unplanned } = unplannedSchema.safeParse(values["unplanned"]);
   const { data: passwords } = z.record(z.string(), z.unknown()).safeParse(values["ontapPasswords"]);
-  const faults = differentBackendNames(pair);
+  const faults = [...differentBackendNames(pair), ...acrossHooks(values, pair)];
   for (const [key, site] of [
     ["activeSite", active?.activeSite],
     ["unplanned.from", unplanned?.from],
@@ -141,6 +136,27 @@ function acrossKeys(values: Readonly<Record<string, unknown>>): string[] {
     if (!sites.includes(site))
       faults.push(`ontapPasswords.${site}: the pair has no such site; its sites are ${sites.join(", ")}`);
   return faults;
+}
+
+/** Hooks name groups, which the pair has, and secrets, which stand beside it. */
+function acrossHooks(values: Readonly<Record<string, unknown>>, pair: SitePair): string[] {
+  const { data: listed = [] } = z.array(z.unknown()).safeParse(values["hooks"]);
+  const hooks = listed.map((hook) => hookSchema.safeParse(hook).data);
+  const { data: secrets = {} } = z.record(z.string(), z.unknown()).safeParse(values["hookSecrets"]);
+  const groups = pair.openstack.priorityGroups.map(({ name }) => name);
+  const missing = new Set(
+    hooks
+      .flatMap((hook) => (hook === undefined ? [] : secretsOf(hook)))
+      .filter((name) => !Object.hasOwn(secrets, name)),
+  );
+  return [
+    ...hooks.flatMap((hook, index) =>
+      hook?.group === undefined || groups.includes(hook.group)
+        ? []
+        : [`hooks[${index}].group: "${hook.group}" is none of pair.openstack.priorityGroups`],
+    ),
+    ...[...missing].map((name) => `hookSecrets.${name}: not set`),
+  ];
 }
 
 /** Volume types name a backend by `volume_backend_name`: with two names they would resolve on one site only. */

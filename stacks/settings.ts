@@ -57,6 +57,7 @@ const secrets = [
   "databasePassword",
   "messageQueuePassword",
   "openstackSecret",
+  "hookSecrets",
   "adminPassword",
   "demoPassword",
 ];

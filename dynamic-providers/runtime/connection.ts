@@ -48,6 +48,7 @@ export function configuredSecrets(): PairSecrets {
     databasePassword: stackConfig?.get("databasePassword"),
     messageQueuePassword: stackConfig?.get("messageQueuePassword"),
     openstackSecret: stackConfig?.get("openstackSecret"),
+    ...(stackConfig?.get("hookSecrets") === undefined ? {} : { hookSecrets: objectAt("hookSecrets") }),
   });
   if (parsed.success) return parsed.data;
   throw faulty(parsed.error.issues.map((issue) => `${issue.path.join(".")}: missing, or not a text`));

@@ -9,7 +9,7 @@ import * as osloConfig from "../oslo-config";
 import type { Ports } from "../switchover/ports";
 import type { PairSecrets, SitePair } from "../topology/site-pair";
 import { siteNames, siteOf } from "../topology/site-pair";
-import { runCommandHook } from "./command-hook";
+import { hookRunner } from "./hooks";
 import { withRowsWhereUnreachable } from "./rows-where-unreachable";
 import { systemClock } from "./system-clock";
 
@@ -65,7 +65,7 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
       controllers,
       messageQueue,
       config: osloConfig,
-      hooks: { run: runCommandHook },
+      hooks: hookRunner(secrets),
       clock: systemClock,
     },
     close: async () => {

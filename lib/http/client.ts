@@ -62,6 +62,8 @@ export interface HttpRequest<T> {
   readonly expected: readonly number[];
   /** Decodes the body of an expected answer; one that doesn't fit is a `remote` error. Without it `T` is unchecked. */
   readonly answer?: z.ZodType<T>;
+  /** The answer is taken as the text that it is, JSON or not: `T` is `string`. */
+  readonly as?: "text";
   /** What an error says was attempted, "GET <url>" where absent. */
   readonly attempted?: string;
   readonly timeoutMs?: number;
@@ -212,6 +214,7 @@ export class HttpClient {
       headers: response.headers,
       ...(requestId === undefined ? {} : { requestId }),
     };
+    if (request.as === "text") return { ...head, body: response.text as T };
     const parsed = parseJson(response.text);
     if (!parsed.isJson)
       throw this.remoteError(url, request, response, {

@@ -19,6 +19,8 @@ export interface Server {
   readonly rootDevice?: string;
   /** Disks of its flavour beside the root: ephemeral and swap, one each. Their names aren't told. */
   readonly localDisks: number;
+  /** Its properties; absent where it has none. */
+  readonly metadata?: Readonly<Record<string, string>>;
   /** Of all its block device mappings, ghosts' too; absent where its cell doesn't answer. */
   readonly volumeIds?: readonly string[];
 }
@@ -75,6 +77,7 @@ const serverSchema = z
     host_status: optionalText,
     locked: z.boolean().optional(),
     locked_reason: optionalText,
+    metadata: z.record(z.string(), z.string()).optional(),
     // Part of the server since 2.47; sizes in GiB and MiB.
     flavor: z.object({ ephemeral: z.number(), swap: z.number() }).optional(),
     // By rows of block_device_mapping alone: neither an attachment nor its state is asked for.
@@ -96,6 +99,7 @@ const serverSchema = z
       ...given("lockedReason", row.locked_reason),
       projectId: row.tenant_id ?? "",
       ...given("rootDevice", row["OS-EXT-SRV-ATTR:root_device_name"]),
+      ...given("metadata", Object.keys(row.metadata ?? {}).length > 0 ? row.metadata : undefined),
       ...given(
         "volumeIds",
         row["os-extended-volumes:volumes_attached"]?.map(({ id }) => id),

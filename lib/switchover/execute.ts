@@ -1,9 +1,10 @@
 import { DrError, messageOf } from "../errors";
 import type { StepContext, StepItem, Step } from "./context";
-import type { HookSpec, Phase } from "./intent";
+import { isHook } from "./hooks";
 import type { PlannedStep } from "./plan";
 import { pooled } from "./pool";
 import { stepById } from "./steps";
+import { hookStep } from "./steps/hook";
 
 /** What happens, for progress and for tests that cut a run off at a boundary. */
 export interface ExecutionEvent {
@@ -26,28 +27,29 @@ export interface ExecutionOptions {
 export async function execute(o: ExecutionOptions): Promise<void> {
   const { ctx } = o;
   const { steps } = ctx.plan;
-  for (const [index, planned] of steps.entries()) {
-    // On the direct route promotion begins before the cutover and ends after it: its hooks frame the whole.
-    const first = steps.findIndex((candidate) => candidate.phase === planned.phase) === index;
-    const last = steps.findLastIndex((candidate) => candidate.phase === planned.phase) === index;
-    if (first) await runHooks(o, "before", planned.phase);
-    await runStep(o, planned, `${index + 1}/${steps.length}`);
-    if (last) await runHooks(o, "after", planned.phase);
-  }
+  // One that this version doesn't know is told before anything is done, not in the middle.
+  for (const planned of steps) if (!ctx.journal.isPassed(planned)) stepOf(ctx, planned);
+  for (const [index, planned] of steps.entries()) await runStep(o, planned, `${index + 1}/${steps.length}`);
 }
+
+const stepOf = ({ plan }: StepContext, planned: PlannedStep): Step =>
+  isHook(planned) ? hookStep(plan, planned.id) : stepById(planned.id);
 
 async function runStep(o: ExecutionOptions, planned: PlannedStep, position: string): Promise<void> {
   const { ctx } = o;
-  const step = stepById(planned.id);
+  const step = stepOf(ctx, planned);
+  // Of a step that is done for one group after another, the last one's end is its end.
+  const isLast = ctx.plan.steps.findLast(({ id }) => id === planned.id) === planned;
   // Only a run that was resumed has something of a step that it hasn't begun.
   const again = ctx.journal.factsOf(step.id).size > 0 && (await step.stale?.(ctx)) === true;
-  if (!again && ctx.journal.isEnded(planned.id)) return;
+  if (!again && (isLast ? ctx.journal.isEnded(planned.id) : ctx.journal.isPassed(planned))) return;
   stopIfAsked(ctx, planned.id);
-  const items = step.items(ctx);
+  const items = ofGroup(ctx, planned.group, step.items(ctx));
   const begunMs = ctx.clock.now().getTime();
+  const group = planned.group === undefined ? {} : { group: planned.group };
   ctx.say(`[${position}] ${planned.id}: ${planned.sentence}`);
   await ctx.guard();
-  await ctx.journal.append({ type: "step", step: step.id, event: "begin" });
+  await ctx.journal.append({ type: "step", step: step.id, event: "begin", ...group });
   ctx.live.atBoundary();
   await attributed(ctx, step.id, undefined, async () => step.premise?.(ctx));
   const lanes = step.lanes === "instances" ? ctx.pair.openstack.instancesAtOnce : step.lanes;
@@ -58,8 +60,16 @@ async function runStep(o: ExecutionOptions, planned: PlannedStep, position: stri
     if (items.length > 9 && done % Math.ceil(items.length / 5) === 0 && done < items.length)
       ctx.say(`[${position}] ${planned.id}: ${done} of ${items.length}`);
   });
-  await ctx.journal.append({ type: "step", step: step.id, event: "end" });
+  if (planned.group !== undefined) await ctx.journal.append({ type: "step", step: step.id, event: "end", ...group });
+  if (isLast) await ctx.journal.append({ type: "step", step: step.id, event: "end" });
   ctx.say(`[${position}] ${planned.id}: done in ${seconds(ctx.clock.now().getTime() - begunMs)}`);
+}
+
+/** An item is one of the group's instances, or the group itself. */
+function ofGroup(ctx: StepContext, name: string | undefined, items: readonly StepItem[]): readonly StepItem[] {
+  if (name === undefined) return items;
+  const keys = new Set([name, ...(ctx.plan.groups?.find((group) => group.name === name)?.serverIds ?? [])]);
+  return items.filter(({ key }) => keys.has(key));
 }
 
 async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise<void> {
@@ -85,25 +95,6 @@ async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise
   });
 }
 
-/** Hooks are journalled like steps: each runs once, or again where a run was cut off in its middle. */
-async function runHooks(o: ExecutionOptions, when: "before" | "after", phase: Phase): Promise<void> {
-  const { ctx } = o;
-  for (const hook of ctx.plan.hooks.filter((candidate: HookSpec) => candidate.when === `${when}:${phase}`)) {
-    const id = `hook/${when}-${phase}`;
-    if (ctx.journal.isDone(id, hook.name)) continue;
-    stopIfAsked(ctx, id);
-    ctx.say(`hook ${hook.name} (${hook.when})`);
-    await ctx.guard();
-    await attributed(ctx, id, { key: hook.name, label: hook.name }, async () => {
-      await ctx.guard();
-      await ctx.journal.append({ type: "intent", step: id, item: hook.name });
-      await ctx.ports.hooks.run({ ...hook, env: { FROM_SITE: ctx.plan.from, TO_SITE: ctx.plan.to, PHASE: phase } });
-      await ctx.guard();
-      await ctx.journal.append({ type: "done", step: id, item: hook.name, already: false, facts: {} });
-    });
-  }
-}
-
 function stopIfAsked(ctx: StepContext, step: string): void {
   if (ctx.signal.aborted)
     throw new DrError({
@@ -125,8 +116,8 @@ async function attributed(
   try {
     await work();
   } catch (error) {
-    // Without the lease the journal belongs to the other run.
-    if (!DrError.is(error, "lease"))
+    // Without the lease the journal belongs to the other run; who waits for an approval didn't fail.
+    if (!DrError.is(error, "lease") && !DrError.is(error, "approval"))
       await ctx.journal
         .append({ type: "failed", step: stepId, item: item?.key ?? "", error: messageOf(error) })
         .catch(() => undefined);

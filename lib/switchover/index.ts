@@ -5,6 +5,7 @@ import type { SitePair } from "../topology/site-pair";
 import { backendHost } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
+import { awaitedApproval } from "./approve";
 import { divergence, noDelta, planDelta, unprotected } from "./difference";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
@@ -13,12 +14,13 @@ import type { JournalEntry } from "./journal";
 import { endedSwitchovers, Journal } from "./journal";
 import type { Judgement } from "./judgement";
 import { judge } from "./judgement";
-import { Lease } from "./lease";
+import type { Lease } from "./lease";
 import type { Observation } from "./observation";
 import { volumesOf } from "./observation";
 import { observe, observeSites } from "./observe";
 import type { Onward } from "./open-journal";
 import { onward } from "./open-journal";
+import { asOwner } from "./owner";
 import type { Plan } from "./plan";
 import {
   forecastSeconds,
@@ -49,6 +51,7 @@ export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
 export type { Verdict } from "./verdict";
 export { verdictOf } from "./verdict";
+export { approveGroup } from "./approve";
 export { observe } from "./observe";
 export type { Proof } from "./verify";
 export { verifyEndState } from "./verify";
@@ -128,6 +131,8 @@ export interface OpenSwitchover {
   readonly begunAt: string;
   /** The plan that counts: the abort's where one was begun. */
   readonly plan: Plan;
+  /** The priority group after which it waits for an approval. */
+  readonly awaitsApprovalOf?: string;
 }
 
 /** What was begun and not ended. Read-only. */
@@ -135,7 +140,15 @@ export async function openSwitchover(
   o: Pick<Question, "pair" | "ports" | "journalDir">,
 ): Promise<OpenSwitchover | undefined> {
   const journal = await findOpenJournal(o);
-  return journal && { switchoverId: journal.switchoverId, begunAt: journal.entries[0]?.at ?? "", plan: journal.plan };
+  if (journal === undefined) return undefined;
+  const { switchoverId, entries, plan } = journal;
+  const group = awaitedApproval(journal);
+  return {
+    switchoverId,
+    begunAt: entries[0]?.at ?? "",
+    plan,
+    ...(group === undefined ? {} : { awaitsApprovalOf: group }),
+  };
 }
 
 /**
@@ -221,36 +234,7 @@ export interface ApplyOptions extends Question {
  * again after any failure, also of this process.
  */
 export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState> {
-  const { coordination, clock } = o.ports;
-  await coordination.prepare();
-  const owner = await coordination.claimOwnership(o.pair.name, o.stack);
-  if (owner.stack !== o.stack)
-    throw new DrError({
-      code: "lease",
-      attempted: `Operate pair "${o.pair.name}" from stack "${o.stack}"`,
-      seen: `the pair belongs to stack "${owner.stack}"`,
-      state: "Nothing was changed.",
-      remedy: `Use that stack, or hand the pair over in ${"cinder_cheesecake"}.ownership.`,
-    });
-  const lease = await Lease.acquire({
-    pair: o.pair.name,
-    holder: {
-      owner: os.userInfo().username,
-      host: os.hostname(),
-      pid: process.pid,
-      stack: o.stack,
-      planDigest: o.previewed?.digest ?? "",
-    },
-    coordination,
-    clock,
-    signal: o.signal,
-    say: o.progress,
-  });
-  try {
-    return await underLease(o, lease);
-  } finally {
-    await lease.release();
-  }
+  return asOwner(o, (lease) => underLease(o, lease));
 }
 
 async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
@@ -484,7 +468,8 @@ async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir"
 
 function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
   const { way, plan } = next;
-  const left = plan.steps.filter((planned) => way === "abort" || !journal.isEnded(planned.id));
+  const left = plan.steps.filter((planned) => way === "abort" || !journal.isPassed(planned));
+  const awaited = way === "abort" ? undefined : awaitedApproval(journal);
   const verb = way === "abort" ? "Abort" : way === "replan" ? `Go on (${plan.mode}, ${plan.route}) with` : "Resume";
   return {
     decision: way === "abort" || way === "refuse" ? way : "resume",
@@ -496,7 +481,14 @@ function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
     mode: plan.mode,
     route: plan.route,
     failures: failuresOnward(o.intent, next),
-    warnings: plan.warnings,
+    warnings: [
+      ...plan.warnings,
+      ...(awaited === undefined
+        ? []
+        : [
+            `it waits for the approval of group "${awaited}" (\`cheesecake approve ${awaited}\`), and ends there again without it`,
+          ]),
+    ],
     forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
   };
 }

@@ -1,3 +1,5 @@
+import type { HookSpec, Phase } from "../topology/hooks";
+
 /** What the operator asks for, and what is remembered of it between runs. Plain data. */
 
 export type Promotion = "immediate" | "deferred";
@@ -5,28 +7,8 @@ export type Mode = "planned" | "unplanned";
 /** How Cinder is told: by its own failover, or past it where it can't or won't. */
 export type Route = "failover-host" | "direct";
 
-export const phases = [
-  "activate",
-  "hold",
-  "pre-sync",
-  "quiesce",
-  "detach",
-  "final-sync",
-  "cutover",
-  "attach",
-  "start",
-  "promote",
-  "reprotect",
-] as const;
-export type Phase = (typeof phases)[number];
-
-export interface HookSpec {
-  readonly name: string;
-  /** `during:promote` runs while Cinder's services are stopped. */
-  readonly when: `before:${Phase}` | `after:${Phase}` | "during:promote";
-  readonly command: readonly string[];
-  readonly timeoutSeconds: number;
-}
+export { phases } from "../topology/hooks";
+export type { HookSpec, Phase };
 
 export interface Unplanned {
   /** The site that was lost. Valid for a switch away from it only. */

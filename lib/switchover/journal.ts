@@ -1,7 +1,7 @@
 import { mkdir, open, readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { DrError, messageOf } from "../errors";
-import type { Plan } from "./plan";
+import type { Plan, PlannedStep } from "./plan";
 import type { Clock, CoordinationPort } from "./ports";
 
 /**
@@ -19,7 +19,10 @@ export type JournalEntry = { readonly at: string } & (
   | { readonly type: "abort"; readonly plan: Plan }
   /** The mode changed on the same journal: the source died before cutover and `unplanned` was declared. */
   | { readonly type: "replan"; readonly plan: Plan }
-  | { readonly type: "step"; readonly step: string; readonly event: "begin" | "end" }
+  /** With a group: its part of the step alone. */
+  | { readonly type: "step"; readonly step: string; readonly event: "begin" | "end"; readonly group?: string }
+  /** What comes after this group may be started. */
+  | { readonly type: "approve"; readonly group: string; readonly by: string }
   /** With what its call takes away, where nothing else would know it any more. */
   | { readonly type: "intent"; readonly step: string; readonly item: string; readonly facts?: Facts }
   | {
@@ -209,6 +212,16 @@ export class Journal {
     return this.ended.has(step);
   }
 
+  /** Of a step that is done for one group after another, its group's part. */
+  isPassed({ id, group }: Pick<PlannedStep, "id" | "group">): boolean {
+    return this.ended.has(id) || (group !== undefined && this.ended.has(partOf(id, group)));
+  }
+
+  approvalOf(group: string): { readonly by: string; readonly at: string } | undefined {
+    return this.recorded.find((entry) => entry.type === "approve" && entry.group === group) as
+      Extract<JournalEntry, { type: "approve" }> | undefined;
+  }
+
   isBegun(step: string): boolean {
     return this.begun.has(step);
   }
@@ -242,7 +255,8 @@ export class Journal {
       this.ended.clear();
     } else if (entry.type === "step") {
       this.begun.add(entry.step);
-      if (entry.event === "end") this.ended.add(entry.step);
+      if (entry.event === "end")
+        this.ended.add(entry.group === undefined ? entry.step : partOf(entry.step, entry.group));
     } else if (entry.type === "done") {
       if (!this.done.has(entry.step)) this.done.set(entry.step, new Set());
       this.done.get(entry.step)?.add(entry.item);
@@ -286,6 +300,8 @@ export class Journal {
     await this.coordination.closeSwitchover(this.switchoverId);
   }
 }
+
+const partOf = (step: string, group: string): string => `${step} ${group}`;
 
 /** What was completed, newest first, by the database's copies. Read as it is asked for: each is a query. */
 export async function* endedSwitchovers(

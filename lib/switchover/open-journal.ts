@@ -1,13 +1,21 @@
 import type { SitePair } from "../topology/site-pair";
 import { backendHost } from "../topology/site-pair";
 import { divergence } from "./difference";
+import { sameHooks } from "./hooks";
 import type { Intent } from "./intent";
 import type { Journal } from "./journal";
 import type { Observation } from "./observation";
 import { arrayOf, cinderServiceOf, isMirrorOf, isServed, serviceRowOf } from "./observation";
 import { observe } from "./observe";
 import type { Plan } from "./plan";
-import { planAbort, planReprotect, planSwitchover, planWithoutReprotect, planWithoutSource } from "./plan";
+import {
+  planAbort,
+  planReprotect,
+  planSwitchover,
+  planWithHooks,
+  planWithoutReprotect,
+  planWithoutSource,
+} from "./plan";
 import type { Ports } from "./ports";
 import type { Finding } from "./preflight";
 import { preflight, reprotectFindings, unreadable } from "./preflight";
@@ -97,20 +105,23 @@ export async function onward(o: Question, journal: Journal): Promise<Onward> {
   if (way === "abort")
     return {
       way,
-      plan: planAbort(plan),
+      plan: planAbort(plan, intent.hooks),
       findings: [],
       said: `aborting ${journal.switchoverId}: production stays at "${intent.activeSite}"`,
     };
   if (plan.kind === "reprotect" && (await isGivenUp(o, journal)))
     return {
       way: "abort",
-      plan: planWithoutReprotect(plan),
+      plan: planWithoutReprotect(plan, intent.hooks),
       findings: [],
       said: `giving up ${journal.switchoverId}: Cinder's services start again, without replication`,
     };
   const replanned = (await withoutSource(o, journal)) ?? (await pastFailover(o, journal));
-  if (replanned === undefined) return { way: "resume", plan, findings: [], said: `resuming ${journal.switchoverId}` };
-  return { way: "replan", ...replanned };
+  const said = `resuming ${journal.switchoverId}`;
+  const now = planWithHooks(replanned?.plan ?? plan, intent.hooks);
+  if (replanned !== undefined) return { way: "replan", ...replanned, plan: now };
+  if (sameHooks(now.hooks, plan.hooks)) return { way: "resume", plan, findings: [], said };
+  return { way: "replan", plan: now, findings: [], said: `${said}, with its hooks as they are declared by now` };
 }
 
 const isCinderStopped = (journal: Journal): boolean =>

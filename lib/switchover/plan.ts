@@ -1,8 +1,12 @@
 import { createHash } from "node:crypto";
 import type { ConnectionInfo } from "./ports";
+import type { PlannedGroup } from "./groups";
+import { groupsOf } from "./groups";
+import { hookKey, hooksOnward, withHooks } from "./hooks";
 import type { HookSpec, Intent, Mode, Phase, Promotion, Route } from "./intent";
 import type { Observation } from "./observation";
 import { volumesOf, mirrorOf, poolOf, rootOf, strandedIn } from "./observation";
+import type { PlanKind, PlannedStep } from "./planned-step";
 import { sizeOf } from "./size";
 import { isOffloaded, reasonToLeave, runs } from "./states";
 import { backendHost, peerOf, siteOf } from "../topology/site-pair";
@@ -67,15 +71,7 @@ export interface PlannedBaseline {
   readonly setAside: boolean;
 }
 
-export interface PlannedStep {
-  readonly id: string;
-  readonly phase: Phase;
-  /** One sentence, as the operator reads it. */
-  readonly sentence: string;
-  readonly forecastSeconds: number;
-}
-
-export type PlanKind = "activation" | "reload" | "switchover" | "promotion" | "reprotect" | "abort";
+export type { PlanKind, PlannedStep };
 
 export interface Plan {
   readonly version: 1;
@@ -95,6 +91,8 @@ export interface Plan {
   readonly servers: readonly PlannedServer[];
   /** Left as they are, and locked by us meanwhile: unshelved, they'd connect their volumes to the site that is left. */
   readonly shelved?: readonly Pick<PlannedServer, "id" | "name">[];
+  /** In the order of their start; absent where none is declared. */
+  readonly groups?: readonly PlannedGroup[];
   readonly volumes: readonly PlannedVolume[];
   readonly mirrors: readonly PlannedMirror[];
   readonly hooks: readonly HookSpec[];
@@ -129,8 +127,14 @@ export function digestOf(plan: Omit<Plan, "digest">): string {
         ...(server.stranded === true ? ["stranded"] : []),
       ]),
     volumes: plan.volumes.map((volume) => volume.id).sort(),
-    steps: plan.steps.map((step) => step.id),
-    hooks: plan.hooks.map((hook) => [hook.when, hook.name, hook.command]),
+    groups: plan.groups?.map((group) => [
+      group.name,
+      [...group.serverIds].sort(),
+      group.pauseAfterSeconds,
+      group.approveAfter,
+    ]),
+    steps: plan.steps.map(({ id, group }) => (group === undefined ? id : `${id} ${group}`)),
+    hooks: plan.hooks.map(hookKey),
   };
   return createHash("sha256").update(JSON.stringify(bound)).digest("hex").slice(0, 32);
 }
@@ -192,8 +196,10 @@ export function planSwitchover(o: {
       .filter((server) => isOffloaded(server) && !server.locked)
       .map(({ id, name }) => ({ id, name })),
   ].filter(({ id }, index, every) => every.findIndex((each) => each.id === id) === index);
+  const groups = begun === undefined ? groupsOf(observation, servers) : begun.groups;
   const steps = sentencesFor({
     ...inventory,
+    ...(groups === undefined ? {} : { groups }),
     shelved,
     observation,
     mode,
@@ -213,8 +219,9 @@ export function planSwitchover(o: {
     promotion: intent.promotion,
     startIncomplete: intent.startIncomplete,
     ...inventory,
+    ...(groups === undefined ? {} : { groups }),
     ...(shelved.length > 0 ? { shelved } : {}),
-    hooks: intent.hooks,
+    hooks: begun === undefined ? intent.hooks : hooksOnward(begun.hooks, intent.hooks),
     steps,
     warnings: [...o.warnings, ...leftUnderway],
   });
@@ -242,6 +249,11 @@ const untilFinalSync = ["pre-sync/update-mirrors", "detach/unmap-source", "final
 export function planWithoutSource(plan: Plan, mode: Mode, unprotected: readonly string[]): Plan {
   const without = new Set([...untilFinalSync, ...unprotected]);
   return sealed({ ...plan, mode, steps: plan.steps.filter(({ id }) => !without.has(id)) });
+}
+
+/** The same with the hooks as they are declared by now. */
+export function planWithHooks(plan: Plan, hooks: readonly HookSpec[]): Plan {
+  return sealed({ ...plan, hooks: hooksOnward(plan.hooks, hooks) });
 }
 
 /** The control plane's part alone, after a switchover whose promotion was deferred. */
@@ -368,13 +380,13 @@ export function planReprotect(o: {
 }
 
 /** A reprotect that is given up while Cinder's services are stopped for it: they start again, without replication. */
-export function planWithoutReprotect(plan: Plan): Plan {
+export function planWithoutReprotect(plan: Plan, hooks: readonly HookSpec[]): Plan {
   return sealed({
     ...plan,
     kind: "abort",
     mode: "unplanned",
     servers: [],
-    hooks: [],
+    hooks,
     steps: [
       step(
         "promote/stop-services",
@@ -440,13 +452,14 @@ export function planReload(o: {
   });
 }
 
-/** The way back before cutover, made from the plan that is abandoned. */
-export function planAbort(plan: Plan): Plan {
+/** The way back before cutover, made from the plan that is abandoned. It asks for no approval: it has to end by itself. */
+export function planAbort(plan: Plan, hooks: readonly HookSpec[]): Plan {
   const servers = plan.servers.map((server): PlannedServer => {
     const { stranded, root: _kept, ...others } = server;
     return stranded === true ? { ...others, attachments: [] } : server;
   });
   const volumes = servers.reduce((sum, server) => sum + server.attachments.length, 0);
+  const groups = plan.groups?.map(({ approveAfter: _, ...group }): PlannedGroup => group);
   return sealed({
     ...plan,
     kind: "abort",
@@ -454,11 +467,12 @@ export function planAbort(plan: Plan): Plan {
     to: plan.from,
     mode: "planned",
     servers,
-    hooks: [],
+    ...(groups === undefined ? {} : { groups }),
+    hooks,
     steps: [
       step("attach/volumes", `Attach ${count(volumes, "volume")} at "${plan.from}" again, in device order`, 10),
       ...renewRoots(servers, plan.from),
-      step("start/instances", `Start the ${count(servers.filter((s) => s.running).length, "instance")} that ran`, 10),
+      ...startSteps({ servers, lanes: Math.max(1, servers.length), ...(groups === undefined ? {} : { groups }) }),
       step("start/unlock-instances", `Unlock the instances that weren't locked before`, 2),
       step("start/enable-backend", `Enable "${plan.from}" for new volumes again`, 2),
     ],
@@ -503,13 +517,21 @@ function emptyPlan(
   };
 }
 
+/** With its hooks in their places, and its digest. */
 function sealed(plan: Omit<Plan, "digest">): Plan {
   const { digest: _stale, ...unsealed } = plan as Plan;
-  return { ...unsealed, digest: digestOf(unsealed) };
+  const whole = { ...unsealed, steps: withHooks(plan.kind, plan.steps, plan.hooks) };
+  return { ...whole, digest: digestOf(whole) };
 }
 
-function step(id: string, sentence: string, seconds: number): PlannedStep {
-  return { id, phase: id.split("/")[0] as Phase, sentence, forecastSeconds: Math.ceil(seconds) };
+function step(id: string, sentence: string, seconds: number, group?: string): PlannedStep {
+  return {
+    id,
+    ...(group === undefined ? {} : { group }),
+    phase: id.split("/")[0] as Phase,
+    sentence,
+    forecastSeconds: Math.ceil(seconds),
+  };
 }
 
 /** Instances, volumes and mirrors, from the observation alone. */
@@ -583,11 +605,70 @@ function inventoryOf(observation: Observation, from: string, to: string): Invent
   };
 }
 
+interface Moving {
+  readonly servers: readonly PlannedServer[];
+  readonly groups?: readonly PlannedGroup[];
+  readonly lanes: number;
+}
+
+/** How many of a group's, or of all, run. */
+function runningIn(servers: readonly PlannedServer[], group?: PlannedGroup): number {
+  const ids = group && new Set(group.serverIds);
+  return servers.filter(({ id, running }) => running && ids?.has(id) !== false).length;
+}
+
+/** Without groups all at once, else one group after another, the last to be started first. */
+function stopSteps(o: Moving & { readonly mode: Mode }): PlannedStep[] {
+  const how = o.mode === "planned" ? "" : ", forced after a deadline";
+  const stop = (n: number, of: string, group?: string): PlannedStep =>
+    step(
+      "quiesce/stop-instances",
+      `Stop ${count(n, "instance")}${of}${how}`,
+      (n * forecast.stopInstance) / o.lanes,
+      group,
+    );
+  if (o.groups === undefined) return [stop(runningIn(o.servers), "")];
+  return [...o.groups]
+    .reverse()
+    .map((group) => stop(runningIn(o.servers, group), ` of group "${group.name}"`, group.name));
+}
+
+/** The next group only when the former one is ACTIVE, its pause over and its approval given. */
+function startSteps(o: Moving): PlannedStep[] {
+  const start = (n: number, of: string, group?: string): PlannedStep =>
+    step(
+      "start/instances",
+      `Start the ${count(n, "instance")}${of} that ran`,
+      (n * forecast.startInstance) / o.lanes,
+      group,
+    );
+  if (o.groups === undefined) return [start(runningIn(o.servers), "")];
+  return o.groups.flatMap((group) => {
+    const { name, pauseAfterSeconds, approveAfter } = group;
+    return [
+      start(runningIn(o.servers, group), ` of group "${name}"`, name),
+      ...(pauseAfterSeconds === undefined
+        ? []
+        : [step("start/pause", `Wait ${pauseAfterSeconds} s after group "${name}"`, pauseAfterSeconds, name)]),
+      ...(approveAfter === true
+        ? [
+            step(
+              "start/await-approval",
+              `End as waiting until group "${name}" is approved (\`cheesecake approve ${name}\`)`,
+              0,
+              name,
+            ),
+          ]
+        : []),
+    ];
+  });
+}
+
 type Words = Inventory & { readonly observation: Observation; readonly from: string; readonly to: string };
 
 /** The runbook, in its order. Unplanned asks nothing of the lost site, so detaching comes after cutover. */
 function sentencesFor(
-  o: Words & Required<Pick<Plan, "shelved">> & Pick<Plan, "mode" | "route" | "promotion">,
+  o: Words & Required<Pick<Plan, "shelved">> & Pick<Plan, "mode" | "route" | "promotion" | "groups">,
 ): PlannedStep[] {
   const { from, to, servers, mirrors } = o;
   const planned = o.mode === "planned";
@@ -597,10 +678,9 @@ function sentencesFor(
   const devices = [
     ...new Set(moved.flatMap((server) => server.attachments.map((a) => a.device.replace("/dev/", "")))),
   ].sort(compareDevices);
-  const running = servers.filter((server) => server.running).length;
+  const groups = o.groups === undefined ? {} : { groups: o.groups };
   const mirrorCount = count(mirrors.length, "mirror");
   const locks = servers.length + o.shelved.length;
-  const runningAgain = moved.filter((server) => server.running).length;
   const roots = moved.filter((server) => server.root !== undefined).length;
 
   const detach = [
@@ -617,11 +697,7 @@ function sentencesFor(
       (attachments * forecast.attachVolume) / lanes,
     ),
     ...renewRoots(moved, to),
-    step(
-      "start/instances",
-      `Start the ${count(runningAgain, "instance")} that ran`,
-      (runningAgain * forecast.startInstance) / lanes,
-    ),
+    ...startSteps({ servers: moved, lanes, ...groups }),
     step(
       "start/unlock-instances",
       `Unlock the instances that weren't locked before`,
@@ -635,11 +711,7 @@ function sentencesFor(
     ...(planned
       ? [step("pre-sync/update-mirrors", `Update ${mirrorCount} while users still work`, forecast.transfer)]
       : []),
-    step(
-      "quiesce/stop-instances",
-      `Stop ${count(running, "instance")}${planned ? "" : ", forced after a deadline"}`,
-      (running * forecast.stopInstance) / lanes,
-    ),
+    ...stopSteps({ servers, lanes, mode: o.mode, ...groups }),
     ...(planned
       ? [
           ...detach,
@@ -727,7 +799,6 @@ function promoteSteps(o: Words & { readonly mode: Mode }): PlannedStep[] {
       `Stop and mask Cinder's services on ${controllers}, API first; users' I/O goes on`,
       forecast.stopServices,
     ),
-    step("promote/hooks", `Run what is declared for the time while the services are down`, 1),
     step(
       "promote/edit-configuration",
       o.mode === "planned"

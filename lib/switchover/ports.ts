@@ -7,6 +7,8 @@
  * `DrError`s, `unreachable` when the other side did not answer.
  */
 
+import type { FactName, HookSpec } from "../topology/hooks";
+
 // ---------------------------------------------------------------------------------------------------------------- array
 
 export const mirrorStates = [
@@ -254,6 +256,8 @@ export interface Server {
   readonly rootDevice?: string;
   /** Disks of its flavour beside the root, ephemeral and swap: Nova tells their number, not their names. */
   readonly localDisks: number;
+  /** Its properties; absent where it has none. */
+  readonly metadata?: Readonly<Record<string, string>>;
   /** What Nova has block device mappings of, ghosts among them; absent where its cell doesn't answer. */
   readonly volumeIds?: readonly string[];
 }
@@ -527,14 +531,26 @@ export interface ConfigEditor {
   addListItem(value: string, item: string): string;
 }
 
-/** A command or program run before, after or during a phase; its deadline is the port's business. */
+/** What came of a hook. It goes into journal and report: no secret is in it. */
+export interface HookOutcome {
+  readonly passed: boolean;
+  /** How it ended: "it ended with status 1", "it answered 503". */
+  readonly said: string;
+  readonly exitCode?: number;
+  readonly status?: number;
+  readonly timedOut?: true;
+  readonly durationSeconds: number;
+  /** The last of its output, or of its answer. */
+  readonly output?: string;
+}
+
+/** Runs a command or makes an HTTP call of the operator's, with its deadline. What it was, it says; it doesn't throw. */
 export interface HookPort {
-  run(hook: {
-    readonly name: string;
-    readonly command: readonly string[];
-    readonly timeoutSeconds: number;
-    readonly env: Readonly<Record<string, string>>;
-  }): Promise<void>;
+  run(o: {
+    readonly hook: HookSpec;
+    readonly facts: Readonly<Partial<Record<FactName, string>>>;
+    readonly instances: readonly { readonly id: string; readonly name: string }[];
+  }): Promise<HookOutcome>;
 }
 
 export interface Clock {

@@ -1,5 +1,6 @@
 import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 import { isLoopback } from "../topology/loopback";
+import { groupFaults } from "./groups";
 import type { Intent, Mode, Route } from "./intent";
 import type { Observation } from "./observation";
 import type { CinderVolume } from "./ports";
@@ -60,7 +61,8 @@ export function preflight(observation: Observation, intent: Intent, from: string
   warnings.push(...database.warnings);
   checkVolumes(observation, mode, from, fail, warnings);
   checkServers(observation, mode, fail, warnings);
-  checkHooks(intent, fail);
+  checkHooks(observation, intent, fail);
+  checkGroups(observation, mode, fail, warnings);
   checkKeystone(observation, warnings);
   const { route, reason } = chooseRoute(observation, intent, from, fail);
   checkReplicated(observation, route, fail);
@@ -770,10 +772,31 @@ export function shadowFindings(o: Observation, site: string, except: readonly st
   ];
 }
 
-function checkHooks(intent: Intent, fail: Fail): void {
+function checkHooks({ pair }: Observation, intent: Intent, fail: Fail): void {
   const names = intent.hooks.map((hook) => hook.name);
   for (const name of new Set(names.filter((candidate, index) => names.indexOf(candidate) !== index)))
     fail(`hook:${name}`, `hook "${name}" is declared more than once`, "Give each hook a name of its own.");
+  const groups = pair.openstack.priorityGroups.map((group) => group.name);
+  for (const { name, group } of intent.hooks)
+    if (group !== undefined && !groups.includes(group))
+      fail(
+        `hook:${name}`,
+        `hook "${name}" is one of group "${group}", which there isn't`,
+        `Name one of ${groups.join(", ") || "pair.openstack.priorityGroups, which is empty"}.`,
+      );
+}
+
+/** Unplanned these are words: no order is worth an instance that isn't started. */
+function checkGroups(observation: Observation, mode: Mode, fail: Fail, warnings: string[]): void {
+  const { unknown, overlaps, idle } = groupFaults(observation);
+  warnings.push(...idle);
+  if (mode === "unplanned") {
+    warnings.push(...unknown, ...overlaps);
+    return;
+  }
+  const where = "pair.openstack.priorityGroups";
+  for (const message of unknown) fail("group-instance", message, `Correct it in ${where}, or take it out there.`);
+  for (const message of overlaps) fail("group-overlap", message, `Take it out of all but one in ${where}.`);
 }
 
 /** A message that waits runs when its backend next starts: whose it is has to be known before anything is stopped. */

@@ -5,6 +5,8 @@ import type { Plan } from "./plan";
 import { volumesOfServer } from "./plan";
 import type { ConnectionInfo } from "./ports";
 import { passingStatuses } from "./states";
+import type { HookResult } from "./steps/hook";
+import { hookResults, hookWarnings } from "./steps/hook";
 
 /** What happened, from the journal alone. `report.json` follows this type; no secret is in a journal, so none is here. */
 export interface Report {
@@ -33,6 +35,8 @@ export interface Report {
   readonly lostSnapshotIds: readonly string[];
   readonly steps: readonly {
     readonly id: string;
+    /** Of a step that is done for one priority group after another. */
+    readonly group?: string;
     readonly sentence: string;
     readonly startedAt?: string;
     readonly durationSeconds?: number;
@@ -53,6 +57,8 @@ export interface Report {
     }[];
   }[];
   readonly database?: { readonly before: unknown; readonly after: unknown; readonly dump?: unknown };
+  /** What came of each, absent where none was run. */
+  readonly hooks?: readonly HookResult[];
   readonly resumes: number;
   readonly warnings: readonly string[];
   readonly remaining: readonly string[];
@@ -68,7 +74,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
   // What ran beside the item that failed may have come to its end after it.
   const run = entries.slice(entries.findLastIndex((entry) => entry.type === "begin" || entry.type === "resume"));
   const failed = run.some((entry) => entry.type === "failed");
-  const steps = plan.steps.map((planned) => stepReport(entries, planned));
+  const steps = plan.steps.map((planned) => stepReport(entries, planned, plan));
   const facts = (step: string): ReadonlyMap<string, Facts> =>
     new Map(entries.flatMap((e) => (e.type === "done" && e.step === step ? [[e.item, e.facts] as const] : [])));
 
@@ -108,6 +114,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
         : oldest === undefined || plan.mirrors.some(({ flexVol }) => recoveryPoints[flexVol] === undefined)
           ? undefined
           : Math.max(0, Math.round((Date.parse(cutoverAt) - oldest) / 1000));
+  const hooks = hookResults(entries);
   return {
     version: 1,
     switchoverId: begin.switchoverId,
@@ -154,15 +161,19 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
       : {
           database: { before: database["before"], after: database["after"], ...(dump === undefined ? {} : { dump }) },
         }),
+    ...(hooks.length === 0 ? {} : { hooks }),
     resumes: entries.filter((entry) => entry.type === "resume").length,
-    warnings: plan.warnings,
-    remaining: [...remainingOf(plan, end !== undefined), ...halfWayOf(database), ...keptOf(plan, entries)],
+    warnings: [...plan.warnings, ...hookWarnings(hooks)],
+    remaining: [...remainingOf(plan, end !== undefined, entries), ...halfWayOf(database), ...keptOf(plan, entries)],
   };
 }
 
-function remainingOf(plan: Plan, ended: boolean): string[] {
+function remainingOf(plan: Plan, ended: boolean, entries: readonly JournalEntry[]): string[] {
   if (ended && plan.kind === "abort" && plan.diverged !== undefined)
     return [`"${plan.to}" isn't protected: set reprotect and run up when "${plan.from}" is back.`];
+  const awaited = ended ? undefined : awaitedIn(entries);
+  if (awaited !== undefined)
+    return [`Group "${awaited}" waits for its approval: \`cheesecake approve ${awaited}\`, then run again.`];
   if (!ended) return ["The switchover is open: run again, it goes on where it stopped."];
   if (plan.kind === "switchover" && plan.promotion === "deferred" && plan.route === "failover-host")
     return [`"${plan.to}" is failed over to, not promoted, unprotected: set promotion to "immediate" and run up.`];
@@ -179,6 +190,14 @@ function remainingOf(plan: Plan, ended: boolean): string[] {
       `Remove "unplanned" from the configuration.`,
     ];
   return [];
+}
+
+/** A run that waits for an approval has begun its step and nothing after it. */
+function awaitedIn(entries: readonly JournalEntry[]): string | undefined {
+  const last = entries.at(-1);
+  return last?.type === "step" && last.step === "start/await-approval" && last.event === "begin"
+    ? last.group
+    : undefined;
 }
 
 /** Volumes that an operation was under way on when the site was lost. */
@@ -209,27 +228,46 @@ function keptOf(plan: Plan, entries: readonly JournalEntry[]): string[] {
   return kept === "" ? [] : [`"${plan.from}" keeps what diverged in ${kept}; delete it when it's no longer needed.`];
 }
 
-function stepReport(entries: readonly JournalEntry[], planned: Plan["steps"][number]): Report["steps"][number] {
-  const startedAt = boundary(entries, planned.id, "begin");
-  const endedAt = boundary(entries, planned.id, "end");
-  const done = entries.filter((entry) => entry.type === "done" && entry.step === planned.id);
+function stepReport(
+  entries: readonly JournalEntry[],
+  { id, group, sentence }: Plan["steps"][number],
+  { groups }: Plan,
+): Report["steps"][number] {
+  const startedAt = boundary(entries, id, "begin", group);
+  const endedAt = boundary(entries, id, "end", group);
+  const members = new Set([group, ...(groups?.find(({ name }) => name === group)?.serverIds ?? [])]);
+  const ours = (item: string): boolean => group === undefined || members.has(item);
+  const done = entries.flatMap((entry) =>
+    entry.type === "done" && entry.step === id && ours(entry.item) ? [entry] : [],
+  );
   return {
-    id: planned.id,
-    sentence: planned.sentence,
+    id,
+    ...(group === undefined ? {} : { group }),
+    sentence,
     ...(startedAt === undefined ? {} : { startedAt }),
     ...(startedAt === undefined || endedAt === undefined
       ? {}
       : { durationSeconds: secondsBetween(startedAt, endedAt) }),
-    items: new Set(done.map((entry) => (entry.type === "done" ? entry.item : ""))).size,
-    alreadySatisfied: done.filter((entry) => entry.type === "done" && entry.already).length,
-    failures: entries.flatMap((entry) => (entry.type === "failed" && entry.step === planned.id ? [entry.error] : [])),
+    items: new Set(done.map(({ item }) => item)).size,
+    alreadySatisfied: done.filter(({ already }) => already).length,
+    failures: entries.flatMap((entry) =>
+      entry.type === "failed" && entry.step === id && ours(entry.item) ? [entry.error] : [],
+    ),
   };
 }
 
-/** First begin, last end: a resumed step is one. */
-function boundary(entries: readonly JournalEntry[], step: string, event: "begin" | "end"): string | undefined {
+/** First begin, last end: a resumed step is one. Without a group the whole step, whose end isn't one group's. */
+function boundary(
+  entries: readonly JournalEntry[],
+  step: string,
+  event: "begin" | "end",
+  group?: string,
+): string | undefined {
   const matches = (entry: JournalEntry): boolean =>
-    entry.type === "step" && entry.step === step && entry.event === event;
+    entry.type === "step" &&
+    entry.step === step &&
+    entry.event === event &&
+    (group === undefined ? event === "begin" || entry.group === undefined : entry.group === group);
   return (event === "begin" ? entries.find(matches) : entries.findLast(matches))?.at;
 }
 
@@ -270,8 +308,22 @@ export function reportAsMarkdown(report: Report): string {
     `## Steps\n\n${rows([
       ["Step", "Items", "Seconds", "Failures"],
       ["---", "---", "---", "---"],
-      ...report.steps.map((s) => [s.id, s.items, s.durationSeconds ?? "–", s.failures.length]),
+      ...report.steps.map((s) => [
+        s.group === undefined ? s.id : `${s.id} (${s.group})`,
+        s.items,
+        s.durationSeconds ?? "–",
+        s.failures.length,
+      ]),
     ])}`,
+    ...(report.hooks === undefined
+      ? []
+      : [
+          `## Hooks\n\n${rows([
+            ["Hook", "Step", "Outcome", "Seconds"],
+            ["---", "---", "---", "---"],
+            ...report.hooks.map((h) => [h.name, h.step, h.said, h.durationSeconds]),
+          ])}`,
+        ]),
     ...(Object.keys(report.recoveryPoints).length > 0
       ? [
           `## Recovery points at ${report.to}\n\n${rows([

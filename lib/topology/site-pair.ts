@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isLoopback } from "./loopback";
+import { priorityGroupsSchema } from "./priority-groups";
 
 /**
  * The pair of sites as the operator writes it down, once. Plain data without a secret: it goes into plans, journals
@@ -241,6 +242,8 @@ export const sitePairSchema = z
        * time-out running.
        */
       instancesAtOnce: z.number().int().min(1).max(1000).default(64),
+      /** Instances that are started one group after another, and stopped in the reverse order. */
+      priorityGroups: priorityGroupsSchema,
       caFile: z.string().optional(),
       credential: z.discriminatedUnion("kind", [
         z.strictObject({
@@ -287,6 +290,10 @@ export const pairSecretsSchema = z.strictObject({
   messageQueuePassword: z.string().min(1),
   /** Keystone password, or the application credential's secret. */
   openstackSecret: z.string().min(1),
+  hookSecrets: z
+    .record(z.string(), z.string().min(1))
+    .exactOptional()
+    .meta({ title: "text for each name", description: "What hooks name as `{secret:<name>}`." }),
 });
 export type PairSecrets = z.output<typeof pairSecretsSchema>;
 

@@ -170,18 +170,66 @@ describe("cheesecake (embedded lab)", function () {
     await adopted("idr");
   });
 
-  it("goes on with an up that was killed past its cutover", async () => {
+  /** What Nova was asked to start and stop since, by the names of instances. */
+  async function powered(since: number): Promise<{ readonly last: number; readonly actions: readonly string[] }> {
+    const url = new URL("/_lab/requests", scene.lab.endpoints.compute);
+    const all = (await (await fetch(url)).json()) as { id: number; path: string; action?: string }[];
+    const names = new Map((await scene.servers()).map(({ id, name }) => [id, name]));
+    const actions = all.flatMap(({ id, path: asked, action = "" }) => {
+      const server = /\/servers\/([^/]+)\/action$/.exec(asked)?.[1] ?? "";
+      return id > since && /^os-st(art|op)$/.test(action) ? [`${action.slice(3)} ${names.get(server)}`] : [];
+    });
+    return { last: all.at(-1)?.id ?? 0, actions };
+  }
+
+  it("goes on with an up that was killed past its cutover; by groups, with hooks, and when it's approved", async () => {
     await scene.write("before-killed-up");
-    scene.configure({ activeSite: "iprod" });
+    const names = (await scene.servers()).map(({ name }) => name).sort();
+    const [first = "", ...others] = names;
+    const pair = scene.readConfiguration()["cinder-cheesecake:pair"] as { openstack: object };
+    const group = { name: "database", instances: [{ name: first }], priority: 1, approveAfter: true };
+    const file = path.join(scene.lab.dir, "phases");
+    const script = `require("node:fs").appendFileSync(process.argv[1], process.env.CHEESECAKE_WHEN + " " + process.env.CHEESECAKE_PHASE + " " + process.env.CHEESECAKE_GROUP + "\\n")`;
+    const command = [process.execPath, "-e", script, file];
+    const hooks = [
+      { name: "freeze", when: "before:quiesce", command },
+      { name: "check", when: "after:start", group: "database", command },
+      { name: "all", when: "after:start", command },
+    ];
+    const { last } = await powered(0);
+    scene.configure({
+      activeSite: "iprod",
+      hooks,
+      pair: { ...pair, openstack: { ...pair.openstack, priorityGroups: [group] } },
+    });
     assert.ok(await scene.killedUp(/attach\/volumes: Attach/, "tree"));
     await scene.cancel();
     assert.match(await tells(0, ["status"]), /^open switchover +\S+ \(switchover "idr" → "iprod"\)$/m);
     await tells(4, ["verify"]);
+    await tells(3, ["approve"]);
+    assert.match(await ends(5, "resume"), /Group "database" runs at "iprod"; what comes after it is stopped/);
+    assert.match(await tells(0, ["status"]), /^waits for +the approval of group "database"$/m);
+    const { output } = await scene.up({ anyCode: true });
+    assert.match(output, /waits for an approval/);
+    assert.deepEqual((await powered(last)).actions.slice(names.length), [`start ${first}`]);
+    await tells(0, ["approve", "database", "--by", "ann"]);
     await ends(0, "resume");
+    const { actions } = await powered(last);
+    assert.deepEqual(
+      actions.slice(0, others.length).sort(),
+      others.map((name) => `stop ${name}`),
+    );
+    assert.deepEqual(actions.slice(others.length, names.length + 1), [`stop ${first}`, `start ${first}`]);
+    assert.deepEqual(
+      actions.slice(names.length + 1).sort(),
+      others.map((name) => `start ${name}`),
+    );
+    assert.equal(readFileSync(file, "utf8"), "before quiesce \nafter start database\nafter start \n");
     await tells(0, ["verify"]);
     const { switchoverId, resumes } = scene.lastReport();
-    assert.equal(resumes, 1);
+    assert.equal(resumes, 3);
     scene.assertOnce(switchoverId);
+    scene.configure({ hooks: undefined, pair });
     await adopted("iprod");
   });
 
@@ -350,7 +398,8 @@ describe("cheesecake (embedded lab)", function () {
     await tells(0, ["verify"]);
   });
 
-  for (const [secret, variable] of Object.entries(secretVariables))
+  // With those of hooks nobody logs in anywhere.
+  for (const [secret, variable] of Object.entries(secretVariables).filter(([name]) => name !== "hookSecrets"))
     it(`says that ${secret} is wrong, and not what it is`, async () => {
       const value = wrong.get(`wrong ${variable}`) ?? "";
       const given = secret === "ontapPasswords" ? JSON.stringify({ iprod: value, idr: value }) : value;

@@ -14,7 +14,6 @@ import { holdLockInstances } from "./hold-lock-instances";
 import { promoteDrainQueues } from "./promote-drain-queues";
 import { promoteDumpDatabase } from "./promote-dump-database";
 import { promoteEditConfiguration } from "./promote-edit-configuration";
-import { promoteHooks } from "./promote-hooks";
 import { promoteReverseMirrors } from "./promote-reverse-mirrors";
 import { promoteStartServices } from "./promote-start-services";
 import { promoteStopServices } from "./promote-stop-services";
@@ -25,8 +24,10 @@ import { reprotectFenceSource } from "./reprotect-fence-source";
 import { reprotectKeepDiverged } from "./reprotect-keep-diverged";
 import { reprotectBeginBaselines } from "./reprotect-begin-baselines";
 import { reprotectWaitHealthy } from "./reprotect-wait-healthy";
+import { startAwaitApproval } from "./start-await-approval";
 import { startEnableBackend } from "./start-enable-backend";
 import { startInstances } from "./start-instances";
+import { startPause } from "./start-pause";
 import { startUnlockInstances } from "./start-unlock-instances";
 import { finalSyncUpdateMirrors, preSyncUpdateMirrors } from "./update-mirrors";
 
@@ -47,10 +48,11 @@ export const allSteps: readonly Step[] = [
   attachVolumes,
   attachRenewRoots,
   startInstances,
+  startPause,
+  startAwaitApproval,
   startUnlockInstances,
   startEnableBackend,
   promoteStopServices,
-  promoteHooks,
   promoteEditConfiguration,
   promoteDumpDatabase,
   promoteUpdateDatabase,

@@ -4,6 +4,7 @@ import { connectCinderDatabase, type DatabaseOptions } from "../../../lib/cinder
 import { systemClock } from "../../../lib/connections/system-clock";
 import { DrError } from "../../../lib/errors";
 import type { Ports } from "../../../lib/switchover/ports";
+import { hookSchema } from "../../../lib/topology/hooks";
 import { cliOn } from "../../unit/cli/support";
 import { at, operator } from "../../unit/switchover/support";
 import { intentTo, World } from "../../unit/switchover/world";
@@ -34,6 +35,7 @@ class Shared extends World {
         run: async () => {
           say("at the hook");
           for await (const _ of createInterface(process.stdin)) break;
+          return { passed: true, said: "", durationSeconds: 0 };
         },
       },
       clock: {
@@ -51,7 +53,7 @@ class Shared extends World {
 
 const world = new Shared();
 world.meanwhile = (call) => say(`call: ${call}`);
-const hook = { name: "wait", when: "before:detach", command: ["wait"], timeoutSeconds: 600 } as const;
+const hook = hookSchema.parse({ name: "wait", when: "before:detach", command: ["wait"] });
 const hooks = order.waits ? [hook] : [];
 
 async function byPulumi(): Promise<string> {

@@ -14,6 +14,7 @@ import type { HookSpec, Intent, Preview, Report, SwitchoverState, Verdict } from
 import { applySwitchover, hasOpenJournal, observeState, previewSwitchover } from "../../../lib/switchover";
 import { systemClock } from "../../../lib/connections/system-clock";
 import type { Clock } from "../../../lib/switchover/ports";
+import { hookSchema } from "../../../lib/topology/hooks";
 import type { SitePair } from "../../../lib/topology/site-pair";
 import { backendHost, sitePairSchema } from "../../../lib/topology/site-pair";
 import { skipBecause } from "../../support/skip";
@@ -39,7 +40,7 @@ class MovableClock implements Clock {
 }
 
 /** A hook at which `meanwhile` of the same name is run. */
-export const hook = (when: HookSpec["when"]): HookSpec => ({ name: when, when, command: ["-"], timeoutSeconds: 1 });
+export const hook = (when: HookSpec["when"]): HookSpec => hookSchema.parse({ name: when, when, command: ["-"] });
 
 /** An intent as a stack's settings give it. */
 export type Wish = Partial<Omit<Intent, "activeSite">>;
@@ -93,7 +94,12 @@ export class HazardLab {
       ports: {
         ...this.connections.ports,
         clock: this.clock,
-        hooks: { run: async ({ name }: { name: string }) => void (await this.meanwhile[name]?.()) },
+        hooks: {
+          run: async ({ hook: { name } }: { hook: HookSpec }) => {
+            await this.meanwhile[name]?.();
+            return { passed: true, said: "", durationSeconds: 0 };
+          },
+        },
       },
       stack: this.scene.recovery,
       journalDir: this.scene.reports,

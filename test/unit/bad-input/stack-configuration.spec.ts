@@ -32,6 +32,7 @@ const database = (more: Keys): Given => ofCinder({ database: { ...cinder.databas
 const queue = (more: Keys): Given => ofCinder({ messageQueue: { ...cinder.messageQueue, ...more } });
 const cloud = (more: Keys): Given => pair({ openstack: { ...openstack, ...more } });
 const hook = { name: "h", when: "before:hold", command: ["true"] };
+const call = { name: "h", when: "before:hold" };
 const nothing = ["true"];
 const commands = {
   start: nothing,
@@ -77,6 +78,14 @@ const cases: readonly (readonly [name: string, given: Given, ...faults: RegExp[]
   ["a hook alone instead of a list", { hooks: hook }, /^hooks: .*expected array/],
   ["a hook of which everything is wrong", { hooks: [{ name: "", when: "before:lunch", command: [], timeoutSeconds: 0 }] }, /^hooks\[0\]\.name: is empty/, /^hooks\[0\]\.when: one of during:promote, /, /^hooks\[0\]\.command: is empty/, /^hooks\[0\]\.timeoutSeconds: Too small/],
   ["a command as one text", { hooks: [{ ...hook, command: "rm -rf" }] }, /^hooks\[0\]\.command: .*expected array/],
+  ["a hook that does nothing, and one that does two things", { hooks: [{ ...hook, command: undefined }, { ...hook, name: "i", http: { url: "https://x.example.org" } }] }, /^hooks\[0\]: either a command or http/, /^hooks\[1\]: either a command or http/],
+  ["a secret in a hook's header", { hooks: [{ ...call, http: { url: "https://x.example.org", headers: { Authorization: "Bearer hush-2", "x-api-key": "hush-3", accept: "*/*" } } }] }, /^hooks\[0\]\.http\.headers\.Authorization: a secret would stand in the state in clear; write \{secret:/, /^hooks\[0\]\.http\.headers\.x-api-key: a secret/],
+  ["a hook's URL without TLS, with a password, or none", { hooks: [{ ...call, http: { url: "http://x.example.org/{to}" } }, { ...call, name: "i", http: { url: "https://a:hush-2@x.example.org" } }, { ...call, name: "j", http: { url: "{secret:a}" } }] }, /^hooks\[0\]\.http\.url: without TLS to "x\.example\.org"/, /^hooks\[1\]\.http\.url: it holds a user or a password/, /^hooks\[2\]\.http\.url: isn't a URL/],
+  ["a hook's secret that isn't set", { hooks: [{ ...call, http: { url: "https://x.example.org/{secret:chat}", body: { text: ["{secret:page}"] } } }] }, /^hookSecrets\.chat: not set/, /^hookSecrets\.page: not set/],
+  ["secrets of hooks in clear", { hookSecrets: { chat: "hush-2" } }, /^hookSecrets: stands in the stack's file in clear/],
+  ["a hook of a group that there isn't, and of a phase without groups", { hooks: [{ ...hook, when: "after:start", group: "db" }, { ...hook, name: "i", group: "db" }] }, /^hooks\[1\]\.group: groups are stopped and started one after another/, /^hooks\[0\]\.group: "db" is none of pair\.openstack\.priorityGroups/],
+  ["groups in a circle, twice, of nobody, and of everybody", cloud({ priorityGroups: [{ name: "a", instances: [{ id: "1" }], dependsOn: ["b"] }, { name: "b", instances: [{ name: "x" }], dependsOn: ["a"] }, { name: "c", instances: [{ id: "2" }], dependsOn: ["z"] }, { name: "c", instances: [{ id: "3" }] }] }), /^pair\.openstack\.priorityGroups\[2\]\.dependsOn: there's no group "z"/, /^pair\.openstack\.priorityGroups\[3\]\.name: group "c" is declared twice/, /^pair\.openstack\.priorityGroups: these depend on each other in a circle: a, b/],
+  ["a group without instances, of one named twice, and with a priority of no kind", cloud({ priorityGroups: [{ name: "a", instances: [] }, { name: "b", instances: [{ id: "1", name: "x" }], priority: 0 }] }), /^pair\.openstack\.priorityGroups\[0\]\.instances: is empty/, /^pair\.openstack\.priorityGroups\[1\]\.instances\[0\]: either id, name or metadata/, /^pair\.openstack\.priorityGroups\[1\]\.priority: Too small/],
   ["two hooks of one name", { hooks: [hook, { ...hook, when: "after:hold" }] }, /^hooks\[1\]\.name: hook "h" is declared twice/],
 
   ["no pair", { pair: undefined }, /^pair: not set$/],

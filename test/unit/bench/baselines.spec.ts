@@ -30,7 +30,10 @@ describe("the baselines", () => {
       goals.map(({ met }) => met),
       [false],
     );
-    assert.match(goals[0]?.text ?? "", /^At least 25 × .*10 × 4 volumes\): 23\.3 ×, where 9\.3 × would be what one instance's own delays allow$/);
+    assert.match(
+      goals[0]?.text ?? "",
+      /^At least 25 × .*10 × 4 volumes\): 23\.3 ×, where 9\.3 × would be what one instance's own delays allow$/,
+    );
   });
 
   it("are measured lab by lab, and size by size", () => {

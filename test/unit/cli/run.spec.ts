@@ -336,6 +336,29 @@ describe("cheesecake report", () => {
   });
 });
 
+describe("cheesecake approve", () => {
+  const priorityGroups = [{ name: "database", instances: [{ name: "server-0" }], priority: 1, approveAfter: true }];
+  const settings = { pair: { ...pair, openstack: { ...pair.openstack, priorityGroups } } };
+
+  it("lets a switchover go on that waits for it, and nothing else", async () => {
+    const { world, cli } = begin();
+    ended(await cli.run(["approve"], { settings }), 3, /nothing waits for an approval/);
+    ended(await cli.run(["apply", "--to", "idr", "--yes"], { settings }), 5, /it waits for an approval.*`cheesecake approve database`/); // prettier-ignore
+    ended(await cli.run(["status"], { settings }), 0, /^waits for +the approval of group "database"$/m);
+    const { out } = await cli.run(["status", "--json"], { settings });
+    const { openSwitchover } = JSON.parse(out) as { openSwitchover: { awaitsApprovalOf: string } };
+    assert.equal(openSwitchover.awaitsApprovalOf, "database");
+    const calls = world.calls.length;
+    ended(await cli.run(["resume"], { settings }), 5, /warning: it waits for the approval of group "database"/);
+    ended(await cli.run(["approve", "apps"], { settings }), 3, /it's group "database" that waits for one/);
+    ended(await cli.run(["approve", "database", "--by", "ann"], { settings }), 0, /is approved\.\nTo go on: `cheesecake resume`/); // prettier-ignore
+    assert.equal(world.calls.length, calls);
+    ended(await cli.run(["resume"], { settings }), 0);
+    const journal = [...world.journals.values()].flatMap(({ entries }) => entries);
+    assert.ok(journal.some((line) => line.includes('"type":"approve","group":"database","by":"ann"')));
+  });
+});
+
 describe("the command line", () => {
   it("ends with 2 where it's misused, and asks no system", async () => {
     const { world, cli } = begin();
@@ -360,7 +383,7 @@ describe("the command line", () => {
     const { cli } = begin();
     const told = rows(read("docs/cli.md"));
     const options = new Map<string, string[]>();
-    for (const command of ["status", "plan", "apply", "resume", "verify", "report"]) {
+    for (const command of ["status", "plan", "apply", "resume", "approve", "verify", "report"]) {
       assert.ok(
         told.some(([first = ""]) => first.startsWith(`\`${command}`)),
         command,
@@ -376,7 +399,7 @@ describe("the command line", () => {
         : [[option, of.startsWith("all") ? "all" : of.replace(/, required$/, "")] as const];
     });
     const real = [...options].map(
-      ([option, of]) => [option, of.length === 6 ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
+      ([option, of]) => [option, of.length === 7 ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
     );
     assert.deepEqual(documented.sort(), real.sort());
     const codes = [...read("docs/cli.md").text.matchAll(/^\| (\d+) +\|/gm)].map(([, number]) => Number(number));

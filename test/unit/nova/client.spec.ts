@@ -136,13 +136,17 @@ describe("NovaClient", () => {
           return query["marker"] === undefined
             ? {
                 status: 200,
-                body: { servers: [server("s1")], servers_links: [{ rel: "next", href: "http://elsewhere/" }] },
+                body: {
+                  servers: [server("s1", { metadata: { tier: "db" } })],
+                  servers_links: [{ rel: "next", href: "http://elsewhere/" }],
+                },
               }
             : {
                 status: 200,
                 body: {
                   servers: [
                     server("s2", {
+                      metadata: {},
                       status: "SHELVED_OFFLOADED",
                       flavor: { vcpus: 1, ram: 64, disk: 1, ephemeral: 5, swap: 512, original_name: "lab-disks" },
                       "OS-EXT-SRV-ATTR:host": null,
@@ -168,6 +172,7 @@ describe("NovaClient", () => {
           locked: false,
           projectId: "p9",
           rootDevice: "/dev/vda",
+          metadata: { tier: "db" },
           volumeIds: ["v1"],
           localDisks: 0,
         },

@@ -5,6 +5,7 @@ import type { Intent } from "../../../lib/switchover";
 import type { Observation } from "../../../lib/switchover/observation";
 import { compareDevices, planAbort, planActivation, planPromotion, planReload, planReprotect, planSwitchover, planWithoutSource } from "../../../lib/switchover/plan"; // prettier-ignore
 import type { Plan } from "../../../lib/switchover/plan";
+import { hookSchema } from "../../../lib/topology/hooks";
 import { stepById } from "../../../lib/switchover/steps";
 import { at, journals, look, lost, operator } from "./support";
 import { intentTo, World } from "./world";
@@ -22,7 +23,7 @@ const quiesce = ["pre-sync/update-mirrors", "quiesce/stop-instances", "detach/vo
 const attach = ["attach/volumes", "start/instances", "start/unlock-instances"];
 const edit = ["promote/edit-configuration", "promote/dump-database", "promote/update-database"];
 const start = ["promote/drain-queues", "promote/start-services"];
-const stop = ["promote/stop-services", "promote/hooks"];
+const stop = ["promote/stop-services"];
 const failover = ["cutover/failover-host", "cutover/verify-destination"];
 const reverse = "promote/reverse-mirrors";
 const wait = "reprotect/wait-healthy";
@@ -31,9 +32,9 @@ describe("the order of steps", () => {
   const rows: readonly (readonly [string, () => Plan, readonly string[]])[] = [
     ["planned", () => plan(), [...hold, ...quiesce, ...failover, ...attach, ...stop, ...edit, reverse, ...start, wait]],
     ["planned, deferred", () => plan({ promotion: "deferred" }), [...hold, ...quiesce, ...failover, ...attach, "start/enable-backend"]],
-    ["planned, direct", () => plan({ route: "direct" }), [...hold, ...quiesce, "promote/stop-services", "cutover/break-mirrors", "promote/hooks", ...edit, reverse, ...start, "cutover/verify-destination", ...attach, wait]],
+    ["planned, direct", () => plan({ route: "direct" }), [...hold, ...quiesce, "promote/stop-services", "cutover/break-mirrors", ...edit, reverse, ...start, "cutover/verify-destination", ...attach, wait]],
     ["unplanned", () => plan({ unplanned: lost }), [...hold, "quiesce/stop-instances", ...failover, "detach/volumes", ...attach, ...stop, ...edit, ...start]],
-    ["unplanned, direct", () => plan({ unplanned: lost, route: "direct" }), [...hold, "quiesce/stop-instances", "promote/stop-services", "cutover/break-mirrors", "promote/hooks", ...edit, ...start, "cutover/verify-destination", "detach/volumes", ...attach]],
+    ["unplanned, direct", () => plan({ unplanned: lost, route: "direct" }), [...hold, "quiesce/stop-instances", "promote/stop-services", "cutover/break-mirrors", ...edit, ...start, "cutover/verify-destination", "detach/volumes", ...attach]],
     ["source lost on the way", () => planWithoutSource(plan(), "planned", [reverse, wait]), [...hold, "quiesce/stop-instances", "detach/volumes", ...failover, ...attach, ...stop, ...edit, ...start]],
     ["promotion", () => planPromotion({ intent: intentTo("idr"), observation, to: "idr", mode: "planned", warnings: [] }), [...stop, ...edit, reverse, ...start, wait]],
     ["promotion, unplanned", () => planPromotion({ intent: intentTo("idr"), observation, to: "idr", mode: "unplanned", warnings: [] }), [...stop, ...edit, ...start]],
@@ -41,7 +42,7 @@ describe("the order of steps", () => {
     ["reprotect, discarding", () => planReprotect({ intent: intentTo("idr", { reprotect: "discardDiverged" }), observation, activeSite: "idr", resyncs: ["pool1", "pool2"], baselines: [], warnings: [] }), ["reprotect/fence-source", "promote/stop-services", "promote/edit-configuration", reverse, ...start, wait]],
     ["activation", () => planActivation({ intent: intentTo("iprod"), observation, site: "iprod" }), ["promote/edit-configuration", "activate/restart-volume-service"]],
     ["reload", () => planReload({ intent: intentTo("iprod"), observation, site: "iprod" }), ["activate/restart-volume-service"]],
-    ["abort", () => planAbort(plan()), [...attach, "start/enable-backend"]],
+    ["abort", () => planAbort(plan(), []), [...attach, "start/enable-backend"]],
   ]; // prettier-ignore
   for (const [name, make, expected] of rows)
     it(name, () => {
@@ -91,7 +92,7 @@ describe("a plan's digest", () => {
     ["route", () => plan({ route: "direct" })],
     ["promotion", () => plan({ promotion: "deferred" })],
     ["starting incomplete instances", () => plan({ startIncomplete: true })],
-    ["hooks", () => plan({ hooks: [{ name: "h", when: "before:hold", command: ["x"], timeoutSeconds: 1 }] })],
+    ["hooks", () => plan({ hooks: [hookSchema.parse({ name: "h", when: "before:hold", command: ["x"] })] })],
     ["direction", () => planSwitchover({ intent: intentTo("iprod"), observation, from: "idr", route: "failover-host", warnings: [] })],
     ["an instance more", () => changed((o) => void (o.servers = o.servers.slice(1)))],
     ["a volume more", () => changed((o) => void (o.volumes = { ...o.volumes, iprod: o.volumes["iprod"]?.slice(1) ?? [] }))],
@@ -114,7 +115,7 @@ describe("a plan's digest", () => {
   });
 
   it("is its content's, also where a plan was made from another", () => {
-    assert.notEqual(planAbort(plan()).digest, plan().digest);
+    assert.notEqual(planAbort(plan(), []).digest, plan().digest);
     assert.notEqual(planWithoutSource(plan(), "planned", [reverse, wait]).digest, plan().digest);
   });
 });

@@ -5,6 +5,7 @@ import type { CinderVolume, Mirror, Server } from "../../../lib/switchover/ports
 import { preflight, restartFindings } from "../../../lib/switchover/preflight";
 import { DrError } from "../../../lib/errors";
 import { observe } from "../../../lib/switchover/observe";
+import { hookSchema } from "../../../lib/topology/hooks";
 import { at, fails, journals, look, lost, operator } from "./support";
 import { intentTo, pair, World } from "./world";
 
@@ -118,7 +119,7 @@ const opposite = (o: Observation): readonly Mirror[] => {
 const boots: Change = attachments((rows) =>
   rows.map((r) => (r.device === "/dev/vdc" ? { ...r, device: "/dev/vda" } : r)),
 );
-const hook = { name: "h", when: "before:hold", command: ["x"], timeoutSeconds: 1 } as const;
+const hook = hookSchema.parse({ name: "h", when: "before:hold", command: ["x"] });
 const iscsi = { iqn: "iqn", enabled: true, portals: ["p"] };
 const sick: Change = mirror({ healthy: false, unhealthyReasons: ["that"] });
 

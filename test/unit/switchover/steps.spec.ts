@@ -8,6 +8,7 @@ import { Journal } from "../../../lib/switchover/journal";
 import type { ArrayPort } from "../../../lib/switchover/ports";
 import { buildReport } from "../../../lib/switchover/report";
 import { Heartbeats } from "../../../lib/switchover/steps/heartbeats";
+import { hookSchema } from "../../../lib/topology/hooks";
 import { at, fails, journals, killAt, lost, operator } from "./support";
 import type { Operator } from "./support";
 import { intentTo, pair, World } from "./world";
@@ -977,20 +978,31 @@ describe("promote", () => {
   });
 });
 
-describe("hooks", () => {
-  const hook = (name: string, when: HookSpec["when"]): HookSpec => ({
-    name,
-    when,
-    command: ["true"],
-    timeoutSeconds: 1,
+describe("a plan with a step of another version", () => {
+  it("isn't gone on with, and nothing is done", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("hold/lock-instances", "before-call")));
+    for (const journal of world.journals.values())
+      journal.entries = journal.entries.map((line) => line.replaceAll("promote/drain-queues", "promote/drain-rivers"));
+    const before = world.calls.length;
+    const elsewhere = operator(world, newJournal());
+    await assert.rejects(elsewhere.up(toIdr, at("iprod")), fails("journal", /promote\/drain-rivers: this version doesn't know it/)); // prettier-ignore
+    assert.equal(world.calls.length, before);
   });
+});
+
+describe("hooks", () => {
+  const hook = (name: string, when: HookSpec["when"], more: Partial<HookSpec> = {}): HookSpec =>
+    hookSchema.parse({ name, when, command: ["true"], ...more });
 
   it("end the run where one fails, and go on from it", async () => {
     world.faults.hook.set("drain", 1);
     const intent = intentTo("idr", { hooks: [hook("first", "before:hold"), hook("drain", "before:cutover")] });
     await assert.rejects(
       dr.up(intent, at("iprod")),
-      fails("failure-state", /hook\/before-cutover \(drain\).*exit status 1/),
+      fails(
+        "failure-state",
+        /hook\/before-cutover\/drain \(drain\).*status 1 after 0 s; its last output: drain said so/,
+      ),
     );
     assert.deepEqual(calls(/failover/), []);
     await completed(intent);

@@ -5,11 +5,12 @@ import os from "node:os";
 import path from "node:path";
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
-import type { Intent, Preview, SwitchoverState } from "../../../lib/switchover";
-import { applySwitchover, previewSwitchover } from "../../../lib/switchover";
+import type { Intent, OpenSwitchover, Preview, SwitchoverState } from "../../../lib/switchover";
+import { applySwitchover, approveGroup, openSwitchover, previewSwitchover } from "../../../lib/switchover";
 import type { ExecutionEvent } from "../../../lib/switchover/execute";
 import type { Observation } from "../../../lib/switchover/observation";
 import { observe } from "../../../lib/switchover/observe";
+import type { SitePair } from "../../../lib/topology/site-pair";
 import { pair, type World } from "./world";
 
 /** Thousands of journal entries, each with its fsync: in memory where there's a place for it. */
@@ -50,12 +51,14 @@ export interface Operator {
   readonly journalDir: string;
   up(intent: Intent, state?: SwitchoverState, onEvent?: (event: ExecutionEvent) => void): Promise<SwitchoverState>;
   preview(intent: Intent, state?: SwitchoverState): Promise<Preview>;
+  approve(group?: string): Promise<{ readonly switchoverId: string; readonly group: string }>;
+  open(): Promise<OpenSwitchover | undefined>;
 }
 
-export function operator(world: World, journalDir: string, stack = "test"): Operator {
+export function operator(world: World, journalDir: string, stack = "test", on: SitePair = pair): Operator {
   const said: string[] = [];
   const question = (intent: Intent, state: SwitchoverState | undefined) => ({
-    pair,
+    pair: on,
     intent,
     ...(state === undefined ? {} : { state }),
     ports: world.ports(),
@@ -73,10 +76,22 @@ export function operator(world: World, journalDir: string, stack = "test"): Oper
         ...(onEvent === undefined ? {} : { onEvent }),
       }),
     preview: (intent, state) => previewSwitchover(question(intent, state)),
+    approve: (group) =>
+      approveGroup({
+        pair: on,
+        ports: world.ports(),
+        stack,
+        journalDir,
+        signal: new AbortController().signal,
+        progress: (line) => void said.push(line),
+        by: "ann",
+        ...(group === undefined ? {} : { group }),
+      }),
+    open: () => openSwitchover({ pair: on, ports: world.ports(), journalDir }),
   };
 }
 
-export const look = (world: World): Promise<Observation> => observe(pair, world.ports());
+export const look = (world: World, on: SitePair = pair): Promise<Observation> => observe(on, world.ports());
 
 /** Ends a run at the first event that fits; with it all that it does side by side, as a process's death would. */
 export function killAt(step: string, kind: ExecutionEvent["kind"], item?: string): (event: ExecutionEvent) => void {

@@ -1,0 +1,104 @@
+import { DrError } from "../../errors";
+import type { FactName, HookSpec } from "../../topology/hooks";
+import { momentOf } from "../../topology/hooks";
+import type { Step, StepContext } from "../context";
+import { hookId, isHook } from "../hooks";
+import type { JournalEntry } from "../journal";
+import type { Plan } from "../plan";
+import type { HookOutcome } from "../ports";
+import { assertServicesStopped } from "./promote-stop-services";
+
+/**
+ * Needs: what its moment says. Does: runs the command, or makes the call. Proof: exit status 0, or a status of 2xx. Safe to
+ * repeat as far as the operator's hook is: one whose outcome isn't known, as its run died, runs again.
+ */
+export function hookStep(plan: Plan, id: string): Step {
+  const hook = plan.hooks.find((candidate) => hookId(candidate) === id);
+  if (hook === undefined)
+    throw new DrError({ code: "invariant", attempted: `Run step ${id}`, seen: "the plan has no such hook" });
+  return {
+    id,
+    lanes: 1,
+    items: () => [{ key: hook.name, label: hook.name }],
+    ...(hook.when === "during:promote" ? { premise: assertServicesStopped } : {}),
+    satisfied: () => Promise.resolve(undefined),
+    async apply(ctx) {
+      await ctx.guard();
+      return {
+        ...(await ctx.ports.hooks.run({ hook, facts: factsFor(ctx, hook), instances: instancesFor(ctx, hook) })),
+      };
+    },
+    verify(ctx, _item, applied) {
+      const outcome = applied as unknown as HookOutcome;
+      if (outcome.passed) return Promise.resolve(applied);
+      if (hook.onFailure === "continue") {
+        ctx.say(`warning: ${failureOf(hook.name, outcome)}`);
+        return Promise.resolve(applied);
+      }
+      throw new DrError({
+        code: outcome.timedOut === true ? "wait-timeout" : "failure-state",
+        attempted: `Run hook "${hook.name}"`,
+        seen: saidOf(outcome),
+        remedy:
+          "Repair what it does, or correct it or take it out in the configuration; then run again: it goes on from here.",
+      });
+    },
+  };
+}
+
+const saidOf = ({
+  said,
+  durationSeconds,
+  output = "",
+}: Pick<HookOutcome, "said" | "durationSeconds" | "output">): string =>
+  `${said} after ${durationSeconds} s${output === "" ? "" : `; its last output: ${output}`}`;
+
+const failureOf = (name: string, outcome: Parameters<typeof saidOf>[0]): string =>
+  `hook "${name}" failed: ${saidOf(outcome)}`;
+
+function factsFor({ plan, journal }: StepContext, hook: HookSpec): Readonly<Partial<Record<FactName, string>>> {
+  const { part, phase } = momentOf(hook);
+  const { pair, kind, mode, route, from, to } = plan;
+  return {
+    pair,
+    switchoverId: journal.switchoverId,
+    kind,
+    mode,
+    route,
+    from,
+    to,
+    when: part,
+    phase,
+    hook: hook.name,
+    ...(hook.group === undefined ? {} : { group: hook.group }),
+  };
+}
+
+/** Those that the hook is about: its group's, or all. */
+function instancesFor(
+  { plan }: StepContext,
+  { group }: HookSpec,
+): readonly { readonly id: string; readonly name: string }[] {
+  const ids = plan.groups?.find(({ name }) => name === group)?.serverIds;
+  const wanted = ids === undefined ? undefined : new Set(ids);
+  return plan.servers.filter(({ id }) => wanted?.has(id) !== false).map(({ id, name }) => ({ id, name }));
+}
+
+/** What came of each, by the journal; of one that ended its run it stands with the step's failures. */
+export function hookResults(entries: readonly JournalEntry[]): readonly HookResult[] {
+  return entries.flatMap((entry) => {
+    if (entry.type !== "done" || !isHook({ id: entry.step })) return [];
+    const { passed, said, durationSeconds, output } = entry.facts as unknown as HookOutcome;
+    const told = { passed, said, durationSeconds, ...(output === undefined ? {} : { output }) };
+    return [{ name: entry.item, step: entry.step, ...told }];
+  });
+}
+
+export type HookResult = Pick<HookOutcome, "passed" | "said" | "durationSeconds" | "output"> & {
+  readonly name: string;
+  readonly step: string;
+};
+
+/** Those that failed and were gone on from. */
+export const hookWarnings = (results: readonly HookResult[]): string[] =>
+  results.flatMap((result) => (result.passed ? [] : [failureOf(result.name, result)]));
