@@ -28,11 +28,11 @@ export const detachVolumes: Step = {
   async satisfied(ctx, item) {
     const server = (await ctx.live.serversAtBoundary()).get(item.key);
     if (server === undefined) return { deleted: true };
-    return stillAttached(ctx, item, server).length === 0 ? {} : undefined;
+    return (await stillAttached(ctx, item, server)).length === 0 ? {} : undefined;
   },
   async apply(ctx, item) {
     const [server, volumes] = await Promise.all([untilAtRest(ctx, item), ctx.live.volumes()]);
-    await detachAll(ctx, item, stillAttached(ctx, item, server), volumes);
+    await detachAll(ctx, item, await stillAttached(ctx, item, server, volumes), volumes);
   },
   async verify(ctx, item) {
     const patience = ctx.plan.mode === "planned" ? deadlines.detachStalled : deadlines.detachStalledOverDeadPaths;
@@ -46,7 +46,7 @@ export const detachVolumes: Step = {
       everyMs: pollListsMs,
       check: async () => {
         const [servers, volumes] = await Promise.all([ctx.live.servers(), ctx.live.volumes()]);
-        const left = stillAttached(ctx, item, servers.get(item.key));
+        const left = await stillAttached(ctx, item, servers.get(item.key), volumes);
         if (left.length === 0) return { value: { attempts } };
         const status = (a: PlannedAttachment): string => volumes.get(a.volumeId)?.status ?? "unknown";
         // Back in use: the hypervisor refused and Nova rolled it back. Detaching: somebody may still be at work on it.
@@ -118,7 +118,12 @@ async function detach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
   }
 }
 
-function stillAttached(ctx: StepContext, item: StepItem, server: Server | undefined): readonly PlannedAttachment[] {
-  const present = mappedVolumes(server, item);
+async function stillAttached(
+  ctx: StepContext,
+  item: StepItem,
+  server: Server | undefined,
+  volumes?: ReadonlyMap<string, CinderVolume>,
+): Promise<readonly PlannedAttachment[]> {
+  const present = await mappedVolumes(ctx, item, server, volumes);
   return plannedServer(ctx, item.key).attachments.filter((attachment) => present.has(attachment.volumeId));
 }
