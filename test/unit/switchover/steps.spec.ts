@@ -196,6 +196,11 @@ describe("quiesce and detach", () => {
     for (const id of world.servers.keys()) world.faults.mappingsUnread.add(id);
     await completed();
   });
+  it("is patient with an instance while others at its compute host go on", async () => {
+    // A look every 200 ms: one after 300 s, the other after 600 s, more than it may stall.
+    world.faults.rowLingers.set("00", 3_000).set("10", 1_500);
+    await completed();
+  });
   it("detaches what Nova didn't list when the step began", async () => {
     world.faults.mappingsUnread.add("server-0");
     await completed();
