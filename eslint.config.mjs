@@ -5,7 +5,7 @@ const namesInSql = [
   'CallExpression[callee.name="quoteName"]',
   'CallExpression[callee.property.name="table"]',
   'CallExpression[callee.property.name="join"][callee.object.arguments.0.name="quoteName"]',
-  'MemberExpression[object.name="names"][property.name="sql"]',
+  'MemberExpression[object.name=/^(names|from|to)$/][property.name="sql"]',
   "Identifier[name=/^(coordinationSchema|leaseColumns|columns|live|more|name|same|table)$/]",
 ].join(", ");
 /** Where SQL is handed over. */

@@ -1,11 +1,17 @@
 /** Where every contender begins and has to end: a lab whose instances hold known bytes, at a site, protected. */
 import * as fs from "node:fs";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { populateLab } from "../../lab/embedded/populate";
 import { runGuest } from "../../lab/guest/main";
 import { type Flavour, labDown, type LabDescription, type LabTiming, labUp, readLab } from "../../lab/lab";
+import { pairOfLab, secretsOfLab } from "../../lab/pair";
 import { LabPulumi } from "../../lab/pulumi";
-import { type Digests, inspect, problemsAt, type Seen, type Site } from "./end-state";
+import { connect } from "../../lib/connections";
+import { DrError } from "../../lib/errors";
+import type { ArrayPort } from "../../lib/switchover/ports";
+import { sitePairSchema } from "../../lib/topology/site-pair";
+import { type Digests, inspect, otherSite, problemsAt, type Seen, type Site } from "./end-state";
 
 /** Of a cloud in production, where the embedded lab takes the time of a lab. */
 export const productionTiming: LabTiming = {
@@ -91,6 +97,20 @@ export class Stage {
     for (const name of added) this.instances.add(name);
     // Who has a filesystem refuses another.
     await this.guests("mkfs", [], added);
+    await this.updateMirrors();
+  }
+
+  /** What was added is at the other site, too, as in a pair that has been protected for a while: whoever begins finds it so. */
+  private async updateMirrors(): Promise<void> {
+    const pair = sitePairSchema.parse(pairOfLab(this.lab));
+    const connections = connect(pair, secretsOfLab(this.lab));
+    try {
+      const array = connections.ports.arrays[otherSite(this.site)];
+      if (array === undefined) throw new Error(`The pair has no array at ${otherSite(this.site)}.`);
+      for (const mirror of await array.listMirrors(pair.flexVols)) await transfer(array, mirror.uuid);
+    } finally {
+      await connections.close();
+    }
   }
 
   /** A file and new bytes on every volume; returns all that an end has to be compared with. */
@@ -145,6 +165,24 @@ export class Stage {
     const folder = path.join(this.lab.dir, name);
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
     return folder;
+  }
+}
+
+/** One that begins now: what its schedule began before may lack the newest. */
+async function transfer(array: ArrayPort, mirrorUuid: string): Promise<void> {
+  for (;;) {
+    try {
+      const uuid = await array.startTransfer(mirrorUuid);
+      for (;;) {
+        const { state } = await array.getTransfer(mirrorUuid, uuid);
+        if (state === "success") return;
+        if (state !== "queued" && state !== "transferring") throw new Error(`The transfer ${uuid} ended as ${state}.`);
+        await sleep(200);
+      }
+    } catch (error) {
+      if (!(DrError.is(error, "remote") && error.retryable)) throw error;
+      await sleep(200);
+    }
   }
 }
 
