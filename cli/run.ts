@@ -78,7 +78,8 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
     .option("--yes", "whatever the plan is");
   onTheWay(command("resume", "go on with what was begun and isn't finished", commands.resume)).option(...DIGEST_OPTION);
   command("verify", "prove that everything is in its place", commands.verify).option(...JSON_OPTION);
-  command("report", "the report of the last switchover, or of the one named", commands.report)
+  command("history", "the pair's switchovers, newest first", commands.history).option(...JSON_OPTION);
+  command("report", "writes the report of the last switchover, or of the one named, and prints it", commands.report)
     .argument("[id]")
     .option(...JSON_OPTION);
 

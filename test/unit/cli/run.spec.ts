@@ -142,7 +142,8 @@ describe("cheesecake apply", () => {
     assert.deepEqual([adopted.activeSite, adopted.promoted, adopted.protected], ["idr", true, true]);
     const report = JSON.parse((await cli.run(["report", "--json"])).out) as Report;
     assert.equal(adopted.lastSwitchoverId, report.switchoverId);
-    assert.equal(adopted.reportDirectory, path.join(cli.journalDir, report.switchoverId));
+    const folder = `${report.switchoverId.split("-")[0] ?? ""}-iprod-idr`;
+    assert.equal(adopted.reportDirectory, path.join(cli.journalDir, folder));
     assert.equal((await pulumi.preview(intentTo("idr"), adopted)).decision, "nothing");
     assert.deepEqual(world.violations, []);
   });
