@@ -123,9 +123,16 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
   };
 }
 
+interface OpenSpan {
+  startedAt?: string;
+  endedAt?: string;
+}
+
+const newSpan = (): OpenSpan => ({});
+
 function gather(entries: readonly JournalEntry[]): Told {
-  const steps = new Map<string, { startedAt?: string; endedAt?: string }>();
-  const items = new Map<string, Map<string, { startedAt?: string; endedAt?: string }>>();
+  const steps = new Map<string, OpenSpan>();
+  const items = new Map<string, Map<string, OpenSpan>>();
   const facts = new Map<string, Map<string, Facts>>();
   const already = new Map<string, number>();
   const failures = new Map<string, string[]>();
@@ -136,19 +143,19 @@ function gather(entries: readonly JournalEntry[]): Told {
   };
   for (const entry of entries) {
     if (entry.type === "step") {
-      const span = inMap(steps, entry.step, () => ({}));
+      const span = inMap(steps, entry.step, newSpan);
       if (entry.event === "begin") span.startedAt ??= entry.at;
       else span.endedAt = entry.at;
     } else if (entry.type === "intent" || entry.type === "done") {
-      const ofStep = inMap(items, entry.step, () => new Map<string, { startedAt?: string; endedAt?: string }>());
-      const span = inMap(ofStep, entry.item, () => ({}));
+      const ofStep = inMap(items, entry.step, () => new Map<string, OpenSpan>());
+      const span = inMap(ofStep, entry.item, newSpan);
       if (entry.type === "intent") span.startedAt ??= entry.at;
       else {
         span.endedAt = entry.at;
         inMap(facts, entry.step, () => new Map<string, Facts>()).set(entry.item, entry.facts);
         if (entry.already) already.set(entry.step, (already.get(entry.step) ?? 0) + 1);
       }
-    } else if (entry.type === "failed") inMap(failures, entry.step, () => [] as string[]).push(entry.error);
+    } else if (entry.type === "failed") inMap(failures, entry.step, (): string[] => []).push(entry.error);
   }
   const none = new Map<string, Facts>();
   return { steps, items, facts: (step) => facts.get(step) ?? none, already, failures };

@@ -12,7 +12,7 @@ const textOf = (part: Part): string => {
   if (part === false || part === undefined) return "";
   if (typeof part === "object") return part.map(textOf).join("");
   // What no XML may hold would end an SVG.
-   
+
   return String(part).replace(/[&<>"]|[\0-\x08\x0b\x0c\x0e-\x1f]/g, (character) => entities[character] ?? "�");
 };
 
