@@ -118,6 +118,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     remaining: [
       ...remainingOf(begin.plan, plan, end !== undefined, steps),
       ...halfWayOf(database),
+      ...(verdict === "completed" ? leftStopped(plan, told) : []),
       ...keptOf(plan, entries),
     ],
   };
@@ -326,9 +327,9 @@ function pictureAfter(first: Plan, plan: Plan, told: Told): Picture {
     if (turned !== undefined) return [{ ...back, state: stringOf(turned["state"]) ?? "snapmirrored" }];
     const former = forward.get(flexVol);
     if (former === undefined) return [];
-    if (!isCut) return [former];
-    const { lagSeconds: _, ...broken } = former;
-    return [{ ...broken, state: "broken_off" }];
+    if (touched.length === 0) return [former];
+    const { lagSeconds: _, ...cut } = former;
+    return [{ ...cut, state: isCut ? "broken_off" : "unknown" }];
   });
   const before = pictureBefore(first).servedBy;
   const counts = { there: 0, detached: 0, left: 0, stopped: 0 };
@@ -342,9 +343,7 @@ function pictureAfter(first: Plan, plan: Plan, told: Told): Picture {
     counts.there += attached;
     counts.detached += Math.min(gone, all - attached);
     counts.left += all - attached - Math.min(gone, all - attached);
-    const isDown = told.items.get(stopStep)?.get(server.id)?.endedAt !== undefined;
-    if (server.running && isDown && told.items.get(startStep)?.get(server.id)?.endedAt === undefined)
-      counts.stopped += 1;
+    if (isStopped(server, told)) counts.stopped += 1;
   }
   const attachments: Record<string, number> = {};
   if (before !== undefined && counts.left > 0) attachments[before] = counts.left;
@@ -362,6 +361,12 @@ function pictureAfter(first: Plan, plan: Plan, told: Told): Picture {
   };
 }
 
+/** By us, and not started again. */
+function isStopped({ id, running }: Plan["servers"][number], told: Told): boolean {
+  const ended = (step: string): boolean => told.items.get(step)?.get(id)?.endedAt !== undefined;
+  return running && ended(stopStep) && !ended(startStep);
+}
+
 const stringOf = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
 
 // ------------------------------------------------------------------------------------------------------------- wording
@@ -375,16 +380,18 @@ function summaryOf(
   const { servedBy } = after;
   const where =
     servedBy === undefined ? "which site serves production isn't settled" : `production is at "${servedBy}"`;
+  const some = (n: number, what: string, how: string): string[] =>
+    n > 0 ? [`${n} of its ${what} ${n === 1 ? "is" : "are"} ${how}`] : [];
   const stands = [
     where,
-    ...(after.instancesStopped > 0 ? [`${after.instancesStopped} of its instances are stopped`] : []),
-    ...(after.detached > 0 ? [`${after.detached} of its volumes are detached`] : []),
+    ...some(after.instancesStopped, "instances", "stopped"),
+    ...some(after.detached, "volumes", "detached"),
     ...(after.cinderStopped ? ["Cinder's services may be stopped"] : []),
   ].join(", ");
   const isProtected = after.protected ? "protected" : "not protected";
   switch (verdict) {
     case "completed":
-      return plan.kind === "reload" ? `Completed: ${where}.` : `Completed: ${where}, ${isProtected}.`;
+      return plan.kind === "reload" ? `Completed: ${where}.` : `Completed: ${stands}, ${isProtected}.`;
     case "aborted":
       return `Aborted: ${stands}.`;
     case "open":
@@ -413,6 +420,13 @@ function remainingOf(begun: Plan, plan: Plan, ended: boolean, steps: readonly Re
       `Remove "unplanned" from the configuration.`,
     ];
   return [];
+}
+
+/** Instances that lack a volume, or whose volumes can't be detached. */
+function leftStopped(plan: Plan, told: Told): string[] {
+  return plan.servers
+    .filter((server) => isStopped(server, told))
+    .map(({ name, id }) => `Instance "${name}" (${id}) is left stopped: see what it lacks, then start it.`);
 }
 
 /** Volumes that an operation was under way on when the site was lost. */

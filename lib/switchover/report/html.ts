@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { count } from "../plan";
 import { Markup, markup, type Part } from "./markup";
-import { instanceChart, ROWS_AT_MOST, shownServers, siteDrawing, stepChart, tookSeconds, waveChart, work, workFigures } from "./pictures"; // prettier-ignore
+import { instanceChart, ROWS_AT_MOST, shownServers, siteDrawing, stepChart, slowestFirst, waveChart, work, workFigures } from "./pictures"; // prettier-ignore
 import type { Report, ReportedServer } from "./schema";
 import { script, style } from "./style";
 import { comparison, duration, mirrorGroups, moment, titleOf, volumesOfInstances, where } from "./words";
@@ -77,9 +77,12 @@ function heading({ kind, mode, from, to }: Report): string {
   return `${way}: ${how}`;
 }
 
-function verdict({ verdict: word, summary }: Report): Markup {
+function verdict(report: Report): Markup {
+  const { summary, after, lostVolumes, lostSnapshotIds, kind } = report;
   const looks = { completed: ["ok", "✓"], aborted: ["warn", "↩"], open: ["warn", "…"], failed: ["bad", "✗"] } as const;
-  const [look, sign] = looks[word];
+  // Done isn't yet well: it's left to be protected, or something was lost.
+  const isWell = lostVolumes.length + lostSnapshotIds.length === 0 && (after.protected || kind === "reload");
+  const [look, sign] = report.verdict === "completed" && !isWell ? (["warn", "✓"] as const) : looks[report.verdict];
   const [said = "", ...rest] = summary.split(": ");
   return markup`<div class="verdict ${look}" id="verdict"><span class="sign" aria-hidden="true">${sign}</span><div><strong>${said}</strong>${rest.join(": ").replace(/^./, (first) => first.toUpperCase())}</div></div>`;
 }
@@ -101,6 +104,10 @@ function figures(report: Report): Markup {
 
 const list = (lines: readonly Part[]): Markup => markup`<ul>${lines.map((line) => markup`<li>${line}</li>`)}</ul>`;
 
+/** What a sentence has between backticks is typed as it stands. */
+const withCode = (sentence: string): Part =>
+  sentence.split("`").map((part, index) => (index % 2 === 1 ? markup`<code>${part}</code>` : part));
+
 function notices({ remaining, warnings, lostVolumes, lostSnapshotIds }: Report): Part {
   const notice = (id: string, look: string, title: string, lines: readonly Part[]): Part =>
     lines.length > 0 &&
@@ -112,7 +119,7 @@ function notices({ remaining, warnings, lostVolumes, lostSnapshotIds }: Report):
     ]),
     remaining.length === 0
       ? markup`<p id="remaining">Nothing is left to do.</p>`
-      : notice("remaining", "warn", "→ What is left to do", remaining),
+      : notice("remaining", "warn", "→ What is left to do", remaining.map(withCode)),
     notice("warnings", "warn", "! Warnings", warnings),
   ];
 }
@@ -229,7 +236,7 @@ function instances(report: Report): Part {
   if (shown.length === 0) return markup`<p>No instance was touched.</p>`;
   const many = report.servers.length > ROWS_AT_MOST;
   const worked = report.servers.filter(({ timeline: spans }) => spans.length > 0).length;
-  const inSlowness = many ? shown : shown.toSorted((a, b) => tookSeconds(b) - tookSeconds(a));
+  const inSlowness = slowestFirst(shown);
   const took = (server: ReportedServer, step: string): string => {
     const span = server.timeline.find((one) => one.step === step);
     if (span === undefined) return "–";
@@ -259,7 +266,7 @@ function instances(report: Report): Part {
       [text("Instance"), number("Out of service"), ...used.map(({ word }) => number(word))],
       inSlowness.map((server) => [
         server.name,
-        server.downSeconds === undefined ? (server.running ? "not back" : "wasn’t running") : duration(server.downSeconds), // prettier-ignore
+        server.downSeconds === undefined ? (server.running ? "not back" : "wasn't running") : duration(server.downSeconds), // prettier-ignore
         ...used.map(({ step }) => took(server, step)),
       ]),
     )}</details>`,
@@ -308,7 +315,7 @@ function volumes(report: Report): Part {
     markup`<div class="tools" hidden><label for="filter">Filter</label><input id="filter" type="search" placeholder="instance, volume, id, serial, LUN"><button type="button" id="open-all">Open all</button><button type="button" id="close-all">Close all</button><span id="shown" role="status"></span></div>`,
     servers.map(
       (server) =>
-        markup`<details class="instance"${open}><summary><strong>${server.name}</strong> <span class="muted">${count(server.attachments.length, "volume")}${server.running ? "" : ", wasn’t running"}${server.downSeconds !== undefined && `, out of service for ${duration(server.downSeconds)}`}</span></summary><div class="scroll">${ofServer}${server.attachments.map(
+        markup`<details class="instance"${open}><summary><strong>${server.name}</strong> <span class="muted">${count(server.attachments.length, "volume")}${server.running ? "" : ", wasn't running"}${server.downSeconds !== undefined && `, out of service for ${duration(server.downSeconds)}`}</span></summary><div class="scroll">${ofServer}${server.attachments.map(
           (a) => {
             const volume = byId.get(a.volumeId);
             return row(a.volumeId, [

@@ -117,7 +117,7 @@ function axisOf(report: Pick<Report, "pauses">, from: number, to: number, left: 
     }
     return position;
   };
-  const every = steps.find((step) => (step * 1000 * (right - left)) / (workedMs + 1) >= 70) ?? 86400 * 7;
+  const every = steps.find((step) => (step * 1000 * (right - left)) / (workedMs + 1) >= 84) ?? 86400 * 7;
   const ticks: { readonly at: number; readonly seconds: number }[] = [];
   let [cursor, worked] = [from, 0];
   for (const pause of [...pauses, { from: to, to }]) {
@@ -219,11 +219,20 @@ export function tookSeconds(server: ReportedServer): number {
   return server.downSeconds ?? (all.length < 2 ? 0 : (Math.max(...all) - Math.min(...all)) / 1000);
 }
 
+/** One that isn't back comes before all, one that had no outage after all. */
+function slowness(server: ReportedServer): number {
+  if (!server.running) return tookSeconds(server) - 1e9;
+  return server.downSeconds ?? Number.MAX_VALUE;
+}
+
+export const slowestFirst = (servers: readonly ReportedServer[]): readonly ReportedServer[] =>
+  servers.toSorted((a, b) => slowness(b) - slowness(a));
+
 /** All of them in their order, or the slowest. */
 export function shownServers(report: Report): readonly ReportedServer[] {
   const worked = report.servers.filter(({ timeline }) => timeline.length > 0);
   if (worked.length <= ROWS_AT_MOST) return worked;
-  return worked.toSorted((a, b) => tookSeconds(b) - tookSeconds(a)).slice(0, ROWS_AT_MOST);
+  return slowestFirst(worked).slice(0, ROWS_AT_MOST);
 }
 
 export function instanceChart(report: Report, servers: readonly ReportedServer[]): Markup {
@@ -258,7 +267,7 @@ export function instanceChart(report: Report, servers: readonly ReportedServer[]
           server.downSeconds === undefined
             ? server.running
               ? "not back"
-              : "wasn’t running"
+              : "wasn't running"
             : duration(server.downSeconds),
           server.running && server.downSeconds === undefined ? "small strong" : "small",
         ),

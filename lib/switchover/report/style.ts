@@ -71,6 +71,7 @@ footer{padding:30px 24px;color:var(--muted);font-size:13px}
 --stop:#57606a;--detach:#8a5a00;--attach:#0a5bc4;--start:#116329;--renew:#6f3cc3;--forecast:#7a4b00}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 body{font-size:11px}h1{font-size:22px}h2{font-size:15px;margin-top:22px}table{font-size:10px}code,.mono{font-size:9px}
+caption,thead th,.figures dt,.key,footer{font-size:9.5px}.notice h2{font-size:12px}h3{font-size:12px}
 header,main,footer{max-width:none;padding-left:0;padding-right:0}
 nav,.tools,.skip{display:none!important}
 .scroll{overflow:visible}

@@ -66,6 +66,7 @@ describe("a report", () => {
     assert.deepEqual(report.lostVolumes, [{ id: "01", name: "v01" }]);
     assert.deepEqual(report.lostSnapshotIds, ["s1"]);
     assert.match(report.remaining.join("\n"), /"iprod" isn't protected yet and holds the only copy/);
+    assert.match(report.remaining.join("\n"), /^Instance "server-0" \(server-0\) is left stopped: /m);
     const text = reportAsMarkdown(report);
     assert.match(text, /- volume "v01" \(01\)\n- snapshot s1/);
     assert.match(text, /# switchover iprod → idr: completed/);
