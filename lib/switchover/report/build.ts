@@ -75,7 +75,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     route: plan.route,
     promotion: plan.promotion,
     verdict,
-    summary: summaryOf(plan, verdict, after, failed?.type === "failed" ? failed : undefined),
+    summary: summaryOf(verdict, after, failed?.type === "failed" ? failed : undefined),
     digest: plan.digest,
     startedAt: begin.at,
     endedAt: last.at,
@@ -275,7 +275,7 @@ const attachmentsOf = (plan: Plan): number => plan.servers.reduce((sum, one) => 
 
 /** The plan's word, from its one look. */
 function pictureBefore(plan: Plan): Picture {
-  const { kind, from, to } = plan;
+  const { kind, from, to, mirrors } = plan;
   const servedBy = kind === "activation" ? undefined : kind === "switchover" ? from : to;
   return {
     ...(servedBy === undefined ? {} : { servedBy }),
@@ -284,8 +284,9 @@ function pictureBefore(plan: Plan): Picture {
     detached: 0,
     instancesStopped: 0,
     cinderStopped: false,
-    protected:
-      kind === "switchover" && plan.mirrors.length > 0 && plan.mirrors.every((m) => m.state === "snapmirrored"),
+    ...(looksAtMirrors(plan)
+      ? { protected: kind === "switchover" && mirrors.length > 0 && mirrors.every((m) => m.state === "snapmirrored") }
+      : {}),
   };
 }
 
@@ -331,7 +332,8 @@ function pictureAfter(first: Plan, plan: Plan, told: Told): Picture {
     const { lagSeconds: _, ...cut } = former;
     return [{ ...cut, state: isCut ? "broken_off" : "unknown" }];
   });
-  const before = pictureBefore(first).servedBy;
+  const { servedBy: before, protected: wasProtected = false } = pictureBefore(first);
+  const isBack = plan.kind === "abort" && first.kind === "switchover" && !isCut;
   const counts = { there: 0, detached: 0, left: 0, stopped: 0 };
   for (const server of plan.servers) {
     const attached = Object.keys(
@@ -355,11 +357,11 @@ function pictureAfter(first: Plan, plan: Plan, told: Told): Picture {
     detached: counts.detached,
     instancesStopped: counts.stopped,
     cinderStopped: isUnder("promote/stop-services", "promote/start-services"),
-    protected:
-      ended("reprotect/wait-healthy") ||
-      (plan.kind === "abort" && first.kind === "switchover" && !isCut && pictureBefore(first).protected),
+    ...(looksAtMirrors(first) ? { protected: ended("reprotect/wait-healthy") || (isBack && wasProtected) } : {}),
   };
 }
+
+const looksAtMirrors = ({ kind }: Plan): boolean => kind !== "activation" && kind !== "reload";
 
 /** By us, and not started again. */
 function isStopped({ id, running }: Plan["servers"][number], told: Told): boolean {
@@ -372,7 +374,6 @@ const stringOf = (value: unknown): string | undefined => (typeof value === "stri
 // ------------------------------------------------------------------------------------------------------------- wording
 
 function summaryOf(
-  plan: Plan,
   verdict: Report["verdict"],
   after: Picture,
   failed: Extract<JournalEntry, { readonly type: "failed" }> | undefined,
@@ -388,10 +389,9 @@ function summaryOf(
     ...some(after.detached, "volumes", "detached"),
     ...(after.cinderStopped ? ["Cinder's services may be stopped"] : []),
   ].join(", ");
-  const isProtected = after.protected ? "protected" : "not protected";
   switch (verdict) {
     case "completed":
-      return plan.kind === "reload" ? `Completed: ${where}.` : `Completed: ${stands}, ${isProtected}.`;
+      return `Completed: ${stands}${after.protected === undefined ? "" : after.protected ? ", protected" : ", not protected"}.`;
     case "aborted":
       return `Aborted: ${stands}.`;
     case "open":

@@ -4,7 +4,7 @@ import { Markup, markup, type Part } from "./markup";
 import { instanceChart, ROWS_AT_MOST, shownServers, siteDrawing, stepChart, slowestFirst, waveChart, work, workFigures } from "./pictures"; // prettier-ignore
 import type { Report, ReportedServer } from "./schema";
 import { script, style } from "./style";
-import { comparison, duration, mirrorGroups, moment, titleOf, volumesOfInstances, where } from "./words";
+import { comparison, duration, mirrorGroups, moment, protection, titleOf, volumesOfInstances, where } from "./words";
 
 /** So many volumes are shown at once; of more, each instance's are collapsed. */
 const OPEN_AT_MOST = 200;
@@ -78,10 +78,10 @@ function heading({ kind, mode, from, to }: Report): string {
 }
 
 function verdict(report: Report): Markup {
-  const { summary, after, lostVolumes, lostSnapshotIds, kind } = report;
+  const { summary, after, lostVolumes, lostSnapshotIds } = report;
   const looks = { completed: ["ok", "✓"], aborted: ["warn", "↩"], open: ["warn", "…"], failed: ["bad", "✗"] } as const;
   // Done isn't yet well: it's left to be protected, or something was lost.
-  const isWell = lostVolumes.length + lostSnapshotIds.length === 0 && (after.protected || kind === "reload");
+  const isWell = lostVolumes.length + lostSnapshotIds.length === 0 && after.protected !== false;
   const [look, sign] = report.verdict === "completed" && !isWell ? (["warn", "✓"] as const) : looks[report.verdict];
   const [said = "", ...rest] = summary.split(": ");
   return markup`<div class="verdict ${look}" id="verdict"><span class="sign" aria-hidden="true">${sign}</span><div><strong>${said}</strong>${rest.join(": ").replace(/^./, (first) => first.toUpperCase())}</div></div>`;
@@ -163,7 +163,7 @@ function sites(report: Report): Part {
       .join("; ") || "none";
   return [
     markup`<div class="sites">${siteDrawing(report, "before")}${siteDrawing(report, "after")}</div>`,
-    markup`<p>Protected before: ${before.protected ? "yes" : "no"}; after: ${after.protected ? "yes" : "no"}.</p>`,
+    markup`<p>Protected before: ${protection(before)}; after: ${protection(after)}.</p>`,
     table(
       "Sites and what they offer to initiators",
       [text("Site"), text("Backend"), text("SVM"), text("IQN"), text("Portals")],
@@ -305,9 +305,12 @@ function volumes(report: Report): Part {
   const row = (id: string, cells: readonly Part[]): Markup =>
     markup`<tr data-volume="${id}"><th scope="row">${cells[0]}</th>${cells.slice(1).map((cell) => markup`<td>${cell}</td>`)}</tr>
 `;
-  const head = (columns: readonly string[]): Markup =>
-    markup`<table><thead><tr>${columns.map((name) => markup`<th scope="col">${name}</th>`)}</tr></thead><tbody>`;
-  const ofServer = head(["Device", "Volume", "LUN path, size", "Target before, after", `Serial at ${from}, ${to}`]);
+  const head = (columns: readonly string[], look?: string): Markup =>
+    markup`<table${look !== undefined && markup` class="${look}"`}><thead><tr>${columns.map((name) => markup`<th scope="col">${name}</th>`)}</tr></thead><tbody>`;
+  const ofServer = head(
+    ["Device", "Volume", "LUN path, size", "Target before, after", `Serial at ${from}, ${to}`],
+    "held",
+  );
   const two = (before: Part, after: Part): Part => markup`<span class="mono">${before}<br>${after}</span>`;
   const total = report.volumes.reduce((sum, { sizeGiB }) => sum + sizeGiB, 0);
   return [
@@ -349,8 +352,8 @@ function database({ database: changed, begunAs }: Report): Part {
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
   return [
     table(
-      `Rows that name the backend host of ${begunAs.from}`,
-      [text("Table"), number("Before"), number("After")],
+      "Rows that name the backend host of the site in charge",
+      [text("Table"), number(`Before, of ${begunAs.from}`), number(`After, of ${begunAs.to}`)],
       names.map((name) => [markup`<code>${name}</code>`, before[name] ?? 0, after[name] ?? 0]),
     ),
     dump !== undefined &&

@@ -1,6 +1,6 @@
 import { count } from "../plan";
 import type { Picture, Report } from "./schema";
-import { comparison, duration, mirrorGroups, moment, titleOf, volumesOfInstances, where } from "./words";
+import { comparison, duration, mirrorGroups, moment, protection, titleOf, volumesOfInstances, where } from "./words";
 
 const cell = (text: string | number): string => String(text).replaceAll("|", "\\|").replaceAll("\n", " ");
 
@@ -65,7 +65,7 @@ export function reportAsMarkdown(report: Report): string {
       : section(
           "Database",
           table(
-            ["Rows that name the host that was left", "Before", "After"],
+            ["Rows", `Before, of ${report.from}`, `After, of ${report.to}`],
             Object.keys(database.before).map((name) => [name, database.before[name] ?? 0, database.after[name] ?? 0]),
           ),
         )),
@@ -97,7 +97,7 @@ function sites(report: Report): string {
       ...Object.entries(picture.attachments).map(([site, attachments]) => `${attachments} at ${site}`),
       ...(picture.detached > 0 ? [`${picture.detached} detached`] : []),
     ].join(", ") || "none",
-    picture.protected ? "yes" : "no",
+    protection(picture),
   ];
   const [before, after] = [said(report.before), said(report.after)];
   const names = ["Production", "Mirrors", "Attachments", "Protected"];

@@ -41,7 +41,8 @@ const picture = z.strictObject({
   detached: z.number(),
   instancesStopped: z.number(),
   cinderStopped: z.boolean(),
-  protected: z.boolean(),
+  /** Absent where the journal doesn't tell: an activation and a reload don't look at mirrors. */
+  protected: z.boolean().exactOptional(),
 });
 
 const span = z.strictObject({ startedAt: at.exactOptional(), endedAt: at.exactOptional() });
@@ -143,7 +144,7 @@ export const reportSchema = z.strictObject({
   ),
   database: z
     .strictObject({
-      /** Rows that name the backend host of the site that was left, by table. */
+      /** By table: rows that named the backend host of the site that was left, then those that name the new one's. */
       before: z.record(z.string(), z.number()),
       after: z.record(z.string(), z.number()),
       dump: z

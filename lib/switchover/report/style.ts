@@ -38,6 +38,7 @@ thead th{color:var(--muted);font-weight:600;font-size:13px}
 tbody th{font-weight:600}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 code,.mono{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+.held tbody th,.held td:nth-child(n+4){white-space:nowrap}
 .sites{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:20px}
 details{border:1px solid var(--line);border-radius:6px;margin:6px 0;padding:0 12px}
 details>summary{cursor:pointer;padding:8px 0;margin:0}

@@ -32,6 +32,9 @@ export const where = (connection: ConnectionInfo | undefined): string =>
     ? "–"
     : `${connection.portal ?? connection.portals?.join(" ") ?? "no portal"} LUN ${connection.lun ?? "–"}`;
 
+export const protection = ({ protected: is }: Picture): string =>
+  is === undefined ? "not looked at" : is ? "yes" : "no";
+
 export const isRunning = (state: string): boolean => state === "snapmirrored" || state === "in_sync";
 
 /** Mirrors of the same direction and state are told together. */

@@ -92,7 +92,7 @@ describe("report.html in a browser", function () {
       links.map((link) => `A ${link}`),
     );
     const at = (what: string): number => path.findIndex((one) => one.includes(what));
-    const order = ["Timeline of the steps", "All steps", "Timeline of the instances", "INPUT filter", "BUTTON open-all", "BUTTON close-all", "SUMMARY server-0", "SUMMARY server-2", "Rows that name"].map(at); // prettier-ignore
+    const order = ["Timeline of the steps", "All steps", "Timeline of the instances", "INPUT filter", "BUTTON open-all", "BUTTON close-all", "SUMMARY server-0", "SUMMARY server-2", "Rows that name the backend"].map(at); // prettier-ignore
     assert.ok(
       order.every((place) => place > 0),
       `${JSON.stringify(order)} of ${path.join(", ")}`,

@@ -78,6 +78,28 @@ describe("report.json", () => {
   });
 });
 
+describe("the report of a recorded switchover", () => {
+  const recorded = path.resolve(__dirname, "../../fixtures/journals/planned-switchover.jsonl");
+
+  it("has both sides of every volume, as a lab's array told them", async () => {
+    const report = buildReport(await Journal.read(recorded));
+    assert.deepEqual(reportSchema.parse(JSON.parse(JSON.stringify(report))), report);
+    assert.deepEqual([report.verdict, report.from, report.to, report.volumes.length], ["completed", "idr", "iprod", 9]);
+    for (const { id, flexVol, luns } of report.volumes) {
+      assert.deepEqual(Object.values(luns).map(({ lunPath }) => lunPath), Array(2).fill(`/vol/${flexVol}/volume-${id}`)); // prettier-ignore
+      assert.notEqual(luns["idr"]?.serial, luns["iprod"]?.serial);
+    }
+    for (const { before, after } of report.servers.flatMap(({ attachments }) => attachments)) {
+      assert.deepEqual([before?.iqn, after?.iqn], [report.sites["idr"]?.iqn, report.sites["iprod"]?.iqn]);
+      assert.ok(report.sites["idr"]?.portals?.includes(before?.portal ?? ""));
+      assert.ok(report.sites["iprod"]?.portals?.includes(after?.portal ?? ""));
+    }
+    assert.deepEqual([report.database?.before["volumes"], report.database?.after["volumes"]], [9, 9]);
+    const html = reportAsHtml(report);
+    for (const { id } of report.volumes) assert.equal(html.split(`data-volume="${id}"`).length, 2);
+  });
+});
+
 describe("a report's account", () => {
   it("has the outage of each instance, and of each work its time", async () => {
     const { servers, rtoSeconds = 0 } = await reportFrom(new World());
