@@ -1,4 +1,5 @@
 import os from "node:os";
+import path from "node:path";
 import type { Connections } from "../lib/connections";
 import { DrError, messageOf } from "../lib/errors";
 import { activeSettings, type DisasterRecoverySettings } from "../lib/settings";
@@ -6,12 +7,14 @@ import {
   applySwitchover,
   approveGroup,
   type Intent,
+  listHistory,
   observeState,
   openSwitchover,
   type Preview,
   previewSwitchover,
   reportAsMarkdown,
   reportOf,
+  saveReport,
   statusOf,
   type SwitchoverState,
   tellFailure,
@@ -144,7 +147,49 @@ export async function report(session: Session, o: { readonly json?: boolean }, i
     return exitCodes.refused;
   }
   terminal.out(o.json === true ? asJson(found) : reportAsMarkdown(found).trimEnd());
+  // Read is better than not told where it can't be written.
+  const saved = await readable(() => saveReport(settings, found));
+  for (const fault of saved.faults) terminal.err(`The report isn't written: ${fault}`);
+  if (saved.value === undefined) return exitCodes.refused;
+  if (o.json !== true) terminal.out(`\nreport: ${path.join(saved.value, "report.html")}`);
   return exitCodes.fine;
+}
+
+export async function history(session: Session, o: { readonly json?: boolean }): Promise<ExitCode> {
+  const { terminal } = session;
+  const { switchovers, unread } = await listHistory(pairOf(session));
+  if (o.json === true) terminal.out(asJson({ switchovers, unread }));
+  else {
+    const seconds = (figure: number | undefined): string => (figure === undefined ? "–" : `${figure} s`);
+    const rows = switchovers.map((past) => [
+      `${past.startedAt.slice(0, 19).replace("T", " ")}Z`,
+      `${past.from} → ${past.to}`,
+      past.kind,
+      past.mode,
+      past.verdict,
+      seconds(past.rtoSeconds),
+      seconds(past.rpoSeconds),
+      String(past.volumes),
+      seconds(past.durationSeconds),
+      past.reportDirectory ?? `cheesecake report ${past.switchoverId}`,
+    ]);
+    if (rows.length === 0) terminal.out(`No switchover of pair "${session.settings.pair.name}" is recorded.`);
+    else for (const line of aligned([historyHead, ...rows])) terminal.out(line);
+    for (const fault of unread) terminal.err(`not read: ${fault}`);
+  }
+  return unread.length === 0 ? exitCodes.fine : exitCodes.mismatch;
+}
+
+const historyHead = ["when", "from → to", "kind", "mode", "verdict", "RTO", "RPO", "volumes", "duration", "report"];
+
+function aligned(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
 }
 
 // ------------------------------------------------------------------------------------------------------------- changing

@@ -82,7 +82,8 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
     .argument("[group]", "only if it's this one")
     .option("--by <name>", "who approves, for journal and report");
   command("verify", "prove that everything is in its place", commands.verify).option(...JSON_OPTION);
-  command("report", "the report of the last switchover, or of the one named", commands.report)
+  command("history", "the pair's switchovers, newest first", commands.history).option(...JSON_OPTION);
+  command("report", "writes the report of the last switchover, or of the one named, and prints it", commands.report)
     .argument("[id]")
     .option(...JSON_OPTION);
 

@@ -9,6 +9,8 @@ import { awaitedApproval } from "./approve";
 import { divergence, noDelta, planDelta, unprotected } from "./difference";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
+import type { History } from "./history";
+import { historyOf } from "./history";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
 import type { JournalEntry } from "./journal";
 import { endedSwitchovers, Journal } from "./journal";
@@ -46,6 +48,7 @@ export { phases } from "./intent";
 export type { Plan } from "./plan";
 export type { Report } from "./report";
 export { reportAsMarkdown } from "./report";
+export type { History, Past } from "./history";
 export type { Mismatch } from "./drift";
 export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
@@ -151,21 +154,40 @@ export async function openSwitchover(
   };
 }
 
-/**
- * Of the switchover of this id, else of the last one, from its journal: by the database's copy, or where the database
- * doesn't answer, by the file's. Undefined where there's none.
- */
+/** Of the switchover of this id, else of the last one, by its journal. Undefined where there's none. */
 export async function reportOf(
   o: Pick<Question, "pair" | "ports" | "journalDir"> & { readonly switchoverId?: string },
 ): Promise<Report | undefined> {
-  const entries = await Journal.readLast({
-    directory: o.journalDir,
-    coordination: o.ports.coordination,
-    pair: o.pair.name,
-    ...(o.switchoverId === undefined ? {} : { switchoverId: o.switchoverId }),
+  const faults: string[] = [];
+  for await (const { switchoverId, entries } of Journal.all({
+    ...journalsOf(o),
+    onFault: (fault) => faults.push(fault),
+  }))
+    if (switchoverId === (o.switchoverId ?? switchoverId)) return buildReport(entries);
+  if (faults.length === 0) return undefined;
+  throw new DrError({
+    code: "journal",
+    attempted: `Read the journal of ${o.switchoverId ?? "the last switchover"}`,
+    seen: faults.join("; "),
+    remedy: "Ask again where one of its copies can be read: journalDir's, or that beside Cinder's database.",
   });
-  return entries && buildReport(entries);
 }
+
+/** Writes the folder with report.html, report.md and report.json. Resolves to it. */
+export function saveReport({ journalDir }: Pick<Question, "journalDir">, report: Report): Promise<string> {
+  return writeReport(journalDir, report);
+}
+
+/** What was begun of the pair, newest first. Read-only. */
+export function listHistory(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<History> {
+  return historyOf(journalsOf(o));
+}
+
+const journalsOf = ({ pair, ports, journalDir }: Pick<Question, "pair" | "ports" | "journalDir">) => ({
+  directory: journalDir,
+  coordination: ports.coordination,
+  pair: pair.name,
+});
 
 /** Where production runs, by the systems' own word. Read-only. */
 export async function observeState(o: Pick<Question, "pair" | "ports">): Promise<Verdict> {
@@ -310,7 +332,7 @@ async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promis
   } finally {
     reportDirectory = await writeReport(o.journalDir, buildReport(journal.entries)).catch(() => undefined);
   }
-  o.progress(`report: ${path.join(reportDirectory ?? "", "report.md")}`);
+  if (reportDirectory !== undefined) o.progress(`report: ${path.join(reportDirectory, "report.html")}`);
   const verdict = verdictOf(await observeSites(o.pair, o.ports));
   // Proved a moment ago: that the other site doesn't answer now doesn't refute it.
   const asProved = verdict.promoted && verdict.replicating === undefined && journal.isEnded("reprotect/wait-healthy");

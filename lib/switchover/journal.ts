@@ -2,6 +2,7 @@ import { mkdir, open, readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { DrError, messageOf } from "../errors";
 import type { Plan, PlannedStep } from "./plan";
+import { partOf } from "./planned-step";
 import type { Clock, CoordinationPort } from "./ports";
 
 /**
@@ -160,28 +161,38 @@ export class Journal {
     return (await readLines(file)).map((line) => decode(line, file));
   }
 
-  /** The entries of one switchover, or of the pair's newest, by whichever copy can be read. */
-  static async readLast(o: {
+  /**
+   * Every switchover of a pair, newest first: of each the longer of both copies, as far as they can be read. What can't be
+   * is told, and doesn't hide the rest.
+   */
+  static async *all(o: {
     readonly directory: string;
-    readonly coordination: CoordinationPort;
+    readonly coordination: Pick<CoordinationPort, "listSwitchovers" | "readJournal">;
     readonly pair: string;
-    readonly switchoverId?: string;
-  }): Promise<readonly JournalEntry[] | undefined> {
-    try {
-      const listed = await o.coordination.listSwitchovers(o.pair);
-      const found = listed.find(({ switchoverId }) => switchoverId === (o.switchoverId ?? switchoverId));
-      if (found === undefined) return undefined;
-      const lines = await o.coordination.readJournal(found.switchoverId);
-      return lines.map((line) => decode(line, found.switchoverId));
-    } catch (error) {
-      if (!DrError.is(error, "unreachable")) throw error;
-      for (const file of (await Journal.list(o.directory)).reverse()) {
-        const entries = await Journal.read(file);
-        const begin = entries[0];
-        if (begin?.type !== "begin" || begin.plan.pair !== o.pair) continue;
-        if (begin.switchoverId === (o.switchoverId ?? begin.switchoverId)) return entries;
+    readonly onFault?: (fault: string) => void;
+  }): AsyncGenerator<{ readonly switchoverId: string; readonly entries: readonly JournalEntry[] }> {
+    const read = async <T>(work: () => Promise<T>, otherwise: T): Promise<T> => {
+      try {
+        return await work();
+      } catch (error) {
+        if (!DrError.is(error, "unreachable") && !DrError.is(error, "journal")) throw error;
+        o.onFault?.(messageOf(error));
+        return otherwise;
       }
-      return undefined;
+    };
+    const listed = (await read(() => o.coordination.listSwitchovers(o.pair), [])).map((one) => one.switchoverId);
+    const local = (await Journal.list(o.directory)).map((file) => path.basename(file, ".jsonl"));
+    const here = new Set(local);
+    const stampOf = (id: string): string => id.split("-")[0] ?? "";
+    const ids = [...new Set([...listed, ...local.reverse()])];
+    for (const id of ids.sort((a, b) => stampOf(b).localeCompare(stampOf(a)))) {
+      const stored = listed.includes(id)
+        ? await read(async () => (await o.coordination.readJournal(id)).map((line) => decode(line, id)), [])
+        : [];
+      const file = here.has(id) ? await read(() => Journal.read(fileOf(o.directory, id)), []) : [];
+      const entries = stored.length >= file.length ? stored : file;
+      const [begin] = entries;
+      if (begin?.type === "begin" && begin.plan.pair === o.pair) yield { switchoverId: id, entries };
     }
   }
 
@@ -214,7 +225,7 @@ export class Journal {
 
   /** Of a step that is done for one group after another, its group's part. */
   isPassed({ id, group }: Pick<PlannedStep, "id" | "group">): boolean {
-    return this.ended.has(id) || (group !== undefined && this.ended.has(partOf(id, group)));
+    return this.ended.has(id) || (group !== undefined && this.ended.has(partOf({ id, group })));
   }
 
   approvalOf(group: string): { readonly by: string; readonly at: string } | undefined {
@@ -256,7 +267,7 @@ export class Journal {
     } else if (entry.type === "step") {
       this.begun.add(entry.step);
       if (entry.event === "end")
-        this.ended.add(entry.group === undefined ? entry.step : partOf(entry.step, entry.group));
+        this.ended.add(partOf({ id: entry.step, ...(entry.group === undefined ? {} : { group: entry.group }) }));
     } else if (entry.type === "done") {
       if (!this.done.has(entry.step)) this.done.set(entry.step, new Set());
       this.done.get(entry.step)?.add(entry.item);
@@ -300,8 +311,6 @@ export class Journal {
     await this.coordination.closeSwitchover(this.switchoverId);
   }
 }
-
-const partOf = (step: string, group: string): string => `${step} ${group}`;
 
 /** What was completed, newest first, by the database's copies. Read as it is asked for: each is a query. */
 export async function* endedSwitchovers(

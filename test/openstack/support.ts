@@ -296,7 +296,7 @@ export class Scene {
     const files = readdirSync(this.reports, { withFileTypes: true, recursive: true });
     return new Map(
       files
-        .filter((entry) => entry.isFile() && /\.(jsonl?|md)$/.test(entry.name))
+        .filter((entry) => entry.isFile() && /\.(jsonl?|md|html)$/.test(entry.name))
         .map((entry) => path.join(entry.parentPath, entry.name))
         .map((file) => [file, readFileSync(file, "utf8")]),
     );

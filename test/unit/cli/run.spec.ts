@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { readdir, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { exitCodes } from "../../../cli/exit-codes";
@@ -142,7 +143,8 @@ describe("cheesecake apply", () => {
     assert.deepEqual([adopted.activeSite, adopted.promoted, adopted.protected], ["idr", true, true]);
     const report = JSON.parse((await cli.run(["report", "--json"])).out) as Report;
     assert.equal(adopted.lastSwitchoverId, report.switchoverId);
-    assert.equal(adopted.reportDirectory, path.join(cli.journalDir, report.switchoverId));
+    const folder = `${report.switchoverId.split("-")[0] ?? ""}-iprod-idr`;
+    assert.equal(adopted.reportDirectory, path.join(cli.journalDir, folder));
     assert.equal((await pulumi.preview(intentTo("idr"), adopted)).decision, "nothing");
     assert.deepEqual(world.violations, []);
   });
@@ -359,6 +361,54 @@ describe("cheesecake approve", () => {
   });
 });
 
+describe("cheesecake report and history", () => {
+  it("write the page beside the journals, and say where", async () => {
+    const { cli } = begin();
+    await cli.run(["apply", "--to", "idr", "--yes"]);
+    const answer = await cli.run(["report"]);
+    const folder = /^report: (.*)\/report\.html$/m.exec(answer.out)?.[1] ?? "";
+    assert.equal(path.dirname(folder), cli.journalDir);
+    await rm(folder, { recursive: true });
+    ended(await cli.run(["history"]), 0, /completed .* cheesecake report \d{8}T\d{6}Z-pair-switchover-iprod-idr$/m);
+    ended(await cli.run(["report"]), 0);
+    assert.deepEqual((await readdir(folder)).sort(), ["report.html", "report.json", "report.md"]);
+    ended(await cli.run(["history"]), 0, new RegExp(`completed .* ${folder}$`, "m"));
+  });
+
+  it("list nothing where nothing was done, and what was done newest first, for people and machines", async () => {
+    const { world, cli } = begin();
+    ended(await cli.run(["history"]), 0, /^No switchover of pair "pair" is recorded\.$/m);
+    assert.deepEqual(JSON.parse((await cli.run(["history", "--json"])).out), { switchovers: [], unread: [] });
+    await cli.run(["apply", "--to", "idr", "--yes"]);
+    world.nowMs += 60_000;
+    await cli.run(["apply", "--to", "iprod", "--yes"]);
+    const { out } = await cli.run(["history"]);
+    const [head, ...lines] = out.trimEnd().split("\n");
+    assert.match(head ?? "", /^when +from → to +kind +mode +verdict +RTO +RPO +volumes +duration +report$/);
+    assert.deepEqual(lines.map((line) => /idr → iprod|iprod → idr/.exec(line)?.[0]), ["idr → iprod", "iprod → idr"]); // prettier-ignore
+    const { switchovers } = JSON.parse((await cli.run(["history", "--json"])).out) as { switchovers: { to: string }[] };
+    assert.deepEqual(switchovers.map(({ to }) => to), ["iprod", "idr"]); // prettier-ignore
+  });
+
+  it("tell what was done also where it can't be written", async () => {
+    const { world, cli } = begin();
+    await cli.run(["apply", "--to", "idr", "--yes"]);
+    const answer = await cli.run(["report"]);
+    const folder = /^report: (.*)\/report\.html$/m.exec(answer.out)?.[1] ?? "";
+    await rm(folder, { recursive: true });
+    await writeFile(folder, "in the way");
+    const refused = await cli.run(["report"]);
+    ended(refused, 3, /The report isn't written: .*(EEXIST|ENOTDIR)/);
+    assert.match(refused.out, /^# switchover iprod → idr: completed/);
+    // Each journal's damage is told, and so is that it's all there is.
+    for (const journal of world.journals.values()) journal.entries.splice(1, 1, "{ torn");
+    for (const file of (await readdir(cli.journalDir)).filter((name) => name.endsWith(".jsonl")))
+      await writeFile(path.join(cli.journalDir, file), "no journal\n");
+    ended(await cli.run(["history"]), 4, /not read: /);
+    ended(await cli.run(["report"]), 3, /Ask again where one of its copies can be read/);
+  });
+});
+
 describe("the command line", () => {
   it("ends with 2 where it's misused, and asks no system", async () => {
     const { world, cli } = begin();
@@ -383,7 +433,7 @@ describe("the command line", () => {
     const { cli } = begin();
     const told = rows(read("docs/cli.md"));
     const options = new Map<string, string[]>();
-    for (const command of ["status", "plan", "apply", "resume", "approve", "verify", "report"]) {
+    for (const command of ["status", "plan", "apply", "resume", "approve", "verify", "history", "report"]) {
       assert.ok(
         told.some(([first = ""]) => first.startsWith(`\`${command}`)),
         command,
@@ -399,7 +449,7 @@ describe("the command line", () => {
         : [[option, of.startsWith("all") ? "all" : of.replace(/, required$/, "")] as const];
     });
     const real = [...options].map(
-      ([option, of]) => [option, of.length === 7 ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
+      ([option, of]) => [option, of.length === 8 ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
     );
     assert.deepEqual(documented.sort(), real.sort());
     const codes = [...read("docs/cli.md").text.matchAll(/^\| (\d+) +\|/gm)].map(([, number]) => Number(number));
@@ -408,7 +458,14 @@ describe("the command line", () => {
 
   it("prints no secret, whatever happens", async () => {
     const { world, cli } = begin();
-    for (const args of [["status"], ["plan", "--to", "idr"], ["apply", "--to", "idr", "--yes"], ["verify"], ["report"]])
+    for (const args of [
+      ["status"],
+      ["plan", "--to", "idr"],
+      ["apply", "--to", "idr", "--yes"],
+      ["verify"],
+      ["history"],
+      ["report"],
+    ])
       await cli.run(args);
     world.reachable.idr = false;
     for (const args of [["status", "--json"], ["plan", "--to", "iprod"], ["verify"]]) await cli.run(args);

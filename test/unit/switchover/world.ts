@@ -1093,7 +1093,7 @@ export class World {
     this.did("promote");
     return {
       before,
-      after: { volumes: 0 },
+      after: { volumes: [...this.volumes.values()].filter(({ host }) => host.startsWith(`${change.toHost}#`)).length },
       beforeImage: { volumes: moved.map(({ id, host }) => ({ keys: [id], before: { host } })) },
       rollbackSql: [],
     };

@@ -1,0 +1,65 @@
+import { messageOf } from "../errors";
+import { Journal } from "./journal";
+import type { CoordinationPort } from "./ports";
+import type { Report } from "./report";
+import { buildReport, folderWith } from "./report";
+
+/** What was begun of a pair, newest first, of both copies of the journals. Only reads. */
+
+export interface Past {
+  readonly switchoverId: string;
+  readonly startedAt: string;
+  readonly kind: Report["kind"];
+  readonly from: string;
+  readonly to: string;
+  readonly mode: Report["mode"];
+  readonly verdict: Report["verdict"];
+  readonly rtoSeconds?: number;
+  readonly rpoSeconds?: number;
+  readonly volumes: number;
+  readonly durationSeconds: number;
+  /** On this machine; `report` writes it anew where it's missing. */
+  readonly reportDirectory?: string;
+}
+
+export interface History {
+  readonly switchovers: readonly Past[];
+  /** What couldn't be read: the rest is told also then. */
+  readonly unread: readonly string[];
+}
+
+export async function historyOf(o: {
+  readonly directory: string;
+  readonly coordination: Pick<CoordinationPort, "listSwitchovers" | "readJournal">;
+  readonly pair: string;
+}): Promise<History> {
+  const unread: string[] = [];
+  const switchovers: Past[] = [];
+  // One journal at a time: each may be of ten thousand volumes.
+  for await (const { switchoverId, entries } of Journal.all({ ...o, onFault: (fault) => unread.push(fault) }))
+    try {
+      switchovers.push(await pastOf(o.directory, buildReport(entries)));
+    } catch (error) {
+      unread.push(`${switchoverId}: ${messageOf(error)}`);
+    }
+  return { switchovers, unread };
+}
+
+async function pastOf(directory: string, report: Report): Promise<Past> {
+  const { switchoverId, startedAt, kind, from, to, mode, verdict, rtoSeconds, rpoSeconds, durationSeconds } = report;
+  const reportDirectory = await folderWith(directory, report);
+  return {
+    switchoverId,
+    startedAt,
+    kind,
+    from,
+    to,
+    mode,
+    verdict,
+    ...(rtoSeconds === undefined ? {} : { rtoSeconds }),
+    ...(rpoSeconds === undefined ? {} : { rpoSeconds }),
+    volumes: report.volumes.length,
+    durationSeconds,
+    ...(reportDirectory === undefined ? {} : { reportDirectory }),
+  };
+}
