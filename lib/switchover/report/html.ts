@@ -5,6 +5,7 @@ import { instanceChart, ROWS_AT_MOST, shownServers, siteDrawing, stepChart, slow
 import type { Report, ReportedServer } from "./schema";
 import { script, style } from "./style";
 import {
+  approvalsSaid,
   comparison,
   duration,
   mirrorGroups,
@@ -388,6 +389,7 @@ function run(report: Report): Part {
       ["Started", moment(report.startedAt)],
       [report.verdict === "open" || report.verdict === "failed" ? "Last entry" : "Ended", moment(report.endedAt)],
       ["Resumed", count(report.resumes, "time")],
+      ...(report.approvals.length > 0 ? [["Approved", approvalsSaid(report)]] : []),
       ["Plan", markup`<code>${report.digest}</code>`],
     ],
   );

@@ -1,6 +1,7 @@
 import { count } from "../plan";
 import type { Picture, Report } from "./schema";
 import {
+  approvalsSaid,
   comparison,
   duration,
   mirrorGroups,
@@ -102,6 +103,7 @@ export function reportAsMarkdown(report: Report): string {
           ["Mode, route, promotion", `${report.mode}, ${report.route}, ${report.promotion}`],
           ["Started, ended", `${moment(report.startedAt)}, ${moment(report.endedAt)}`],
           ["Resumed", count(report.resumes, "time")],
+          ...(report.approvals.length > 0 ? [["Approved", approvalsSaid(report)]] : []),
           ["Plan", report.digest],
         ],
       ),

@@ -4,7 +4,7 @@ import type { HookSpec } from "../../../lib/switchover";
 import { Journal } from "../../../lib/switchover/journal";
 import { forecastSeconds, planAbort, planSwitchover } from "../../../lib/switchover/plan";
 import { preflight } from "../../../lib/switchover/preflight";
-import { buildReport } from "../../../lib/switchover/report";
+import { buildReport, reportAsMarkdown } from "../../../lib/switchover/report";
 import { hookSchema } from "../../../lib/topology/hooks";
 import { priorityGroupsSchema, startOrderOf } from "../../../lib/topology/priority-groups";
 import { type SitePair } from "../../../lib/topology/site-pair";
@@ -173,6 +173,9 @@ describe("a switchover with priority groups", () => {
     await dr.up(intentTo("idr"), at("iprod"));
     const done = (await Journal.read(file)).find((e) => e.type === "done" && e.step === "start/await-approval");
     assert.equal(done?.type === "done" && done.facts["approvedBy"], "ann");
+    const report = buildReport(await Journal.read(file));
+    assert.deepEqual(report.approvals.map(({ group, by }) => [group, by]), [["database", "ann"]]); // prettier-ignore
+    assert.match(reportAsMarkdown(report), /\| Approved \| database by ann at /);
   });
 
   it("goes the way back in their order, without an approval", async () => {
