@@ -4,6 +4,8 @@ import { activeSettings, type DisasterRecoverySettings } from "../lib/settings";
 import {
   applySwitchover,
   type Intent,
+  linesOf,
+  markdownOf,
   observeState,
   openSwitchover,
   type Preview,
@@ -107,13 +109,22 @@ async function readable<T>(
   }
 }
 
-export async function plan(session: Session): Promise<ExitCode> {
+export async function plan(
+  session: Session,
+  o: { readonly json?: boolean; readonly markdown?: boolean },
+): Promise<ExitCode> {
   const { terminal } = session;
-  // Nothing is approved yet, and nothing is begun: approval is asked of `apply`.
-  const { approvedPlan: _, ...intent } = intentOf(session);
-  const { failures, digest } = await shown(session, await question(session, { ...intent, requireApproval: false }));
+  const asked = await question(session, intentOf(session));
+  const seen = await previewSwitchover(asked);
+  // Nothing is begun: approval is asked of `apply`.
+  const preview = { ...seen, failures: seen.failures.filter(({ field }) => field !== "approvedPlan") };
+  const { decision, digest, failures, warnings, runbook } = preview;
+  if (o.json === true) terminal.out(asJson({ decision, digest, failures, warnings, runbook: runbook ?? null }));
+  else if (o.markdown === true && runbook !== undefined) terminal.out(markdownOf(runbook).trimEnd());
+  else show(session, preview);
   if (failures.length > 0) return exitCodes.refused;
-  if (digest !== "") terminal.out(`To do this: the same options, with apply instead of plan, and --digest ${digest}`);
+  if (digest !== "" && o.json !== true && o.markdown !== true)
+    terminal.out(`To do this: the same options, with apply instead of plan, and --digest ${digest}`);
   return exitCodes.fine;
 }
 
@@ -159,15 +170,16 @@ async function question(session: Session, intent: Intent) {
 }
 
 /** The same lines as Pulumi's preview. */
-async function shown(session: Session, asked: Awaited<ReturnType<typeof question>>): Promise<Preview> {
+function show(session: Session, { runbook, warnings, sentences, failures, digest }: Preview): void {
   const { out, err } = session.terminal;
-  const preview = await previewSwitchover(asked);
-  for (const warning of preview.warnings) out(`warning: ${warning}`);
-  for (const sentence of preview.sentences) out(sentence);
-  for (const failure of preview.failures) err(`✗ ${tellFailure(failure)}`);
-  if (preview.failures.length === 0 && preview.digest === "")
-    out(`Nothing to do: production runs at "${asked.intent.activeSite}".`);
-  return preview;
+  const lines = runbook ? linesOf(runbook) : [...warnings.map((warning) => `warning: ${warning}`), ...sentences];
+  for (const line of lines) out(line);
+  const told = new Set(runbook?.checks.map(({ text }) => text));
+  for (const failure of failures.filter(({ message }) => !told.has(message))) err(`✗ ${tellFailure(failure)}`);
+  if (failures.length > 0)
+    err(`Refused: ${failures.length === 1 ? "one thing stands" : `${failures.length} things stand`} against it, ✗ above. Nothing was changed.`);
+  if (failures.length === 0 && digest === "")
+    out(`Nothing to do: production runs at "${session.settings.activeSite}".`);
 }
 
 export async function apply(
@@ -217,7 +229,9 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
   const { terminal } = session;
   const stack = ownerOf(session);
   const asked = await question(session, intent);
-  const { failures, digest, mode, route } = await shown(session, asked);
+  const preview = await previewSwitchover(asked);
+  show(session, preview);
+  const { failures, digest, mode, route } = preview;
   if (failures.length > 0) return exitCodes.refused;
   if (digest === "") return exitCodes.fine;
   // Of a journal that goes on the library asks for no approval.

@@ -26,9 +26,13 @@ interface Options {
   readonly route?: string;
   readonly reprotect?: string;
   readonly promotion?: string;
+  readonly expectedActive?: string;
+  readonly maximumLagSeconds?: number;
+  readonly soonAfter?: string;
   readonly digest?: string;
   readonly yes?: boolean;
   readonly json?: boolean;
+  readonly markdown?: boolean;
 }
 
 /** Runs one command line, without the program's name; resolves to its exit code. */
@@ -72,7 +76,9 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
   };
 
   command("status", "where production runs, and whether anything is open", commands.status).option(...JSON_OPTION);
-  towards(command("plan", "what would be done, and its digest", commands.plan));
+  towards(command("plan", "what would be done, and its digest", commands.plan))
+    .addOption(new Option(...JSON_OPTION).conflicts("markdown"))
+    .option("--markdown", "as Markdown, for a change request");
   towards(command("apply", "do it", commands.apply))
     .option(...DIGEST_OPTION)
     .option("--yes", "whatever the plan is");
@@ -100,7 +106,10 @@ const DIGEST_OPTION = ["--digest <digest>", "only if it's this plan"] as const;
 function towards(command: Command): Command {
   return onTheWay(command)
     .requiredOption("--to <site>", "where production is to run; the active site, to promote or protect it")
-    .addOption(new Option("--promotion <when>", "of the other site's backend").choices(["immediate", "deferred"]));
+    .addOption(new Option("--promotion <when>", "of the other site's backend").choices(["immediate", "deferred"]))
+    .option("--expected-active <site>", "refuse where production doesn't run there")
+    .option("--maximum-lag-seconds <seconds>", "refuse a planned switchover where a mirror is further behind", seconds)
+    .option("--soon-after <id>", "don't wait after the switchover of this id");
 }
 
 /** What may also change a switchover that was begun. */
@@ -121,7 +130,8 @@ function seconds(text: string): number {
 
 function overridesOf(o: Options, configured: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { to: activeSite, route, reprotect, promotion, unplannedFrom, acceptLossSeconds } = o;
-  const given = { activeSite, route, reprotect, promotion };
+  const { expectedActive, maximumLagSeconds, soonAfter } = o;
+  const given = { activeSite, route, reprotect, promotion, expectedActive, maximumLagSeconds, soonAfter };
   const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   if (unplannedFrom === undefined && acceptLossSeconds === undefined) return overrides;
   const before = configured["unplanned"] as { readonly from?: unknown } | undefined;

@@ -2,10 +2,11 @@ import os from "node:os";
 import path from "node:path";
 import { DrError, messageOf, sentence } from "../errors";
 import type { SitePair } from "../topology/site-pair";
-import { backendHost } from "../topology/site-pair";
+import { backendHost, siteNames, siteOf } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
 import { divergence, noDelta, planDelta, unprotected } from "./difference";
+import { expectations, expectedSite, type Recent } from "./expectations";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
@@ -27,7 +28,6 @@ import {
   planReload,
   planReprotect,
   planSwitchover,
-  sentencesOf,
   volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
@@ -35,6 +35,7 @@ import { checkDatabase, preflight, reprotectFindings, restartFindings, shadowFin
 import type { Ports } from "./ports";
 import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
+import { headlineOf, inputLinesOf, type Runbook, runbookOf, type RunbookOptions } from "./runbook";
 import { sentenceOf, toldOf } from "./drift";
 import type { Decision, Verdict } from "./verdict";
 import { decide, verdictOf } from "./verdict";
@@ -44,6 +45,8 @@ export { phases } from "./intent";
 export type { Plan } from "./plan";
 export type { Report } from "./report";
 export { reportAsMarkdown } from "./report";
+export type { Runbook } from "./runbook";
+export { linesOf, markdownOf } from "./runbook";
 export type { Mismatch } from "./drift";
 export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
@@ -67,8 +70,10 @@ export interface Failure {
 
 export interface Preview {
   readonly decision: Decision["action"] | "resume" | "abort";
-  /** The runbook, as the operator reads it; empty where nothing is to be done. */
+  /** The runbook as the plan's input has it; empty where nothing is to be done. */
   readonly sentences: readonly string[];
+  /** With what is only of this moment; absent where there's no plan. */
+  readonly runbook?: Runbook;
   readonly digest: string;
   readonly mode: Mode;
   readonly route: Route;
@@ -92,10 +97,11 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
   const next = open && (await onward(o, open));
   if (open !== undefined && next !== undefined && goesOn(next)) return previewOfOpen(o, open, next);
   const thought = await think(o);
-  const { decision, findings } = thought;
+  const { decision } = thought;
   const warnings = [...(next === undefined ? [] : [next.said]), ...thought.warnings];
   const plan = thought.plan && { ...thought.plan, warnings };
-  const failures = [...findings, ...unfinished(next, plan)].map((finding) => failureOf(finding));
+  const findings = [...thought.findings, ...unfinished(next, plan)];
+  const failures = findings.map((finding) => failureOf(finding));
   if (plan === undefined)
     return {
       decision: decision.action,
@@ -107,9 +113,13 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
       warnings,
       forecastSeconds: 0,
     };
+  const { pair, intent } = o;
+  const { complete = false, seen } = thought;
+  const runbook = runbookOf({ plan, pair, intent, findings, warnings, complete, ...seen });
   return {
     decision: decision.action,
-    sentences: [headline(plan), ...sentencesOf(plan)],
+    sentences: inputLinesOf(runbook),
+    runbook,
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
@@ -272,7 +282,7 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   const unapproved = approvalFailures(o.intent, plan);
   if (unapproved.length > 0) throw refusal(unapproved);
   assertAsPreviewed(plan, o);
-  o.progress(headline(plan));
+  o.progress(headlineOf(plan));
   for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
   if (open !== undefined) {
     await lease.guard();
@@ -341,6 +351,9 @@ interface Thought {
   readonly findings: readonly Finding[];
   readonly warnings: readonly string[];
   readonly plan?: Plan;
+  /** All of preflight was gone through. */
+  readonly complete?: boolean;
+  readonly seen?: Pick<RunbookOptions, "otherBackends" | "routeReason" | "differences">;
 }
 
 async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
@@ -361,13 +374,13 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     ...(verdict.half === undefined ? {} : { failedOverByUs: (await lastSwitchover(o))?.to === verdict.site }),
   });
   const told = [...verdict.mismatches.map(toldOf), ...verdict.unseen];
-  const base = { decision, verdict };
+  const base = { decision, verdict, seen: { otherBackends: otherBackends(observation) } };
   switch (decision.action) {
     case "nothing":
     case "adopt":
       return {
         ...base,
-        findings: [],
+        findings: decision.action === "adopt" ? expectedSite(o.intent, decision.site) : [],
         warnings: [...told, ...(await unprotected(observation, o.ports, verdict))],
       };
     case "refuse":
@@ -400,7 +413,11 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       if (mode !== "planned") warnings.push("the other site isn't touched until reprotect is asked for");
       return {
         ...base,
-        findings: [...failures, ...shadowFindings(observation, decision.to)],
+        findings: [
+          ...expectedSite(o.intent, decision.to),
+          ...failures,
+          ...shadowFindings(observation, decision.to),
+        ],
         warnings,
         plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
       };
@@ -412,25 +429,51 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
         ...base,
         findings: [...reprotectFindings(observation, site), ...findings],
         warnings,
+        seen: { ...base.seen, differences: warnings },
         plan: planReprotect({ intent: o.intent, observation, activeSite: site, resyncs, baselines, warnings }),
       };
     }
     case "switchover": {
       const checked = preflight(observation, o.intent, decision.from);
-      const delta = o.intent.unplanned === undefined ? await planDelta(observation, o.ports, decision) : noDelta;
+      const planned = o.intent.unplanned === undefined;
+      const delta = planned ? await planDelta(observation, o.ports, decision) : noDelta;
+      const recent = planned ? await recentSwitchover(o) : undefined;
+      const expected = expectations({ intent: o.intent, observation, from: decision.from, recent });
       const warnings = [
+        ...expected.warnings,
         ...checked.warnings,
         ...delta.sentences,
         ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : []),
       ];
       return {
         ...base,
-        findings: [...checked.failures, ...delta.findings],
+        findings: [...expected.failures, ...checked.failures, ...delta.findings],
         warnings,
+        complete: true,
+        seen: { ...base.seen, routeReason: checked.routeReason, differences: delta.sentences },
         plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }),
       };
     }
   }
+}
+
+/** What cinder.conf enables beside the pair. */
+function otherBackends({ pair, controllers }: Observation): string[] {
+  const own = siteNames(pair).map((site) => siteOf(pair, site).backend);
+  const enabled = controllers.flatMap(({ enabledBackends }) => enabledBackends);
+  return [...new Set(enabled)].filter((backend) => !own.includes(backend));
+}
+
+/** The last switchover, where it ended so short a while ago that the next has to wait. */
+async function recentSwitchover({ pair, intent, ports }: Question): Promise<Recent | undefined> {
+  const { minimumSecondsBetweenSwitchovers: seconds = 0 } = intent;
+  if (seconds === 0) return undefined;
+  for await (const { switchoverId, plan, endedAt } of endedSwitchovers(ports.coordination, pair.name, seconds)) {
+    if (plan.kind !== "switchover") continue;
+    const secondsAgo = Math.max(0, Math.round((ports.clock.now().getTime() - Date.parse(endedAt)) / 1000));
+    return { switchoverId, from: plan.from, to: plan.to, secondsAgo };
+  }
+  return undefined;
 }
 
 function activationFindings(observation: Observation, site: string): Finding[] {
@@ -486,12 +529,15 @@ function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
   const { way, plan } = next;
   const left = plan.steps.filter((planned) => way === "abort" || !journal.isEnded(planned.id));
   const verb = way === "abort" ? "Abort" : way === "replan" ? `Go on (${plan.mode}, ${plan.route}) with` : "Resume";
+  const headline = `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`;
+  const { pair, intent } = o;
+  const { findings } = next;
+  const underway = { headline, left, replanned: way === "replan" };
+  const runbook = runbookOf({ plan, pair, intent, findings, warnings: plan.warnings, complete: false, underway });
   return {
     decision: way === "abort" || way === "refuse" ? way : "resume",
-    sentences: [
-      `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`,
-      ...left.map((planned) => `${planned.phase}: ${planned.sentence}`),
-    ],
+    sentences: inputLinesOf(runbook),
+    runbook,
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
@@ -531,15 +577,6 @@ async function takeUp(o: ApplyOptions, journal: Journal, next: Onward): Promise<
 
 // ------------------------------------------------------------------------------------------------------------- wording
 
-function headline(plan: Plan): string {
-  const how =
-    plan.kind === "switchover"
-      ? `${plan.mode} switchover "${plan.from}" → "${plan.to}" (${plan.route}, promotion ${plan.promotion})`
-      : `${plan.kind} of "${plan.to}"`;
-  const volumes = plan.servers.reduce((sum, server) => sum + volumesOfServer(server).length, 0);
-  return `${how}: ${plan.servers.length} instances, ${plan.volumes.length} volumes (${volumes} attached), ${plan.mirrors.length} mirrors; forecast ${forecastSeconds(plan)} s; plan ${plan.digest}`;
-}
-
 function adoptSentences(decision: Decision): string[] {
   return decision.action === "adopt"
     ? [`Adopt "${decision.site}" as the active site: production runs there already, nothing is changed`]
@@ -556,19 +593,22 @@ function approvalFailures(intent: Intent, plan: Plan): Failure[] {
       {
         field: "approvedPlan",
         message: `plan ${intent.approvedPlan} was approved, but what would be done now is ${plan.digest}: ${inventory(plan)}`,
-        remedy: "Read the plan again; approve it with `pulumi config set approvedPlan " + plan.digest + "`.",
+        remedy: `Read the plan again. ${approveIt(plan)}`,
       },
     ];
   if (intent.requireApproval && intent.approvedPlan === undefined)
     return [
       {
         field: "approvedPlan",
-        message: "this stack requires an approved plan",
-        remedy: "Read the plan; approve it with `pulumi config set approvedPlan " + plan.digest + "`.",
+        message: "this stack requires an approved plan (requireApproval): what is done has to have been read before",
+        remedy: `Have the plan above read. ${approveIt(plan)}`,
       },
     ];
   return [];
 }
+
+const approveIt = ({ digest }: Plan): string =>
+  `Approve it with \`pulumi config set approvedPlan ${digest}\` (cheesecake apply: --digest ${digest}), then run up; nothing but this plan is done. Afterwards \`pulumi config rm approvedPlan\`.`;
 
 function inventory(plan: Plan): string {
   return (
