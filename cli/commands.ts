@@ -12,10 +12,8 @@ import {
   previewSwitchover,
   reportAsMarkdown,
   reportOf,
-  statusOf,
   type SwitchoverState,
   tellFailure,
-  toldOf,
   verifyEndState,
 } from "../lib/switchover";
 import { type ExitCode, exitCodes } from "./exit-codes";
@@ -23,8 +21,10 @@ import { type ExitCode, exitCodes } from "./exit-codes";
 export interface Terminal {
   readonly out: (line: string) => void;
   readonly err: (line: string) => void;
-  /** From its first call on, the operator's Ctrl-C fires it instead of ending the process. */
-  readonly stopSignal: () => AbortSignal;
+  /** From its first call on, the operator's Ctrl-C fires it instead of ending the process; `said` is told then. */
+  readonly stopSignal: (said?: string) => AbortSignal;
+  /** Replaces what's on the screen; absent where the output is no terminal. */
+  readonly redraw?: (lines: readonly string[]) => void;
 }
 
 /** The configured pair, connected. */
@@ -38,76 +38,14 @@ export interface Session {
 
 const pairOf = ({ settings: { pair, journalDir }, ports }: Session) => ({ pair, ports, journalDir });
 
-function intentOf({ settings }: Session): Intent {
+export function intentOf({ settings }: Session): Intent {
   const { journalDir: _, ...intent } = activeSettings(settings);
   return intent;
 }
 
-const asJson = (value: unknown): string => JSON.stringify(value, null, 2);
+export const asJson = (value: unknown): string => JSON.stringify(value, null, 2);
 
 // ------------------------------------------------------------------------------------------------------------ read-only
-
-export async function status(session: Session, o: { readonly json?: boolean }): Promise<ExitCode> {
-  const { terminal, ports, settings } = session;
-  const pair = pairOf(session);
-  const [seen, lease] = await Promise.all([
-    statusOf({ ...pair, expected: settings.activeSite }),
-    readable(() => ports.coordination.findLease(settings.pair.name)),
-  ]);
-  const { open, judgement } = seen;
-  const { site, promoted, protected: isProtected, mismatches } = seen.verdict;
-  const running = lease.value !== undefined && !lease.value.expired ? lease.value : undefined;
-  const unseen = [...new Set([...seen.unseen, ...lease.faults])];
-  const facts = {
-    pair: settings.pair.name,
-    verdict: judgement,
-    activeSite: site ?? null,
-    promoted,
-    protected: isProtected,
-    openSwitchover: open
-      ? {
-          id: open.switchoverId,
-          kind: open.plan.kind,
-          from: open.plan.from,
-          to: open.plan.to,
-          begunAt: open.begunAt,
-        }
-      : null,
-    run: running ? { owner: running.owner, host: running.host, pid: running.pid, stack: running.stack } : null,
-    mismatches,
-    unseen,
-  };
-  if (o.json === true) terminal.out(asJson(facts));
-  else {
-    const { openSwitchover: begun, run } = facts;
-    const rows = [
-      ["pair", facts.pair],
-      ["verdict", `${judgement.word}: ${judgement.said}`],
-      ...(judgement.remedy === "" ? [] : [["way on", judgement.remedy]]),
-      ["active site", site ?? "unclear"],
-      ["promoted", promoted ? "yes" : "no"],
-      ["protected", isProtected ? "yes" : "no"],
-      ["open switchover", begun ? `${begun.id} (${begun.kind} "${begun.from}" → "${begun.to}")` : "none"],
-      ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid}, stack ${run.stack})` : "none"],
-      ...mismatches.map((mismatch) => [mismatch.kind === "alarm" ? "alarm" : "mismatch", toldOf(mismatch)]),
-      ...unseen.map((text) => ["not compared", text]),
-    ];
-    for (const [name = "", value = ""] of rows) terminal.out(`${name.padEnd(17)}${value}`);
-  }
-  const fits = site !== undefined && mismatches.length === 0 && unseen.length === 0;
-  return fits && judgement.word !== "elsewhere" ? exitCodes.fine : exitCodes.mismatch;
-}
-
-/** In a disaster the rest is told also where this can't be read. */
-async function readable<T>(
-  read: () => Promise<T>,
-): Promise<{ readonly value?: T; readonly faults: readonly string[] }> {
-  try {
-    return { value: await read(), faults: [] };
-  } catch (error) {
-    return { faults: [messageOf(error)] };
-  }
-}
 
 export async function plan(
   session: Session,
@@ -177,7 +115,9 @@ function show(session: Session, { runbook, warnings, sentences, failures, digest
   const told = new Set(runbook?.checks.map(({ text }) => text));
   for (const failure of failures.filter(({ message }) => !told.has(message))) err(`✗ ${tellFailure(failure)}`);
   if (failures.length > 0)
-    err(`Refused: ${failures.length === 1 ? "one thing stands" : `${failures.length} things stand`} against it, ✗ above. Nothing was changed.`);
+    err(
+      `Refused: ${failures.length === 1 ? "one thing stands" : `${failures.length} things stand`} against it, ✗ above. Nothing was changed.`,
+    );
   if (failures.length === 0 && digest === "")
     out(`Nothing to do: production runs at "${session.settings.activeSite}".`);
 }

@@ -3,6 +3,8 @@ import path from "node:path";
 import type { connect } from "../lib/connections";
 import { DrError, messageOf } from "../lib/errors";
 import * as commands from "./commands";
+import { exporter } from "./exporter";
+import { status } from "./status";
 import { readConfiguration, secretVariables, stackOf } from "./configuration";
 import { type ExitCode, exitCodes } from "./exit-codes";
 
@@ -33,6 +35,11 @@ interface Options {
   readonly yes?: boolean;
   readonly json?: boolean;
   readonly markdown?: boolean;
+  readonly watch?: boolean;
+  readonly every?: number;
+  readonly readiness?: boolean;
+  readonly readinessEvery?: number;
+  readonly listen?: { readonly address: string; readonly port: number };
 }
 
 /** Runs one command line, without the program's name; resolves to its exit code. */
@@ -75,7 +82,20 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
     });
   };
 
-  command("status", "where production runs, and whether anything is open", commands.status).option(...JSON_OPTION);
+  command("status", "the pair at a glance", (session, { every = 30, readiness = true, ...options }) =>
+    status(session, { ...options, everySeconds: every, readiness }),
+  )
+    .option("--watch", "again and again, until Ctrl-C")
+    .option("--every <seconds>", "with --watch: from one look to the next (30)", interval)
+    .option("--no-readiness", "without asking Nova what stands against a switchover")
+    .option(...JSON_OPTION);
+  command("exporter", "the same as metrics for Prometheus, over HTTP", (session, options) => {
+    const { every = 60, readinessEvery = 900, listen = { address: "127.0.0.1", port: 9843 } } = options;
+    return exporter(session, { ...listen, everySeconds: every, readinessEverySeconds: readinessEvery });
+  })
+    .option("--listen <address:port>", "where (127.0.0.1:9843)", addressAndPort)
+    .option("--every <seconds>", "from one look to the next (60)", interval)
+    .option("--readiness-every <seconds>", "from one look at readiness to the next (900); 0 = never", seconds);
   towards(command("plan", "what would be done, and its digest", commands.plan))
     .addOption(new Option(...JSON_OPTION).conflicts("markdown"))
     .option("--markdown", "as Markdown, for a change request");
@@ -126,6 +146,20 @@ function onTheWay(command: Command): Command {
 function seconds(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError("It's a whole number of seconds.");
   return Number(text);
+}
+
+function interval(text: string): number {
+  const value = seconds(text);
+  if (value === 0) throw new InvalidArgumentError("It's at least one second.");
+  return value;
+}
+
+function addressAndPort(text: string): { readonly address: string; readonly port: number } {
+  const [, address, port] =
+    /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text)?.filter((part) => part !== undefined) ?? [];
+  if (address === undefined || Number(port) > 65_535)
+    throw new InvalidArgumentError("It's an address and a port, such as 127.0.0.1:9843 or [::1]:9843.");
+  return { address, port: Number(port) };
 }
 
 function overridesOf(o: Options, configured: Readonly<Record<string, unknown>>): Record<string, unknown> {

@@ -1,18 +1,18 @@
 import os from "node:os";
 import path from "node:path";
-import { DrError, messageOf, sentence } from "../errors";
+import { DrError, sentence } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { backendHost, siteNames, siteOf } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
-import { divergence, noDelta, planDelta, unprotected } from "./difference";
-import { expectations, expectedSite, type Recent } from "./expectations";
+import { assess } from "./assess";
+import { divergence, unprotected } from "./difference";
+import { expectedSite } from "./expectations";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
 import type { JournalEntry } from "./journal";
 import { endedSwitchovers, Journal } from "./journal";
-import type { Judgement } from "./judgement";
 import { judge } from "./judgement";
 import { Lease } from "./lease";
 import type { Observation } from "./observation";
@@ -31,12 +31,13 @@ import {
   volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { checkDatabase, preflight, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
+import { checkDatabase, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
 import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
 import { headlineOf, inputLinesOf, type Runbook, runbookOf, type RunbookOptions } from "./runbook";
 import { sentenceOf, toldOf } from "./drift";
+import { findOpenJournal, type Status } from "./status";
 import type { Decision, Verdict } from "./verdict";
 import { decide, verdictOf } from "./verdict";
 
@@ -47,6 +48,7 @@ export type { Report } from "./report";
 export { reportAsMarkdown } from "./report";
 export type { Runbook } from "./runbook";
 export { linesOf, markdownOf } from "./runbook";
+export { durationOf } from "./duration";
 export type { Mismatch } from "./drift";
 export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
@@ -55,6 +57,10 @@ export { verdictOf } from "./verdict";
 export { observe } from "./observe";
 export type { Proof } from "./verify";
 export { verifyEndState } from "./verify";
+export type { OpenSwitchover, Status } from "./status";
+export { observeState, openSwitchover, statusOf } from "./status";
+export type { LastSwitchover, MirrorLag, Overview, Readiness } from "./overview";
+export { overviewOf } from "./overview";
 
 /**
  * The engine's face. observe → decide → preflight → plan → (lease, journal) execute → report; only `applySwitchover` and
@@ -133,21 +139,6 @@ export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journ
   return (await findOpenJournal(o)) !== undefined;
 }
 
-export interface OpenSwitchover {
-  readonly switchoverId: string;
-  readonly begunAt: string;
-  /** The plan that counts: the abort's where one was begun. */
-  readonly plan: Plan;
-}
-
-/** What was begun and not ended. Read-only. */
-export async function openSwitchover(
-  o: Pick<Question, "pair" | "ports" | "journalDir">,
-): Promise<OpenSwitchover | undefined> {
-  const journal = await findOpenJournal(o);
-  return journal && { switchoverId: journal.switchoverId, begunAt: journal.entries[0]?.at ?? "", plan: journal.plan };
-}
-
 /**
  * Of the switchover of this id, else of the last one, from its journal: by the database's copy, or where the database
  * doesn't answer, by the file's. Undefined where there's none.
@@ -162,36 +153,6 @@ export async function reportOf(
     ...(o.switchoverId === undefined ? {} : { switchoverId: o.switchoverId }),
   });
   return entries && buildReport(entries);
-}
-
-/** Where production runs, by the systems' own word. Read-only. */
-export async function observeState(o: Pick<Question, "pair" | "ports">): Promise<Verdict> {
-  return verdictOf(await observeSites(o.pair, o.ports));
-}
-
-export interface Status {
-  readonly verdict: Verdict;
-  readonly judgement: Judgement;
-  /** What was begun and not ended. */
-  readonly open?: OpenSwitchover;
-  /** What couldn't be compared, and why. */
-  readonly unseen: readonly string[];
-}
-
-/** One verdict on what cinder.conf, Cinder's rows, the mirrors and the attachments say. Read-only. */
-export async function statusOf(
-  o: Pick<Question, "pair" | "ports" | "journalDir"> & { readonly expected: string },
-): Promise<Status> {
-  const verdict = await observeState(o);
-  const unseen = [...verdict.unseen];
-  // In a disaster the rest is told also where this can't be read.
-  const open = await openSwitchover(o).catch((error: unknown) => void unseen.push(messageOf(error)));
-  const judgement = judge({
-    verdict,
-    expected: o.expected,
-    ...(open === undefined ? {} : { open: open.switchoverId }),
-  });
-  return { verdict, judgement, ...(open === undefined ? {} : { open }), unseen };
 }
 
 /** What ActiveSite stores of it. */
@@ -413,11 +374,7 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       if (mode !== "planned") warnings.push("the other site isn't touched until reprotect is asked for");
       return {
         ...base,
-        findings: [
-          ...expectedSite(o.intent, decision.to),
-          ...failures,
-          ...shadowFindings(observation, decision.to),
-        ],
+        findings: [...expectedSite(o.intent, decision.to), ...failures, ...shadowFindings(observation, decision.to)],
         warnings,
         plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
       };
@@ -434,24 +391,14 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       };
     }
     case "switchover": {
-      const checked = preflight(observation, o.intent, decision.from);
-      const planned = o.intent.unplanned === undefined;
-      const delta = planned ? await planDelta(observation, o.ports, decision) : noDelta;
-      const recent = planned ? await recentSwitchover(o) : undefined;
-      const expected = expectations({ intent: o.intent, observation, from: decision.from, recent });
-      const warnings = [
-        ...expected.warnings,
-        ...checked.warnings,
-        ...delta.sentences,
-        ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : []),
-      ];
+      const { findings, warnings, differences, route, routeReason } = await assess(o, observation, decision.from);
       return {
         ...base,
-        findings: [...expected.failures, ...checked.failures, ...delta.findings],
+        findings,
         warnings,
         complete: true,
-        seen: { ...base.seen, routeReason: checked.routeReason, differences: delta.sentences },
-        plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }),
+        seen: { ...base.seen, routeReason, differences },
+        plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route, warnings }),
       };
     }
   }
@@ -462,18 +409,6 @@ function otherBackends({ pair, controllers }: Observation): string[] {
   const own = siteNames(pair).map((site) => siteOf(pair, site).backend);
   const enabled = controllers.flatMap(({ enabledBackends }) => enabledBackends);
   return [...new Set(enabled)].filter((backend) => !own.includes(backend));
-}
-
-/** The last switchover, where it ended so short a while ago that the next has to wait. */
-async function recentSwitchover({ pair, intent, ports }: Question): Promise<Recent | undefined> {
-  const { minimumSecondsBetweenSwitchovers: seconds = 0 } = intent;
-  if (seconds === 0) return undefined;
-  for await (const { switchoverId, plan, endedAt } of endedSwitchovers(ports.coordination, pair.name, seconds)) {
-    if (plan.kind !== "switchover") continue;
-    const secondsAgo = Math.max(0, Math.round((ports.clock.now().getTime() - Date.parse(endedAt)) / 1000));
-    return { switchoverId, from: plan.from, to: plan.to, secondsAgo };
-  }
-  return undefined;
 }
 
 function activationFindings(observation: Observation, site: string): Finding[] {
@@ -515,15 +450,6 @@ async function lastSwitchover(o: Question): Promise<Plan | undefined> {
 }
 
 // -------------------------------------------------------------------------------------------------------- open journal
-
-async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<Journal | undefined> {
-  return Journal.findOpen({
-    directory: o.journalDir,
-    coordination: o.ports.coordination,
-    clock: o.ports.clock,
-    pair: o.pair.name,
-  });
-}
 
 function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
   const { way, plan } = next;
@@ -608,7 +534,7 @@ function approvalFailures(intent: Intent, plan: Plan): Failure[] {
 }
 
 const approveIt = ({ digest }: Plan): string =>
-  `Approve it with \`pulumi config set approvedPlan ${digest}\` (cheesecake apply: --digest ${digest}), then run up; nothing but this plan is done. Afterwards \`pulumi config rm approvedPlan\`.`;
+  `Approve it with \`pulumi config set approvedPlan ${digest}\` (\`cheesecake apply --digest ${digest}\`), then run up; nothing but this plan is done. Afterwards \`pulumi config rm approvedPlan\`.`;
 
 function inventory(plan: Plan): string {
   return (

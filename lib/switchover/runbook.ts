@@ -103,7 +103,8 @@ export function runbookOf(o: RunbookOptions): Runbook {
       ...(newestSnapshot === undefined ? {} : { newestSnapshot }),
     })),
     untouched: untouchedOf(plan, o.otherBackends ?? []),
-    approval: underway?.replanned === false ? ["none is asked for: it goes on as it was begun"] : approvalOf(plan, intent),
+    approval:
+      underway?.replanned === false ? ["none is asked for: it goes on as it was begun"] : approvalOf(plan, intent),
   };
 }
 
@@ -207,7 +208,9 @@ export function markdownOf(runbook: Runbook): string {
   const part = (title: string, body: string): string[] => (body === "" ? [] : [`## ${title}\n\n${body}`]);
   const seconds = runbook.interruptionSeconds;
   return `${[
-    kind === "switchover" ? `# Switchover of ${runbook.pair}: ${from} → ${to}` : `# ${kind} of ${runbook.pair} at ${to}`,
+    kind === "switchover"
+      ? `# Switchover of ${runbook.pair}: ${from} → ${to}`
+      : `# ${kind} of ${runbook.pair} at ${to}`,
     table(
       ["What", "Value"],
       [
@@ -323,9 +326,7 @@ function usersOf(plan: Plan, steps: readonly PlannedStep[]): string[] {
       );
     else lines.push("no instance that uses this backend runs: nobody is interrupted");
     if (off.length > 0)
-      lines.push(
-        `off: ${count(off.length, "instance")}, with volumes that are moved, and left off: ${named(off)}`,
-      );
+      lines.push(`off: ${count(off.length, "instance")}, with volumes that are moved, and left off: ${named(off)}`);
     if (stranded.length > 0)
       lines.push(
         `stopped and left so: ${count(stranded.length, "instance")}, for which preflight says why: ${named(stranded)}`,
@@ -357,9 +358,7 @@ function dataOf(plan: Plan, intent: Intent): string[] {
             `what "${plan.from}" holds beyond the last transfer is ${plan.diverged === "keepDiverged" ? "kept as clones, and discarded from" : "discarded from"} ${namesOf(resyncs)}`,
           ]
         : []),
-      ...(baselines.length > 0
-        ? [`copied anew as a whole: ${namesOf(baselines.map(({ flexVol }) => flexVol))}`]
-        : []),
+      ...(baselines.length > 0 ? [`copied anew as a whole: ${namesOf(baselines.map(({ flexVol }) => flexVol))}`] : []),
     ];
   }
   if (plan.kind !== "switchover") return ["no volume's data is copied or moved"];
@@ -380,7 +379,9 @@ function untouchedOf(plan: Plan, otherBackends: readonly string[]): string[] {
     touchesInstances
       ? `instances without a volume of this backend; volumes of ${others}`
       : `every instance and attachment; volumes of ${others}`,
-    ...(touchesInstances ? ["names, ids, addresses and device names of instances and volumes; volume types, quotas"] : []),
+    ...(touchesInstances
+      ? ["names, ids, addresses and device names of instances and volumes; volume types, quotas"]
+      : []),
     ...(plan.mode === "unplanned" && plan.kind === "switchover"
       ? [`"${plan.from}": the switchover asks nothing of its array`]
       : []),
@@ -392,7 +393,7 @@ function untouchedOf(plan: Plan, otherBackends: readonly string[]): string[] {
 
 /** Also the way to give it: where it's used, for someone who reads no manual in the middle of a night. */
 function approvalOf({ digest }: Plan, { approvedPlan, requireApproval }: Intent): string[] {
-  const give = `pulumi config set approvedPlan ${digest} (cheesecake apply: --digest ${digest})`;
+  const give = `pulumi config set approvedPlan ${digest}; without Pulumi, cheesecake apply --digest ${digest}`;
   const after = "afterwards take it out (pulumi config rm approvedPlan): it counts for one plan";
   if (approvedPlan === digest) return [`approvedPlan names this very plan, and up does no other; ${after}`];
   if (approvedPlan !== undefined) return [`approvedPlan names another plan (${approvedPlan}): ${give}`];
