@@ -56,7 +56,7 @@ export async function exposition(snapshot: Snapshot): Promise<{ readonly text: s
     ]),
   ) as Record<MetricName, Gauge>;
   // Without a label a gauge is 0 from its beginning: what isn't known isn't told.
-  for (const gauge of Object.values(made)) gauge.remove();
+  for (const [name, { labels }] of Object.entries(gauges)) if (labels.length === 0) made[name as MetricName].remove();
   fill(snapshot, (name, value, labels = {}) => {
     if (value !== undefined) made[name].set(labels, Number(value));
   });
