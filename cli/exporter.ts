@@ -106,8 +106,9 @@ class Looking {
   async until(signal: AbortSignal): Promise<void> {
     const { clock } = this.session.ports;
     let before: Overview | undefined;
-    while (!signal.aborted) {
+    for (;;) {
       before = (await this.once(before)) ?? before;
+      if (signal.aborted) return;
       const stopped = await clock.sleep(this.o.everySeconds * 1000, signal).then(
         () => false,
         () => true,

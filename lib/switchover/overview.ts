@@ -60,7 +60,7 @@ export interface Overview extends Status {
   readonly mirrors: readonly MirrorLag[];
   readonly last?: LastSwitchover;
   readonly run?: LeaseRow;
-  /** Absent where it wasn't asked for. */
+  /** Absent where it wasn't asked for, or can't be told. */
   readonly readiness?: readonly Readiness[];
   /** To be handed in again: a journal is long, and an ended one stays as it is. */
   readonly history: History;
@@ -90,9 +90,10 @@ export async function overviewOf(o: {
     told(() => ports.coordination.findLease(pair.name)),
   ]);
   const run = lease.value?.expired === false ? lease.value : undefined;
+  const readiness = observation && (await told(() => readinessOf(o, observation, status)));
   return {
     ...status,
-    unseen: [...new Set([...status.unseen, ...history.faults, ...lease.faults])],
+    unseen: [...new Set([...status.unseen, ...history.faults, ...lease.faults, ...(readiness?.faults ?? [])])],
     pair: pair.name,
     at: ports.clock.now().toISOString(),
     sites: siteNames(pair).map((name) => ({
@@ -103,7 +104,7 @@ export async function overviewOf(o: {
     mirrors: mirrorsOf(sites, verdict.site),
     ...(history.value?.last === undefined ? {} : { last: history.value.last }),
     ...(run === undefined ? {} : { run }),
-    ...(observation === undefined ? {} : { readiness: await readinessOf(o, observation, status) }),
+    ...(readiness?.value === undefined ? {} : { readiness: readiness.value }),
     history: history.value ?? { key: "" },
   };
 }
