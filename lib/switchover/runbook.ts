@@ -143,7 +143,10 @@ export function inputLinesOf(runbook: Runbook): string[] {
     runbook.headline,
     ...runbook.sites,
     ...(kind === "switchover" ? [modeSaid(mode), promotionSaid(promotion)] : []),
-    ...stepLines(runbook).map((line) => line.trimStart()),
+    `${extent(runbook)}: ${runbook.phases.map((each) => `${each.phase} ${durationOf(each.forecastSeconds)}`).join(", ")}`,
+    ...runbook.phases.flatMap(({ phase, steps }) =>
+      steps.map(({ number, sentence }) => `${number}. ${phase}: ${sentence}`),
+    ),
     ...labelled("Users", runbook.users),
     ...labelled("Data", runbook.data),
     ...labelled("Not touched", runbook.untouched),
@@ -161,11 +164,15 @@ function checkLines({ mark, name, text, remedy }: Check): string[] {
   return remedy === undefined ? [said] : [said, `    → ${remedy}`];
 }
 
-function stepLines({ phases, forecastSeconds }: Runbook): string[] {
+function extent({ phases, forecastSeconds }: Runbook): string {
   const steps = phases.reduce((sum, phase) => sum + phase.steps.length, 0);
+  return `${count(steps, "step")} in ${count(phases.length, "phase")}, about ${durationOf(forecastSeconds)} in all`;
+}
+
+function stepLines(runbook: Runbook): string[] {
   return [
-    `${count(steps, "step")} in ${count(phases.length, "phase")}, about ${durationOf(forecastSeconds)} in all`,
-    ...phases.flatMap(({ phase, steps: own, forecastSeconds: seconds }) => [
+    extent(runbook),
+    ...runbook.phases.flatMap(({ phase, steps: own, forecastSeconds: seconds }) => [
       `  ${phase}, about ${durationOf(seconds)}`,
       ...own.map(({ number, sentence }) => `    ${number}. ${sentence}`),
     ]),

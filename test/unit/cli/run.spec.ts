@@ -106,8 +106,13 @@ describe("cheesecake plan", () => {
     const answer = await cli.run(["plan", "--to", "idr"]);
     ended(answer, 0);
     const lines = answer.out.split("\n").map((line) => line.trim());
-    for (const sentence of sentences)
-      assert.ok(lines.includes(sentence.replace(/^(Users|Data|Not touched|Approval): /, "")), sentence);
+    for (const sentence of sentences) {
+      const said = sentence
+        .replace(/^(Users|Data|Not touched|Approval): /, "")
+        .replace(/^(\d+\.) [a-z-]+:/, "$1")
+        .replace(/(about .* in all): .*/, "$1");
+      assert.ok(lines.includes(said), sentence);
+    }
     assert.equal(digestIn(answer), digest);
     assert.deepEqual(world.calls, []);
   });
