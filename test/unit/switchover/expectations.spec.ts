@@ -197,6 +197,23 @@ describe("minimumSecondsBetweenSwitchovers", () => {
     assert.ok(reads > 0);
   });
 
+  it("counts from the last entry where the run died before it closed its row", async () => {
+    for (const [seconds, refused] of [
+      [700, false],
+      [100, true],
+    ] as const) {
+      const { world, up, preview, id } = await after(seconds);
+      const journal = world.journals.get(id);
+      assert.ok(journal);
+      journal.open = true;
+      delete journal.closedMs;
+      assert.equal((await preview(home(), at("idr"))).failures.length, refused ? 1 : 0);
+      const outcome = up(home(), at("idr"));
+      if (refused) await assert.rejects(outcome, fails("precondition", /needed 600 s/));
+      else assert.equal((await outcome).activeSite, "iprod");
+    }
+  });
+
   it("isn't in the digest, nor are the others", async () => {
     const { preview } = begin();
     const { digest } = await preview(intentTo("idr"), at("iprod"));
