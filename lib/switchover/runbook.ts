@@ -211,7 +211,7 @@ const cut = (lines: readonly string[]): string[] =>
 /** To be pasted into a change request. */
 export function markdownOf(runbook: Runbook): string {
   const { kind, from, to, mode, route, routeReason, promotion, digest } = runbook;
-  const list = (lines: readonly string[]): string => lines.map((line) => `- ${line}`).join("\n");
+  const list = (lines: readonly string[]): string => lines.map((line) => `- ${escaped(line)}`).join("\n");
   const part = (title: string, body: string): string[] => (body === "" ? [] : [`## ${title}\n\n${body}`]);
   const seconds = runbook.interruptionSeconds;
   return `${[
@@ -259,9 +259,17 @@ export function markdownOf(runbook: Runbook): string {
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell) => cell.replaceAll("|", "\\|").replaceAll("\n", " ")).join(" | ")} |`;
+    `| ${cells.map((cell) => escaped(cell).replaceAll("|", "\\|")).join(" | ")} |`;
   return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 }
+
+/** Instances are named by their owners: nothing of it becomes a tag, a link or a line of its own. */
+const escaped = (text: string): string =>
+  text
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(/[\\`[\]]/g, "\\$&")
+    .replaceAll(/\s/g, " ");
 
 // --------------------------------------------------------------------------------------------------------------- wording
 

@@ -179,8 +179,8 @@ describe("the runbook", () => {
 
   it("keeps a table's cells apart, whatever a system's name or word is", async () => {
     const plan = await planOf(new World());
-    const text = markdownOf(runbook(plan, { warnings: ["a | b\nc"] }));
-    assert.match(text, /^\| ! \| Mind \| a \\\| b c \| {2}\|$/m);
+    const text = markdownOf(runbook(plan, { warnings: ["a | b\nc <img src=x> [d](e)"] }));
+    assert.match(text, /^\| ! \| Mind \| a \\\| b c &lt;img src=x> \\\[d\\\]\(e\) \| {2}\|$/m);
   });
 });
 
