@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
 import type { Intent } from "../../../lib/switchover";
-import { at, fails, journals, killAt, lost, operator } from "./support";
+import { at, fails, journals, killAt, lost, type Operator, operator } from "./support";
 import { intentTo, World } from "./world";
 
 const folder = journals();
 
 function begin(world = new World()) {
-  return { world, ...operator(world, folder()) };
+  const dr = operator(world, folder());
+  return {
+    world,
+    up: (...o: Parameters<Operator["up"]>) => dr.up(...o),
+    preview: (...o: Parameters<Operator["preview"]>) => dr.preview(...o),
+  };
 }
 
 type Ports = ReturnType<World["ports"]>;

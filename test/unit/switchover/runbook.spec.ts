@@ -60,8 +60,8 @@ describe("the runbook", () => {
 
   it("is Pulumi's input but for what is only of this moment: time and lag change neither it nor the digest", async () => {
     const world = new World();
-    const { preview } = operator(world, journalDir());
-    const first = await preview(intentTo("idr"), at("iprod"));
+    const dr = operator(world, journalDir());
+    const first = await dr.preview(intentTo("idr"), at("iprod"));
     const ports = world.ports.bind(world);
     world.nowMs += 86_400_000;
     world.ports = () => {
@@ -77,7 +77,7 @@ describe("the runbook", () => {
       ]);
       return { ...real, arrays: Object.fromEntries(arrays) as typeof real.arrays };
     };
-    const second = await preview(intentTo("idr"), at("iprod"));
+    const second = await dr.preview(intentTo("idr"), at("iprod"));
     assert.notDeepEqual(second.warnings, first.warnings);
     assert.ok(first.runbook && second.runbook);
     assert.notDeepEqual(linesOf(second.runbook), linesOf(first.runbook));
@@ -153,8 +153,8 @@ describe("the runbook", () => {
   });
 
   it("tells both ways of giving it where up refuses", async () => {
-    const { preview } = operator(new World(), journalDir());
-    const { failures, digest } = await preview(intentTo("idr", { requireApproval: true }), at("iprod"));
+    const dr = operator(new World(), journalDir());
+    const { failures, digest } = await dr.preview(intentTo("idr", { requireApproval: true }), at("iprod"));
     assert.equal(failures.length, 1);
     assert.match(failures[0]?.message ?? "", /requireApproval/);
     for (const way of [
@@ -166,9 +166,9 @@ describe("the runbook", () => {
   });
 
   it("of what goes on has the steps that are left, under their numbers", async () => {
-    const { up, preview } = operator(new World(), journalDir());
-    await assert.rejects(up(intentTo("idr"), at("iprod"), killAt("attach/volumes", "before-call")));
-    const { runbook: left, sentences } = await preview(intentTo("idr"), at("iprod"));
+    const dr = operator(new World(), journalDir());
+    await assert.rejects(dr.up(intentTo("idr"), at("iprod"), killAt("attach/volumes", "before-call")));
+    const { runbook: left, sentences } = await dr.preview(intentTo("idr"), at("iprod"));
     assert.ok(left);
     const steps = left.phases.flatMap((phase) => phase.steps);
     assert.deepEqual([steps[0]?.number, steps[0]?.id, steps.at(-1)?.number], [11, "attach/volumes", 22]);

@@ -48,12 +48,8 @@ export function journals(): () => string {
 export interface Operator {
   readonly said: string[];
   readonly journalDir: string;
-  readonly up: (
-    intent: Intent,
-    state?: SwitchoverState,
-    onEvent?: (event: ExecutionEvent) => void,
-  ) => Promise<SwitchoverState>;
-  readonly preview: (intent: Intent, state?: SwitchoverState) => Promise<Preview>;
+  up(intent: Intent, state?: SwitchoverState, onEvent?: (event: ExecutionEvent) => void): Promise<SwitchoverState>;
+  preview(intent: Intent, state?: SwitchoverState): Promise<Preview>;
 }
 
 export function operator(world: World, journalDir: string, stack = "test"): Operator {
