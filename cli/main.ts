@@ -16,13 +16,19 @@ void runCli(process.argv.slice(2), {
   out: (line) => void process.stdout.write(`${line}\n`),
   err: (line) => void process.stderr.write(`${line}\n`),
   stopSignal,
+  ...(process.stdout.isTTY ? { redraw } : {}),
   connect,
 }).then((code) => {
   process.exitCode = code;
 });
 
+/** From the top left corner, with what is below taken away. */
+function redraw(lines: readonly string[]): void {
+  process.stdout.write(`\x1b[H\x1b[2J${lines.join("\n")}\n`);
+}
+
 /** The first one ends the run at its next safe point, the second one at once: also that is safe, but the lease has to run out. */
-function stopSignal(): AbortSignal {
+function stopSignal(said = "Stopping at the next safe point; once more ends it at once."): AbortSignal {
   const controller = new AbortController();
   let askedMs: number | undefined;
   const stop = (seen: string): void => {
@@ -35,7 +41,7 @@ function stopSignal(): AbortSignal {
       if (askedMs !== undefined && Date.now() - askedMs < SAME_PRESS_MS) return;
       if (askedMs !== undefined) process.exit(130);
       askedMs = Date.now();
-      process.stderr.write("Stopping at the next safe point; once more ends it at once.\n");
+      process.stderr.write(`${said}\n`);
       stop(`received ${signal}`);
     });
   // Whoever reads is gone, as with a lost ssh session.

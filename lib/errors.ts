@@ -128,6 +128,17 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** What couldn't be read, beside what could: in a disaster the rest is told all the same. */
+export async function readable<T>(
+  read: () => Promise<T>,
+): Promise<{ readonly value?: T; readonly faults: readonly string[] }> {
+  try {
+    return { value: await read(), faults: [] };
+  } catch (error) {
+    return { faults: [messageOf(error)] };
+  }
+}
+
 /** With a full stop; a system's own words may end in one. */
 export function sentence(part: string): string {
   return /[.!?…\n]$/.test(part) ? part : `${part}.`;

@@ -42,6 +42,11 @@ const activeSchema = z.strictObject({
   reprotect: z.enum(["discardDiverged", "keepDiverged"]).exactOptional(),
   route: z.enum(["failover-host", "direct"]).exactOptional(),
   acceptSchema: z.string().min(1).exactOptional(),
+  expectedActive: z.string().min(1).exactOptional(),
+  maximumLagSeconds: z.number().int().positive().exactOptional(),
+  /** As long as NetApp's driver takes to its next look at the mirrors: what it makes of the last switchover is seen by then. */
+  minimumSecondsBetweenSwitchovers: z.number().int().nonnegative().default(600),
+  soonAfter: z.string().min(1).exactOptional(),
   /** Journals, reports and the database's dumps, relative to the project; dumps hold secrets and are readable by the owner only. */
   journalDir: z.string().min(1).default("reports"),
 });
@@ -122,12 +127,14 @@ function acrossKeys(values: Readonly<Record<string, unknown>>): string[] {
   if (pair === undefined) return [];
   const sites = siteNames(pair);
   const { data: active } = activeSchema.pick({ activeSite: true }).strip().safeParse(values);
+  const { data: expected } = activeSchema.pick({ expectedActive: true }).strip().safeParse(values);
   const { data: unplanned } = unplannedSchema.safeParse(values["unplanned"]);
   const { data: passwords } = z.record(z.string(), z.unknown()).safeParse(values["ontapPasswords"]);
   const faults = [...differentBackendNames(pair), ...acrossHooks(values, pair)];
   for (const [key, site] of [
     ["activeSite", active?.activeSite],
     ["unplanned.from", unplanned?.from],
+    ["expectedActive", expected?.expectedActive],
   ] as const)
     if (site !== undefined && !sites.includes(site)) faults.push(`${key}: "${site}" is not one of ${sites.join(", ")}`);
   if (passwords === undefined) return faults;

@@ -202,17 +202,24 @@ export class Coordination {
   }
 
   /** Newest first. */
-  listSwitchovers(
-    pair: string,
-  ): Promise<readonly { readonly switchoverId: string; readonly startedAt: string; readonly open: boolean }[]> {
+  listSwitchovers(pair: string): Promise<
+    readonly {
+      readonly switchoverId: string;
+      readonly startedAt: string;
+      readonly open: boolean;
+      readonly closedSecondsAgo?: number;
+    }[]
+  > {
     return this.read(`List the switchovers of ${pair}`, [], async (session) => {
-      const rows = await session.rows<{ switchoverId: string; startedAt: string; open: number }>(
+      const rows = await session.rows<{ switchoverId: string; startedAt: string; closedSecondsAgo: number | null }>(
         `SELECT switchover_id AS switchoverId, DATE_FORMAT(started_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS startedAt,
-                closed_at IS NULL AS open
+                TIMESTAMPDIFF(SECOND, closed_at, UTC_TIMESTAMP(6)) AS closedSecondsAgo
            FROM ${coordinationSchema}.switchover WHERE pair = ? ORDER BY started_at DESC, switchover_id DESC`,
         [pair],
       );
-      return rows.map((row) => ({ ...row, open: row.open !== 0 }));
+      return rows.map(({ closedSecondsAgo, ...row }) =>
+        closedSecondsAgo === null ? { ...row, open: true } : { ...row, open: false, closedSecondsAgo },
+      );
     });
   }
 

@@ -9,6 +9,8 @@ import { buildReport, folderWith } from "./report";
 export interface Past {
   readonly switchoverId: string;
   readonly startedAt: string;
+  /** Of its last entry where it's open. */
+  readonly endedAt: string;
   readonly kind: Report["kind"];
   readonly from: string;
   readonly to: string;
@@ -38,19 +40,22 @@ export async function historyOf(o: {
   // One journal at a time: each may be of ten thousand volumes.
   for await (const { switchoverId, entries } of Journal.all({ ...o, onFault: (fault) => unread.push(fault) }))
     try {
-      switchovers.push(await pastOf(o.directory, buildReport(entries)));
+      const report = buildReport(entries);
+      const reportDirectory = await folderWith(o.directory, report);
+      switchovers.push({ ...pastOf(report), ...(reportDirectory === undefined ? {} : { reportDirectory }) });
     } catch (error) {
       unread.push(`${switchoverId}: ${messageOf(error)}`);
     }
   return { switchovers, unread };
 }
 
-async function pastOf(directory: string, report: Report): Promise<Past> {
-  const { switchoverId, startedAt, kind, from, to, mode, verdict, rtoSeconds, rpoSeconds, durationSeconds } = report;
-  const reportDirectory = await folderWith(directory, report);
+export function pastOf(report: Report): Past {
+  const { switchoverId, startedAt, endedAt, kind, from, to, mode, verdict, durationSeconds } = report;
+  const { rtoSeconds, rpoSeconds } = report;
   return {
     switchoverId,
     startedAt,
+    endedAt,
     kind,
     from,
     to,
@@ -60,6 +65,5 @@ async function pastOf(directory: string, report: Report): Promise<Past> {
     ...(rpoSeconds === undefined ? {} : { rpoSeconds }),
     volumes: report.volumes.length,
     durationSeconds,
-    ...(reportDirectory === undefined ? {} : { reportDirectory }),
   };
 }

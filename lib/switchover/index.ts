@@ -1,12 +1,14 @@
 import os from "node:os";
 import path from "node:path";
-import { DrError, messageOf, sentence } from "../errors";
+import { DrError, sentence } from "../errors";
 import type { SitePair } from "../topology/site-pair";
-import { backendHost } from "../topology/site-pair";
+import { backendHost, siteNames, siteOf } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
 import { awaitedApproval } from "./approve";
-import { divergence, noDelta, planDelta, unprotected } from "./difference";
+import { assess } from "./assess";
+import { divergence, unprotected } from "./difference";
+import { expectedSite } from "./expectations";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
 import type { History } from "./history";
@@ -14,7 +16,6 @@ import { historyOf } from "./history";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
 import type { JournalEntry } from "./journal";
 import { endedSwitchovers, Journal } from "./journal";
-import type { Judgement } from "./judgement";
 import { judge } from "./judgement";
 import type { Lease } from "./lease";
 import type { Observation } from "./observation";
@@ -31,15 +32,16 @@ import {
   planReload,
   planReprotect,
   planSwitchover,
-  sentencesOf,
   volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { checkDatabase, preflight, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
+import { checkDatabase, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
 import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
+import { headlineOf, inputLinesOf, type Runbook, runbookOf, type RunbookOptions } from "./runbook";
 import { sentenceOf, toldOf } from "./drift";
+import { findOpenJournal, type Status } from "./status";
 import type { Decision, Verdict } from "./verdict";
 import { decide, verdictOf } from "./verdict";
 
@@ -49,6 +51,9 @@ export type { Plan } from "./plan";
 export type { Report } from "./report";
 export { reportAsMarkdown } from "./report";
 export type { History, Past } from "./history";
+export type { Runbook } from "./runbook";
+export { linesOf, markdownOf } from "./runbook";
+export { durationOf } from "./duration";
 export type { Mismatch } from "./drift";
 export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
@@ -58,6 +63,10 @@ export { approveGroup } from "./approve";
 export { observe } from "./observe";
 export type { Proof } from "./verify";
 export { verifyEndState } from "./verify";
+export type { OpenSwitchover, Status } from "./status";
+export { observeState, openSwitchover, statusOf } from "./status";
+export type { LastSwitchover, MirrorLag, Overview, Readiness } from "./overview";
+export { overviewOf } from "./overview";
 
 /**
  * The engine's face. observe → decide → preflight → plan → (lease, journal) execute → report; only `applySwitchover` and
@@ -73,8 +82,10 @@ export interface Failure {
 
 export interface Preview {
   readonly decision: Decision["action"] | "resume" | "abort";
-  /** The runbook, as the operator reads it; empty where nothing is to be done. */
+  /** The runbook as the plan's input has it; empty where nothing is to be done. */
   readonly sentences: readonly string[];
+  /** With what is only of this moment; absent where there's no plan. */
+  readonly runbook?: Runbook;
   readonly digest: string;
   readonly mode: Mode;
   readonly route: Route;
@@ -98,10 +109,11 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
   const next = open && (await onward(o, open));
   if (open !== undefined && next !== undefined && goesOn(next)) return previewOfOpen(o, open, next);
   const thought = await think(o);
-  const { decision, findings } = thought;
+  const { decision } = thought;
   const warnings = [...(next === undefined ? [] : [next.said]), ...thought.warnings];
   const plan = thought.plan && { ...thought.plan, warnings };
-  const failures = [...findings, ...unfinished(next, plan)].map((finding) => failureOf(finding));
+  const findings = [...thought.findings, ...unfinished(next, plan)];
+  const failures = findings.map((finding) => failureOf(finding));
   if (plan === undefined)
     return {
       decision: decision.action,
@@ -113,9 +125,13 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
       warnings,
       forecastSeconds: 0,
     };
+  const { pair, intent } = o;
+  const { complete = false, seen } = thought;
+  const runbook = runbookOf({ plan, pair, intent, findings, warnings, complete, ...seen });
   return {
     decision: decision.action,
-    sentences: [headline(plan), ...sentencesOf(plan)],
+    sentences: inputLinesOf(runbook),
+    runbook,
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
@@ -127,31 +143,6 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
 
 export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<boolean> {
   return (await findOpenJournal(o)) !== undefined;
-}
-
-export interface OpenSwitchover {
-  readonly switchoverId: string;
-  readonly begunAt: string;
-  /** The plan that counts: the abort's where one was begun. */
-  readonly plan: Plan;
-  /** The priority group after which it waits for an approval. */
-  readonly awaitsApprovalOf?: string;
-}
-
-/** What was begun and not ended. Read-only. */
-export async function openSwitchover(
-  o: Pick<Question, "pair" | "ports" | "journalDir">,
-): Promise<OpenSwitchover | undefined> {
-  const journal = await findOpenJournal(o);
-  if (journal === undefined) return undefined;
-  const { switchoverId, entries, plan } = journal;
-  const group = awaitedApproval(journal);
-  return {
-    switchoverId,
-    begunAt: entries[0]?.at ?? "",
-    plan,
-    ...(group === undefined ? {} : { awaitsApprovalOf: group }),
-  };
 }
 
 /** Of the switchover of this id, else of the last one, by its journal. Undefined where there's none. */
@@ -188,36 +179,6 @@ const journalsOf = ({ pair, ports, journalDir }: Pick<Question, "pair" | "ports"
   coordination: ports.coordination,
   pair: pair.name,
 });
-
-/** Where production runs, by the systems' own word. Read-only. */
-export async function observeState(o: Pick<Question, "pair" | "ports">): Promise<Verdict> {
-  return verdictOf(await observeSites(o.pair, o.ports));
-}
-
-export interface Status {
-  readonly verdict: Verdict;
-  readonly judgement: Judgement;
-  /** What was begun and not ended. */
-  readonly open?: OpenSwitchover;
-  /** What couldn't be compared, and why. */
-  readonly unseen: readonly string[];
-}
-
-/** One verdict on what cinder.conf, Cinder's rows, the mirrors and the attachments say. Read-only. */
-export async function statusOf(
-  o: Pick<Question, "pair" | "ports" | "journalDir"> & { readonly expected: string },
-): Promise<Status> {
-  const verdict = await observeState(o);
-  const unseen = [...verdict.unseen];
-  // In a disaster the rest is told also where this can't be read.
-  const open = await openSwitchover(o).catch((error: unknown) => void unseen.push(messageOf(error)));
-  const judgement = judge({
-    verdict,
-    expected: o.expected,
-    ...(open === undefined ? {} : { open: open.switchoverId }),
-  });
-  return { verdict, judgement, ...(open === undefined ? {} : { open }), unseen };
-}
 
 /** What ActiveSite stores of it. */
 export function outputsOf(
@@ -278,7 +239,7 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   const unapproved = approvalFailures(o.intent, plan);
   if (unapproved.length > 0) throw refusal(unapproved);
   assertAsPreviewed(plan, o);
-  o.progress(headline(plan));
+  o.progress(headlineOf(plan));
   for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
   if (open !== undefined) {
     await lease.guard();
@@ -347,6 +308,9 @@ interface Thought {
   readonly findings: readonly Finding[];
   readonly warnings: readonly string[];
   readonly plan?: Plan;
+  /** All of preflight was gone through. */
+  readonly complete?: boolean;
+  readonly seen?: Pick<RunbookOptions, "otherBackends" | "routeReason" | "differences">;
 }
 
 async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
@@ -367,13 +331,13 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     ...(verdict.half === undefined ? {} : { failedOverByUs: (await lastSwitchover(o))?.to === verdict.site }),
   });
   const told = [...verdict.mismatches.map(toldOf), ...verdict.unseen];
-  const base = { decision, verdict };
+  const base = { decision, verdict, seen: { otherBackends: otherBackends(observation) } };
   switch (decision.action) {
     case "nothing":
     case "adopt":
       return {
         ...base,
-        findings: [],
+        findings: decision.action === "adopt" ? expectedSite(o.intent, decision.site) : [],
         warnings: [...told, ...(await unprotected(observation, o.ports, verdict))],
       };
     case "refuse":
@@ -406,7 +370,7 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       if (mode !== "planned") warnings.push("the other site isn't touched until reprotect is asked for");
       return {
         ...base,
-        findings: [...failures, ...shadowFindings(observation, decision.to)],
+        findings: [...expectedSite(o.intent, decision.to), ...failures, ...shadowFindings(observation, decision.to)],
         warnings,
         plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
       };
@@ -418,25 +382,29 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
         ...base,
         findings: [...reprotectFindings(observation, site), ...findings],
         warnings,
+        seen: { ...base.seen, differences: warnings },
         plan: planReprotect({ intent: o.intent, observation, activeSite: site, resyncs, baselines, warnings }),
       };
     }
     case "switchover": {
-      const checked = preflight(observation, o.intent, decision.from);
-      const delta = o.intent.unplanned === undefined ? await planDelta(observation, o.ports, decision) : noDelta;
-      const warnings = [
-        ...checked.warnings,
-        ...delta.sentences,
-        ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : []),
-      ];
+      const { findings, warnings, differences, route, routeReason } = await assess(o, observation, decision.from);
       return {
         ...base,
-        findings: [...checked.failures, ...delta.findings],
+        findings,
         warnings,
-        plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }),
+        complete: true,
+        seen: { ...base.seen, routeReason, differences },
+        plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route, warnings }),
       };
     }
   }
+}
+
+/** What cinder.conf enables beside the pair. */
+function otherBackends({ pair, controllers }: Observation): string[] {
+  const own = siteNames(pair).map((site) => siteOf(pair, site).backend);
+  const enabled = controllers.flatMap(({ enabledBackends }) => enabledBackends);
+  return [...new Set(enabled)].filter((backend) => !own.includes(backend));
 }
 
 function activationFindings(observation: Observation, site: string): Finding[] {
@@ -479,38 +447,33 @@ async function lastSwitchover(o: Question): Promise<Plan | undefined> {
 
 // -------------------------------------------------------------------------------------------------------- open journal
 
-async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<Journal | undefined> {
-  return Journal.findOpen({
-    directory: o.journalDir,
-    coordination: o.ports.coordination,
-    clock: o.ports.clock,
-    pair: o.pair.name,
-  });
-}
-
 function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
   const { way, plan } = next;
   const left = plan.steps.filter((planned) => way === "abort" || !journal.isPassed(planned));
   const awaited = way === "abort" ? undefined : awaitedApproval(journal);
   const verb = way === "abort" ? "Abort" : way === "replan" ? `Go on (${plan.mode}, ${plan.route}) with` : "Resume";
+  const headline = `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`;
+  const { pair, intent } = o;
+  const { findings } = next;
+  const underway = { headline, left, replanned: way === "replan" };
+  const warnings = [
+    ...plan.warnings,
+    ...(awaited === undefined
+      ? []
+      : [
+          `it waits for the approval of group "${awaited}" (\`cheesecake approve ${awaited}\`), and ends there again without it`,
+        ]),
+  ];
+  const runbook = runbookOf({ plan, pair, intent, findings, warnings, complete: false, underway });
   return {
     decision: way === "abort" || way === "refuse" ? way : "resume",
-    sentences: [
-      `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`,
-      ...left.map((planned) => `${planned.phase}: ${planned.sentence}`),
-    ],
+    sentences: inputLinesOf(runbook),
+    runbook,
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
     failures: failuresOnward(o.intent, next),
-    warnings: [
-      ...plan.warnings,
-      ...(awaited === undefined
-        ? []
-        : [
-            `it waits for the approval of group "${awaited}" (\`cheesecake approve ${awaited}\`), and ends there again without it`,
-          ]),
-    ],
+    warnings,
     forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
   };
 }
@@ -545,15 +508,6 @@ async function takeUp(o: ApplyOptions, journal: Journal, next: Onward): Promise<
 
 // ------------------------------------------------------------------------------------------------------------- wording
 
-function headline(plan: Plan): string {
-  const how =
-    plan.kind === "switchover"
-      ? `${plan.mode} switchover "${plan.from}" → "${plan.to}" (${plan.route}, promotion ${plan.promotion})`
-      : `${plan.kind} of "${plan.to}"`;
-  const volumes = plan.servers.reduce((sum, server) => sum + volumesOfServer(server).length, 0);
-  return `${how}: ${plan.servers.length} instances, ${plan.volumes.length} volumes (${volumes} attached), ${plan.mirrors.length} mirrors; forecast ${forecastSeconds(plan)} s; plan ${plan.digest}`;
-}
-
 function adoptSentences(decision: Decision): string[] {
   return decision.action === "adopt"
     ? [`Adopt "${decision.site}" as the active site: production runs there already, nothing is changed`]
@@ -570,19 +524,22 @@ function approvalFailures(intent: Intent, plan: Plan): Failure[] {
       {
         field: "approvedPlan",
         message: `plan ${intent.approvedPlan} was approved, but what would be done now is ${plan.digest}: ${inventory(plan)}`,
-        remedy: "Read the plan again; approve it with `pulumi config set approvedPlan " + plan.digest + "`.",
+        remedy: `Read the plan again. ${approveIt(plan)}`,
       },
     ];
   if (intent.requireApproval && intent.approvedPlan === undefined)
     return [
       {
         field: "approvedPlan",
-        message: "this stack requires an approved plan",
-        remedy: "Read the plan; approve it with `pulumi config set approvedPlan " + plan.digest + "`.",
+        message: "this stack requires an approved plan (requireApproval): what is done has to have been read before",
+        remedy: `Have the plan above read. ${approveIt(plan)}`,
       },
     ];
   return [];
 }
+
+const approveIt = ({ digest }: Plan): string =>
+  `Approve it with \`pulumi config set approvedPlan ${digest}\` (\`cheesecake apply --digest ${digest}\`), then run up; nothing but this plan is done. Afterwards \`pulumi config rm approvedPlan\`.`;
 
 function inventory(plan: Plan): string {
   return (

@@ -37,6 +37,14 @@ export interface Intent {
   readonly acceptSchema?: string;
   /** Forces the route that preflight would choose otherwise. */
   readonly route?: Route;
+  /** Where the operator believes production to run; elsewhere nothing is switched. */
+  readonly expectedActive?: string;
+  /** Planned: a mirror that is further behind is refused. */
+  readonly maximumLagSeconds?: number;
+  /** From the end of a switchover to the next planned one; absent = no time. */
+  readonly minimumSecondsBetweenSwitchovers?: number;
+  /** Id of the one switchover after which the next needn't wait. */
+  readonly soonAfter?: string;
 }
 
 /** What ActiveSite stores. `activeSite` is where production runs, as far as this software moved or adopted it. */

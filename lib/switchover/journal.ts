@@ -312,17 +312,27 @@ export class Journal {
   }
 }
 
-/** What was completed, newest first, by the database's copies. Read as it is asked for: each is a query. */
+/**
+ * What was completed, newest first, by the database's copies; with a time, what was closed no longer ago. Read as it is
+ * asked for: each is a query.
+ */
 export async function* endedSwitchovers(
   coordination: Pick<CoordinationPort, "listSwitchovers" | "readJournal">,
   pair: string,
-): AsyncGenerator<{ readonly switchoverId: string; readonly plan: Plan; readonly entries: readonly JournalEntry[] }> {
-  for (const { switchoverId } of await coordination.listSwitchovers(pair)) {
+  closedWithinSeconds = Infinity,
+): AsyncGenerator<{
+  readonly switchoverId: string;
+  readonly plan: Plan;
+  readonly entries: readonly JournalEntry[];
+  readonly endedAt: string;
+}> {
+  for (const { switchoverId, closedSecondsAgo = 0 } of await coordination.listSwitchovers(pair)) {
+    if (closedSecondsAgo > closedWithinSeconds) continue;
     const entries = (await coordination.readJournal(switchoverId)).map((line) => decode(line, switchoverId));
     const plan = lastPlanOf(entries);
     const last = entries.at(-1);
     if (plan !== undefined && last?.type === "end" && last.outcome === "completed")
-      yield { switchoverId, plan, entries };
+      yield { switchoverId, plan, entries, endedAt: last.at };
   }
 }
 

@@ -495,10 +495,6 @@ export function planAbort(plan: Plan, hooks: readonly HookSpec[]): Plan {
   });
 }
 
-export function sentencesOf(plan: Plan): string[] {
-  return plan.steps.map((planned, index) => `${index + 1}. ${planned.phase}: ${planned.sentence}`);
-}
-
 export function forecastSeconds(plan: Plan): number {
   return plan.steps.reduce((sum, planned) => sum + planned.forecastSeconds, 0);
 }

@@ -424,6 +424,14 @@ export interface LeaseRow extends LeaseHolder {
   readonly expired: boolean;
 }
 
+export interface ListedSwitchover {
+  readonly switchoverId: string;
+  readonly startedAt: string;
+  readonly open: boolean;
+  /** By the database's clock; absent while it's open. */
+  readonly closedSecondsAgo?: number;
+}
+
 /** Schema `cinder_cheesecake` on Cinder's database server. Times are the database's. */
 export interface CoordinationPort {
   /** Creates schema and tables where they're missing. */
@@ -443,9 +451,7 @@ export interface CoordinationPort {
   appendJournal(switchoverId: string, seq: number, pair: string, entries: readonly string[]): Promise<void>;
   readJournal(switchoverId: string): Promise<readonly string[]>;
   /** Newest first. */
-  listSwitchovers(
-    pair: string,
-  ): Promise<readonly { readonly switchoverId: string; readonly startedAt: string; readonly open: boolean }[]>;
+  listSwitchovers(pair: string): Promise<readonly ListedSwitchover[]>;
   closeSwitchover(switchoverId: string): Promise<void>;
 }
 

@@ -191,6 +191,8 @@ export const sitePairSchema = z
         policy: z.string().default("MirrorAllSnapshots"),
         /** ONTAP cron schedule of the transfers; the driver's own default is hourly. */
         schedule: z.string().default("hourly"),
+        /** Time between two transfers, of a schedule that ONTAP doesn't come with. */
+        scheduleSeconds: z.number().int().positive().optional(),
         /** A mirror counts as healthy for a switchover below this lag. */
         targetLagSeconds: z.number().int().positive().default(7200),
       })

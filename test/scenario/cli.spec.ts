@@ -9,7 +9,7 @@ import { runCli } from "../../cli/run";
 import { missingFor } from "../../lab/lab";
 import { secretsOfLab } from "../../lab/pair";
 import { connect } from "../../lib/connections";
-import type { Report } from "../../lib/switchover";
+import type { LastSwitchover, MirrorLag, Readiness, Report, Runbook } from "../../lib/switchover";
 import type { Clock } from "../../lib/switchover/ports";
 import { sitePairSchema } from "../../lib/topology/site-pair";
 import { changeOntap } from "../openstack/site-pair";
@@ -168,6 +168,71 @@ describe("cheesecake (embedded lab)", function () {
     assert.deepEqual([verdict, mode, to], ["completed", "planned", "idr"]);
     await scene.assertBytes();
     await adopted("idr");
+  });
+
+  it("tells the way home as a runbook, and holds it back for a while", async () => {
+    const before = await scene.everything();
+    const { digest, runbook } = JSON.parse(await tells(0, ["plan", "--to", "iprod", "--json"])) as {
+      digest: string;
+      runbook: Runbook;
+    };
+    const markdown = await tells(0, ["plan", "--to", "iprod", "--markdown"]);
+    assert.ok(markdown.includes(`| Plan | ${digest} |`), markdown);
+    assert.deepEqual(
+      [runbook.from, runbook.to, runbook.checks.filter(({ mark }) => mark === "✗")],
+      ["idr", "iprod", []],
+    );
+    assert.equal(runbook.instances.length, (await scene.servers()).length);
+    scene.configure({ minimumSecondsBetweenSwitchovers: 3600 });
+    try {
+      const { switchoverId } = scene.lastReport();
+      const refused = await tells(3, ["plan", "--to", "iprod"]);
+      assert.match(
+        refused,
+        /✗ What was asked for: the switchover "iprod" → "idr" \(\S+\) ended \d+ s ago, needed 3600 s/,
+      );
+      assert.ok(refused.includes(`--soon-after ${switchoverId}`), refused);
+      assert.ok((await tells(0, ["plan", "--to", "iprod", "--soon-after", switchoverId])).includes(`plan ${digest}`));
+      assert.match(await tells(3, ["plan", "--to", "iprod", "--soon-after", switchoverId, "--expected-active", "iprod"]), /✗ .*production runs at "idr", but expectedActive is "iprod"/); // prettier-ignore
+    } finally {
+      scene.configure({ minimumSecondsBetweenSwitchovers: 0 });
+    }
+    assert.deepEqual(await scene.everything(), before);
+  });
+
+  it("tells status and metrics alike, and changes nothing by it", async () => {
+    const before = await scene.everything();
+    const seen = (await json("status")) as {
+      mirrors: MirrorLag[];
+      readiness: Readiness[];
+      lastSwitchover: LastSwitchover;
+    };
+    assert.deepEqual(
+      seen.readiness.map(({ to, mode, ready, reasons }) => [to, mode, ready, reasons]),
+      [
+        ["iprod", "planned", true, []],
+        ["iprod", "unplanned", true, []],
+      ],
+    );
+    assert.equal(seen.lastSwitchover.switchoverId, scene.lastReport().switchoverId);
+    assert.ok(
+      seen.mirrors.length > 0 && seen.mirrors.every(({ healthy, lagSeconds }) => healthy && lagSeconds !== undefined),
+    );
+    let metrics: Promise<string> | undefined;
+    const ended = await cheesecake(["exporter", "--listen", "127.0.0.1:0", "--every", "1"], (line, signal) => {
+      const url = /http:\S+/.exec(line)?.[0];
+      if (url === undefined) return;
+      metrics = until("the first look is over", async () => (await fetch(url)).text(), (text) => /^cheesecake_up\{.*\} 1$/m.test(text)); // prettier-ignore
+      void metrics.finally(() => signal("SIGTERM")).catch(() => undefined);
+    });
+    assert.equal(ended.code, 0, ended.output);
+    const text = (await metrics) ?? assert.fail(ended.output);
+    printed += text;
+    for (const { flexVol } of seen.mirrors)
+      assert.match(text, new RegExp(`^cheesecake_mirror_lag_seconds\\{flexvol="${flexVol}",source="idr",destination="iprod",`, "m")); // prettier-ignore
+    assert.match(text, /^cheesecake_ready\{to="iprod",mode="planned",.*\} 1$/m);
+    assert.match(text, /^cheesecake_protected\{.*\} 1$/m);
+    assert.deepEqual(await scene.everything(), before);
   });
 
   /** What Nova was asked to start and stop since, by the names of instances. */

@@ -1,16 +1,11 @@
 import type { ConnectionInfo } from "../ports";
+import { durationOf } from "../duration";
 import { count } from "../plan";
 import type { Picture, Report } from "./schema";
 
 /** What both readable forms of a report say alike. */
 
-export function duration(seconds: number | undefined): string {
-  if (seconds === undefined) return "–";
-  if (seconds < 60) return `${Math.round(seconds * 10) / 10} s`;
-  const [minutes, rest] = [Math.floor(Math.round(seconds) / 60), Math.round(seconds) % 60];
-  if (minutes < 60) return rest === 0 ? `${minutes} min` : `${minutes} min ${rest} s`;
-  return minutes % 60 === 0 ? `${minutes / 60} h` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
+export const duration = (seconds: number | undefined): string => (seconds === undefined ? "–" : durationOf(seconds));
 
 /** With the priority group, where it's a group's part of a step. */
 export const stepName = ({ id, group }: Pick<Report["steps"][number], "id" | "group">): string =>

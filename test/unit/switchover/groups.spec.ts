@@ -131,6 +131,8 @@ describe("a switchover with priority groups", () => {
         'start: End as waiting until group "database" is approved (`cheesecake approve database`)',
         'start: Start the 2 instances of group "apps" that ran',
         'start: Start the 1 instance of group "default" that ran',
+        'Users: one group after another is started: "database", "apps", "default"',
+        'Users: after group "database" the run ends, and nothing more is started until somebody approves it (cheesecake approve database): that counts on top',
       ],
     );
     await assert.rejects(dr.up(intentTo("idr"), at("iprod")), fails("approval", /waits for an approval/));
@@ -157,10 +159,11 @@ describe("a switchover with priority groups", () => {
     assert.equal(waiting.verdict, "open");
     assert.equal(waiting.remaining[0], 'See that group "database" works, then approve it: `cheesecake approve database`.'); // prettier-ignore
     assert.equal((await dr.open())?.awaitsApprovalOf, "database");
-    assert.match(
-      (await dr.preview(intentTo("idr"), at("iprod"))).warnings.join(),
-      /waits for the approval of group "database"/,
-    );
+    const { warnings, runbook } = await dr.preview(intentTo("idr"), at("iprod"));
+    assert.match(warnings.join(), /waits for the approval of group "database"/);
+    // What was started already isn't told as stopped.
+    assert.match(runbook?.users[0] ?? "", /^running: 3 instances, stopped already and started again: server-0, server-1, server-2$/); // prettier-ignore
+    assert.ok(runbook?.checks.some(({ mark, text }) => mark === "!" && text.startsWith("it waits for the approval")));
 
     const calls = world.calls.length;
     await assert.rejects(dr.up(intentTo("idr"), at("iprod")), fails("approval", /waits/));

@@ -117,7 +117,7 @@ describe("a hook", () => {
       dr.up(intentTo("idr", { hooks }), at("iprod"), killAt("final-sync/update-mirrors", "before-call")),
     );
     const { sentences } = await dr.preview(intentTo("iprod", { hooks }), at("iprod"));
-    assert.match(sentences[1] ?? "", /^abort: Hook "back"/);
+    assert.match(sentences.find((line) => /^\d+\./.test(line)) ?? "", /^1\. abort: Hook "back"/);
     await up(intentTo("iprod", { hooks }));
     assert.deepEqual(hookCalls(), ["freeze", "back", "unfreeze"]);
     assert.ok(position("hook back") < position("server-0 attach 00"));

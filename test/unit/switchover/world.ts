@@ -154,7 +154,7 @@ export class World {
   readonly queues = new Map<string, string[]>();
   lease: (LeaseRow & { expiresMs: number }) | undefined;
   owner: string | undefined;
-  readonly journals = new Map<string, { pair: string; open: boolean; entries: string[] }>();
+  readonly journals = new Map<string, { pair: string; open: boolean; closedMs?: number; entries: string[] }>();
   /** A site that came back with the maps it had: nobody could take them away while it was gone. */
   unfenced: Site | undefined;
   baselineSeconds = 0;
@@ -920,11 +920,18 @@ export class World {
         readJournal: async (id) => this.journals.get(id)?.entries ?? [],
         listSwitchovers: async () =>
           [...this.journals]
-            .map(([switchoverId, journal]) => ({ switchoverId, startedAt: "", open: journal.open }))
+            .map(([switchoverId, { open, closedMs }]) => ({
+              switchoverId,
+              startedAt: "",
+              open,
+              ...(closedMs === undefined ? {} : { closedSecondsAgo: (this.nowMs - closedMs) / 1000 }),
+            }))
             .reverse(),
         closeSwitchover: async (id) => {
           const journal = this.journals.get(id);
-          if (journal !== undefined) journal.open = false;
+          if (journal === undefined) return;
+          journal.open = false;
+          journal.closedMs ??= this.nowMs;
         },
       },
       controllers: Object.keys(this.controllers).map(controller),
