@@ -23,6 +23,8 @@ export interface Terminal {
   readonly err: (line: string) => void;
   /** From its first call on, the operator's Ctrl-C fires it instead of ending the process. */
   readonly stopSignal: () => AbortSignal;
+  /** Tells how things stand, until what it gives back is called. */
+  readonly watch?: (status: () => string) => () => void;
 }
 
 /** The configured pair, connected. */
@@ -69,6 +71,7 @@ export async function status(session: Session, o: { readonly json?: boolean }): 
           from: open.plan.from,
           to: open.plan.to,
           begunAt: open.begunAt,
+          ...(open.stopped === undefined ? {} : { stopped: open.stopped }),
         }
       : null,
     run: running ? { owner: running.owner, host: running.host, pid: running.pid, stack: running.stack } : null,
@@ -226,6 +229,7 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
     return exitCodes.refused;
   }
   let begun: string | undefined;
+  let unwatch: (() => void) | undefined;
   try {
     const state = await applySwitchover({
       ...asked,
@@ -233,12 +237,15 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
       previewed: { digest, mode, route },
       signal: terminal.stopSignal(),
       progress: terminal.out,
+      onStatus: (status) => (unwatch = terminal.watch?.(status)),
       onJournal: (switchoverId) => (begun = switchoverId),
     });
+    unwatch?.();
     terminal.out(state.status);
     terminal.out(`Before the next \`pulumi up\`: pulumi config set activeSite ${state.activeSite}`);
     return exitCodes.fine;
   } catch (error) {
+    unwatch?.();
     if (begun === undefined) throw error;
     terminal.err(DrError.is(error) ? error.message : ((error as Error).stack ?? messageOf(error)));
     terminal.err(`${begun} isn't finished: \`cheesecake resume\` goes on with it, as \`pulumi up\` does.`);

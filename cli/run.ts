@@ -5,6 +5,7 @@ import { DrError, messageOf } from "../lib/errors";
 import * as commands from "./commands";
 import { readConfiguration, secretVariables, stackOf } from "./configuration";
 import { type ExitCode, exitCodes } from "./exit-codes";
+import { stop } from "./stop";
 
 /** What the commands have of the process that runs them. */
 export interface Surroundings extends commands.Terminal {
@@ -29,6 +30,7 @@ interface Options {
   readonly digest?: string;
   readonly yes?: boolean;
   readonly json?: boolean;
+  readonly wait?: number;
 }
 
 /** Runs one command line, without the program's name; resolves to its exit code. */
@@ -77,6 +79,11 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
     .option(...DIGEST_OPTION)
     .option("--yes", "whatever the plan is");
   onTheWay(command("resume", "go on with what was begun and isn't finished", commands.resume)).option(...DIGEST_OPTION);
+  command("stop", "ask the run that is under way to stop at its next safe point, and wait until it did", stop).option(
+    "--wait <seconds>",
+    "so long at most",
+    seconds,
+  );
   command("verify", "prove that everything is in its place", commands.verify).option(...JSON_OPTION);
   command("report", "the report of the last switchover, or of the one named", commands.report)
     .argument("[id]")

@@ -31,12 +31,12 @@ export async function execute(o: ExecutionOptions): Promise<void> {
     const first = steps.findIndex((candidate) => candidate.phase === planned.phase) === index;
     const last = steps.findLastIndex((candidate) => candidate.phase === planned.phase) === index;
     if (first) await runHooks(o, "before", planned.phase);
-    await runStep(o, planned, `${index + 1}/${steps.length}`);
+    await runStep(o, planned);
     if (last) await runHooks(o, "after", planned.phase);
   }
 }
 
-async function runStep(o: ExecutionOptions, planned: PlannedStep, position: string): Promise<void> {
+async function runStep(o: ExecutionOptions, planned: PlannedStep): Promise<void> {
   const { ctx } = o;
   const step = stepById(planned.id);
   // Only a run that was resumed has something of a step that it hasn't begun.
@@ -44,27 +44,23 @@ async function runStep(o: ExecutionOptions, planned: PlannedStep, position: stri
   if (!again && ctx.journal.isEnded(planned.id)) return;
   stopIfAsked(ctx, planned.id);
   const items = step.items(ctx);
-  const begunMs = ctx.clock.now().getTime();
-  ctx.say(`[${position}] ${planned.id}: ${planned.sentence}`);
+  const isDone = (item: StepItem): boolean => !again && ctx.journal.isDone(step.id, item.key);
+  ctx.say(ctx.progress.stepBegins(planned, items.length, items.filter(isDone).length));
   await ctx.guard();
   await ctx.journal.append({ type: "step", step: step.id, event: "begin" });
   ctx.live.atBoundary();
   await attributed(ctx, step.id, undefined, async () => step.premise?.(ctx));
   const lanes = step.lanes === "instances" ? ctx.pair.openstack.instancesAtOnce : step.lanes;
-  let done = 0;
-  await pooled(lanes, items, async (item) => {
-    if (again || !ctx.journal.isDone(step.id, item.key)) await runItem(o, step, item);
-    done += 1;
-    if (items.length > 9 && done % Math.ceil(items.length / 5) === 0 && done < items.length)
-      ctx.say(`[${position}] ${planned.id}: ${done} of ${items.length}`);
-  });
+  const left = items.filter((item) => !isDone(item));
+  await pooled(lanes, left, (item) => runItem(o, step, item));
   await ctx.journal.append({ type: "step", step: step.id, event: "end" });
-  ctx.say(`[${position}] ${planned.id}: done in ${seconds(ctx.clock.now().getTime() - begunMs)}`);
+  ctx.progress.stepEnds();
 }
 
 async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise<void> {
   const { ctx } = o;
   stopIfAsked(ctx, step.id);
+  ctx.progress.itemBegins(item.key, item.label);
   await attributed(ctx, step.id, item, async () => {
     const already = await step.satisfied(ctx, item);
     if (already !== undefined) {
@@ -83,6 +79,7 @@ async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise
     await ctx.journal.append({ type: "done", step: step.id, item: item.key, already: false, facts });
     await o.onEvent?.({ kind: "recorded", step: step.id, item: item.key });
   });
+  ctx.progress.itemEnds(item.key);
 }
 
 /** Hooks are journalled like steps: each runs once, or again where a run was cut off in its middle. */
@@ -105,13 +102,14 @@ async function runHooks(o: ExecutionOptions, when: "before" | "after", phase: Ph
 }
 
 function stopIfAsked(ctx: StepContext, step: string): void {
-  if (ctx.signal.aborted)
+  if (ctx.stop.asked.aborted)
     throw new DrError({
       code: "stopped",
-      attempted: `Run step ${step}`,
-      seen: "this run was asked to stop",
-      state: "Nothing of this step was begun; the journal tells what is done.",
+      attempted: `Go on with ${step}`,
+      seen: `stopped: ${ctx.stop.by}`,
+      state: stateAt(ctx),
       remedy: "Run again: it goes on from here.",
+      context: { step },
     });
 }
 
@@ -125,8 +123,8 @@ async function attributed(
   try {
     await work();
   } catch (error) {
-    // Without the lease the journal belongs to the other run.
-    if (!DrError.is(error, "lease"))
+    // Without the lease the journal belongs to the other run. What was stopped didn't fail.
+    if (!DrError.is(error, "lease") && !DrError.is(error, "stopped"))
       await ctx.journal
         .append({ type: "failed", step: stepId, item: item?.key ?? "", error: messageOf(error) })
         .catch(() => undefined);
@@ -170,8 +168,4 @@ function stateAt({ plan, journal }: StepContext, error?: DrError): string {
     isUnder("promote/stop-services", "promote/start-services") ? "Cinder's services may be stopped." : undefined,
   ];
   return sentences.filter((sentence) => sentence !== undefined).join(" ");
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
 }

@@ -5,7 +5,7 @@ import os from "node:os";
 import path from "node:path";
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
-import type { Intent, Preview, SwitchoverState } from "../../../lib/switchover";
+import type { ApplyOptions, Intent, Preview, SwitchoverState } from "../../../lib/switchover";
 import { applySwitchover, previewSwitchover } from "../../../lib/switchover";
 import type { ExecutionEvent } from "../../../lib/switchover/execute";
 import type { Observation } from "../../../lib/switchover/observation";
@@ -48,7 +48,12 @@ export function journals(): () => string {
 export interface Operator {
   readonly said: string[];
   readonly journalDir: string;
-  up(intent: Intent, state?: SwitchoverState, onEvent?: (event: ExecutionEvent) => void): Promise<SwitchoverState>;
+  up(
+    intent: Intent,
+    state?: SwitchoverState,
+    onEvent?: ApplyOptions["onEvent"],
+    more?: Partial<ApplyOptions>,
+  ): Promise<SwitchoverState>;
   preview(intent: Intent, state?: SwitchoverState): Promise<Preview>;
 }
 
@@ -65,12 +70,13 @@ export function operator(world: World, journalDir: string, stack = "test"): Oper
   return {
     said,
     journalDir,
-    up: (intent, state, onEvent) =>
+    up: (intent, state, onEvent, more) =>
       applySwitchover({
         ...question(intent, state),
         signal: new AbortController().signal,
         progress: (line) => void said.push(line),
         ...(onEvent === undefined ? {} : { onEvent }),
+        ...more,
       }),
     preview: (intent, state) => previewSwitchover(question(intent, state)),
   };

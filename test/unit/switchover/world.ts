@@ -151,6 +151,7 @@ export class World {
   readonly controllers: Record<string, { content: string; units: WorldUnit[]; dropIns?: Record<string, string> }>;
   readonly queues = new Map<string, string[]>();
   lease: (LeaseRow & { expiresMs: number }) | undefined;
+  stopRequest: { token: string; by: string } | undefined;
   owner: string | undefined;
   readonly journals = new Map<string, { pair: string; open: boolean; entries: string[] }>();
   /** A site that came back with the maps it had: nobody could take them away while it was gone. */
@@ -901,6 +902,8 @@ export class World {
         releaseLease: async (_name, token) => {
           if (this.lease?.token === token) this.lease = undefined;
         },
+        requestStop: async (_name, token, by) => void (this.stopRequest = { token, by }),
+        findStop: async (_name, token) => (this.stopRequest?.token === token ? this.stopRequest.by : undefined),
         claimOwnership: async (_name, stack) => ({ stack: (this.owner ??= stack) }),
         appendJournal: async (id, seq, name, entries) => {
           const { journalWrite } = this.faults;
