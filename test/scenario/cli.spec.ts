@@ -185,19 +185,57 @@ describe("cheesecake (embedded lab)", function () {
     await adopted("iprod");
   });
 
-  it("stops at Ctrl-C where up goes on, and is killed where up goes on", async () => {
+  it("stops at Ctrl-C and on request, also up, and ends at once at a second Ctrl-C: each goes on where the other ended", async () => {
     await scene.write("before-stopped-apply");
     const stopped = await cheesecake(["apply", "--to", "idr", "--yes"], (line, signal) => {
       if (/quiesce\/stop-instances: Stop/.test(line)) signal("SIGINT");
     });
     assert.equal(stopped.code, 1, stopped.output);
-    assert.match(stopped.output, /Stopping at the next safe point[^]*isn't finished: `cheesecake resume` goes on/);
-    const killed = await cheesecake(["resume"], (line, signal) => {
-      if (/promote\/edit-configuration: Name/.test(line)) signal("SIGKILL");
+    assert.match(
+      stopped.output,
+      /^Ctrl-C, or `cheesecake stop`, stops at the next safe point[^]*^stopping at the next safe point \(Ctrl-C\)[^]*isn't finished: `cheesecake resume` goes on/m,
+    );
+    assert.match(await tells(0, ["status"]), /^verdict +unfinished: \S+ was stopped by request at .*\(Ctrl-C\)$/m);
+
+    scene.configure({ activeSite: "idr" });
+    let asked: Promise<string> | undefined;
+    const up = await scene.up({
+      anyCode: true,
+      onLine: (line) => {
+        if (/detach\/volumes: Detach/.test(line)) asked ??= tells(0, ["stop"]);
+      },
     });
-    assert.equal(killed.code, null, killed.output);
+    assert.notEqual(up.code, 0);
+    assert.match(
+      (await asked) ?? "",
+      /^Stopped before \S+\/\S+\. Production's data is at "i\w+"\.[^]*^\S+ isn't finished\. Go on: /m,
+    );
+
+    let pressed = 0;
+    const ended = await cheesecake(["resume"], (line, signal) => {
+      if (pressed > 0 || !/promote\/start-services: /.test(line)) return;
+      pressed += 1;
+      signal("SIGINT");
+      // Later than one press is heard twice, and while the services start.
+      setTimeout(() => signal("SIGINT"), 700);
+    });
+    assert.equal(ended.code, 130, ended.output);
+    assert.match(ended.output, /^Ended at once\. /m);
+
+    const interrupted = await scene.up({
+      anyCode: true,
+      onLine: (line, pid) => {
+        if (!/promote\/start-services: /.test(line) || pressed > 1) return;
+        pressed += 1;
+        process.kill(pid, "SIGINT");
+      },
+    });
+    assert.notEqual(interrupted.code, 0);
+    assert.match(interrupted.output, /stopping at the next safe point \(Ctrl-C\)/);
+    assert.match(await tells(0, ["status"]), /was stopped by request at .*, before \S+ \(Ctrl-C\)$/m);
+
     const report = await scene.flip("idr");
-    assert.deepEqual([report.verdict, report.resumes], ["completed", 2]);
+    assert.deepEqual([report.verdict, report.resumes], ["completed", 4]);
     scene.assertOnce(report.switchoverId);
     await scene.assertSettled("idr");
     await tells(0, ["verify"]);

@@ -360,7 +360,8 @@ describe("the command line", () => {
     const { cli } = begin();
     const told = rows(read("docs/cli.md"));
     const options = new Map<string, string[]>();
-    for (const command of ["status", "plan", "apply", "resume", "verify", "report"]) {
+    const commands = ["status", "plan", "apply", "resume", "stop", "verify", "report"];
+    for (const command of commands) {
       assert.ok(
         told.some(([first = ""]) => first.startsWith(`\`${command}`)),
         command,
@@ -376,7 +377,7 @@ describe("the command line", () => {
         : [[option, of.startsWith("all") ? "all" : of.replace(/, required$/, "")] as const];
     });
     const real = [...options].map(
-      ([option, of]) => [option, of.length === 6 ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
+      ([option, of]) => [option, of.length === commands.length ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
     );
     assert.deepEqual(documented.sort(), real.sort());
     const codes = [...read("docs/cli.md").text.matchAll(/^\| (\d+) +\|/gm)].map(([, number]) => Number(number));
