@@ -18,7 +18,7 @@ describe("a provider whose CLI ends", function () {
     folder = fs.mkdtempSync(path.join(os.tmpdir(), "orphan-"));
     trace = path.join(folder, "trace");
     project = await PulumiProject.create(this, path.join(__dirname, "projects/slow"), { plain: { trace } });
-    cli = project.start("up", "--yes", "--skip-preview");
+    cli = project.start("up", "--yes");
     await until("the provider takes steps", 90_000, () => read(trace).includes("step 3"));
   });
   afterEach(() => {
