@@ -355,7 +355,7 @@ async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal, stop: S
   const before = retries?.() ?? 0;
   const progress = new Progress(
     plan.steps,
-    (step) => journal.isEnded(step),
+    ({ id }) => journal.isEnded(id),
     () => clock.now(),
     () => (retries?.() ?? 0) - before,
   );

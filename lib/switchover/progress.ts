@@ -25,7 +25,8 @@ interface Running {
 
 export class Progress {
   private readonly beganMs: number;
-  private readonly left: Map<string, PlannedStep>;
+  /** By identity: a plan may have a step more than once. */
+  private readonly left: Set<PlannedStep>;
   private running: Running | undefined;
   private last: { readonly step: string; readonly seconds: number } | undefined;
   /** Of the steps that this run ended, or its part of them. */
@@ -34,17 +35,17 @@ export class Progress {
 
   constructor(
     private readonly steps: readonly PlannedStep[],
-    hasEnded: (step: string) => boolean,
+    hasEnded: (planned: PlannedStep) => boolean,
     private readonly now: () => Date,
     /** Requests that were sent again, so far. */
     private readonly retries: () => number = () => 0,
   ) {
     this.beganMs = this.nowMs();
-    this.left = new Map(steps.filter(({ id }) => !hasEnded(id)).map((planned) => [planned.id, planned]));
+    this.left = new Set(steps.filter((planned) => !hasEnded(planned)));
   }
 
   stepBegins(planned: PlannedStep, items: number, done: number): string {
-    this.left.set(planned.id, planned);
+    this.left.add(planned);
     this.running = { planned, beganMs: this.nowMs(), items, before: done, done, underWay: new Map(), remarks: 0 };
     const last = this.last === undefined ? "" : `; ${this.last.step} took ${duration(this.last.seconds)}`;
     const resumed = done === 0 ? "" : `${done} of ${items} are done; `;
@@ -68,7 +69,7 @@ export class Progress {
     this.seenSeconds += seconds;
     this.foreseenSeconds += planned.forecastSeconds * (items === 0 ? 1 : 1 - before / items);
     this.last = { step: planned.id, seconds };
-    this.left.delete(planned.id);
+    this.left.delete(planned);
     this.running = undefined;
   }
 
@@ -124,7 +125,7 @@ export class Progress {
       // Nothing of it is done yet: what has passed was part of it.
       if (now.done === now.before) current = Math.max(0, current - elapsed);
     }
-    const later = [...this.left.values()].filter(({ id }) => id !== now?.planned.id);
+    const later = [...this.left].filter((planned) => planned !== now?.planned);
     return current + pace * later.reduce((sum, planned) => sum + planned.forecastSeconds, 0);
   }
 
@@ -132,8 +133,8 @@ export class Progress {
     return `${about(this.secondsToGo())} to go`;
   }
 
-  private position({ id }: PlannedStep): string {
-    return `[${this.steps.findIndex((planned) => planned.id === id) + 1}/${this.steps.length}] ${id}`;
+  private position(planned: PlannedStep): string {
+    return `[${this.steps.indexOf(planned) + 1}/${this.steps.length}] ${planned.id}`;
   }
 
   private nowMs(): number {

@@ -185,6 +185,12 @@ describe("cheesecake (embedded lab)", function () {
     await adopted("iprod");
   });
 
+  const startIntended = async (): Promise<number> => {
+    const pattern = '%"intent","step":"promote/start-services"%';
+    const sql = "SELECT seq FROM cinder_cheesecake.journal JOIN cinder_cheesecake.switchover USING (switchover_id) WHERE closed_at IS NULL AND entry LIKE ?"; // prettier-ignore
+    return (await scene.sql(sql, [pattern], scene.lab.database.product)).length;
+  };
+
   it("stops at Ctrl-C and on request, also up, and ends at once at a second Ctrl-C: each goes on where the other ended", async () => {
     await scene.write("before-stopped-apply");
     const stopped = await cheesecake(["apply", "--to", "idr", "--yes"], (line, signal) => {
@@ -211,22 +217,23 @@ describe("cheesecake (embedded lab)", function () {
       /^Stopped before \S+\/\S+\. Production's data is at "i\w+"\.[^]*^\S+ isn't finished\. Go on: /m,
     );
 
-    let pressed = 0;
+    let pressed: Promise<unknown> | undefined;
     const ended = await cheesecake(["resume"], (line, signal) => {
-      if (pressed > 0 || !/promote\/start-services: /.test(line)) return;
-      pressed += 1;
-      // While the services start, and later than one press may be heard twice.
-      for (const afterMs of [300, 1_000]) setTimeout(() => signal("SIGINT"), afterMs);
+      if (!/promote\/start-services: /.test(line)) return;
+      pressed ??= until("the services start", startIntended, (count) => count > 0).then(() => {
+        signal("SIGINT");
+        setTimeout(() => signal("SIGINT"), 600); // later than one press may be heard twice
+      });
     });
+    await pressed;
     assert.equal(ended.code, 130, ended.output);
     assert.match(ended.output, /^Ended at once\. /m);
 
+    let interrupts = 0;
     const interrupted = await scene.up({
       anyCode: true,
       onLine: (line, pid) => {
-        if (!/promote\/start-services: /.test(line) || pressed > 1) return;
-        pressed += 1;
-        process.kill(pid, "SIGINT");
+        if (/promote\/start-services: /.test(line) && interrupts++ === 0) process.kill(pid, "SIGINT");
       },
     });
     assert.notEqual(interrupted.code, 0);

@@ -15,7 +15,7 @@ function begin(steps: readonly PlannedStep[], ended: readonly string[] = []) {
   let retries = 0;
   const progress = new Progress(
     steps,
-    (id) => ended.includes(id),
+    ({ id }) => ended.includes(id),
     () => new Date(nowMs),
     () => retries,
   );
@@ -101,7 +101,10 @@ describe("the progress of a run", () => {
   });
 
   it("claims no precision", () => {
-    const told = (seconds: number) => /\((.*) to go/.exec(begin([step("a/b", seconds)]).progress.stepBegins(step("a/b", seconds), 1, 0))?.[1]; // prettier-ignore
+    const told = (seconds: number): string | undefined => {
+      const planned = step("a/b", seconds);
+      return /\((.*) to go/.exec(begin([planned]).progress.stepBegins(planned, 1, 0))?.[1];
+    };
     assert.deepEqual(
       [0, 8, 14, 47, 61, 130, 610, 3500, 7300].map(told),
       ["some seconds", "some seconds", "about 10 s", "about 50 s", "about 1 min", "about 2 min", "about 10 min", "about 60 min", "about 2 h"], // prettier-ignore
