@@ -188,7 +188,7 @@ describe("cheesecake (embedded lab)", function () {
   const startIntended = async (): Promise<number> => {
     const pattern = '%"intent","step":"promote/start-services"%';
     const sql = "SELECT seq FROM cinder_cheesecake.journal JOIN cinder_cheesecake.switchover USING (switchover_id) WHERE closed_at IS NULL AND entry LIKE ?"; // prettier-ignore
-    return (await scene.sql(sql, [pattern], scene.lab.database.product)).length;
+    return ((await scene.sql(sql, [pattern], scene.lab.database.product)) as unknown[]).length;
   };
 
   it("stops at Ctrl-C and on request, also up, and ends at once at a second Ctrl-C: each goes on where the other ended", async () => {
