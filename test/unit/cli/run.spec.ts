@@ -377,7 +377,8 @@ describe("the command line", () => {
         : [[option, of.startsWith("all") ? "all" : of.replace(/, required$/, "")] as const];
     });
     const real = [...options].map(
-      ([option, of]) => [option, of.length === commands.length ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
+      ([option, of]) =>
+        [option, of.length === commands.length ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
     );
     assert.deepEqual(documented.sort(), real.sort());
     const codes = [...read("docs/cli.md").text.matchAll(/^\| (\d+) +\|/gm)].map(([, number]) => Number(number));
