@@ -31,6 +31,8 @@ export interface Terminal {
   readonly stopSignal: (said?: string) => AbortSignal;
   /** Replaces what's on the screen; absent where the output is no terminal. */
   readonly redraw?: (lines: readonly string[]) => void;
+  /** Tells how things stand, until what it gives back is called. */
+  readonly watch?: (status: () => string) => () => void;
 }
 
 /** The configured pair, connected. */
@@ -244,6 +246,7 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
     return exitCodes.refused;
   }
   let begun: string | undefined;
+  let unwatch: (() => void) | undefined;
   try {
     const state = await applySwitchover({
       ...asked,
@@ -251,12 +254,15 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
       previewed: { digest, mode, route },
       signal: terminal.stopSignal(),
       progress: terminal.out,
+      onStatus: (status) => (unwatch = terminal.watch?.(status)),
       onJournal: (switchoverId) => (begun = switchoverId),
     });
+    unwatch?.();
     terminal.out(state.status);
     terminal.out(`Before the next \`pulumi up\`: pulumi config set activeSite ${state.activeSite}`);
     return exitCodes.fine;
   } catch (error) {
+    unwatch?.();
     if (begun === undefined) throw error;
     if (DrError.is(error, "approval")) {
       terminal.out(error.message);

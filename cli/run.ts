@@ -7,6 +7,7 @@ import { exporter } from "./exporter";
 import { status } from "./status";
 import { readConfiguration, secretVariables, stackOf } from "./configuration";
 import { type ExitCode, exitCodes } from "./exit-codes";
+import { stop } from "./stop";
 
 /** What the commands have of the process that runs them. */
 export interface Surroundings extends commands.Terminal {
@@ -41,6 +42,7 @@ interface Options {
   readonly readiness?: boolean;
   readonly readinessEvery?: number;
   readonly listen?: { readonly address: string; readonly port: number };
+  readonly wait?: number;
 }
 
 /** Runs one command line, without the program's name; resolves to its exit code. */
@@ -107,6 +109,11 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
   command("approve", "let a switchover go on that waits for it after a priority group", commands.approve)
     .argument("[group]", "only if it's this one")
     .option("--by <name>", "who approves, for journal and report");
+  command("stop", "ask the run that is under way to stop at its next safe point, and wait until it did", stop).option(
+    "--wait <seconds>",
+    "so long at most",
+    seconds,
+  );
   command("verify", "prove that everything is in its place", commands.verify).option(...JSON_OPTION);
   command("history", "the pair's switchovers, newest first", commands.history).option(...JSON_OPTION);
   command("report", "writes the report of the last switchover, or of the one named, and prints it", commands.report)

@@ -75,6 +75,7 @@ export function factsOf(seen: Overview): object {
           to: open.plan.to,
           begunAt: open.begunAt,
           awaitsApprovalOf: open.awaitsApprovalOf ?? null,
+          stopped: open.stopped ?? null,
         }
       : null,
     run: run ? { owner: run.owner, host: run.host, pid: run.pid, stack: run.stack } : null,

@@ -15,8 +15,9 @@ import type { SwitchoverState } from "../lib/switchover/intent";
 import { hookSchema } from "../lib/topology/hooks";
 import { configuredPair } from "./runtime/connection";
 import * as lifecycle from "./runtime/lifecycle";
-import { stopSignal } from "./runtime/orphan";
+import { cancelSignal, stopSignal } from "./runtime/orphan";
 import { connection } from "./runtime/ports";
+import { watched } from "./runtime/status";
 
 /** What the operator declares. */
 const intentSchema = z.object({
@@ -169,14 +170,18 @@ export const provider = lifecycle.defineProvider({
 
 async function apply(inputs: Inputs, state: SwitchoverState | undefined): Promise<lifecycle.Properties> {
   const { planDigest: digest, planMode: mode, planRoute: route } = inputs;
-  const next = await applySwitchover({
-    ...question(inputs),
-    ...(state === undefined ? {} : { state }),
-    previewed: { digest, mode, route },
-    stack: inputs.stack,
-    signal: stopSignal,
-    progress: (line) => console.log(line),
-  });
+  const next = await watched((onStatus) =>
+    applySwitchover({
+      ...question(inputs),
+      ...(state === undefined ? {} : { state }),
+      previewed: { digest, mode, route },
+      stack: inputs.stack,
+      signal: cancelSignal,
+      cutOff: stopSignal,
+      progress: (line) => console.log(line),
+      onStatus,
+    }),
+  );
   return stored(inputs, next);
 }
 

@@ -16,7 +16,7 @@ const CLIENTS = [
   "oslo-config",
 ];
 // What several clients stand on: vocabulary, and the transports.
-const LIB_WORDS = ["topology", "errors.ts"];
+const LIB_WORDS = ["topology", "errors.ts", "retries.ts"];
 const LIB_BASE = [...LIB_WORDS, "child-environment.ts", "http", "openstack"];
 // connections builds the clients for a pair of sites and hands them to the engine as its ports.
 const LIB_PLACES = [...LIB_BASE, ...CLIENTS, "switchover", "settings.ts", "connections", "connections.ts"];

@@ -37,9 +37,12 @@ import {
 import type { Finding } from "./preflight";
 import { checkDatabase, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
+import { Progress } from "./progress";
 import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
 import { headlineOf, inputLinesOf, type Runbook, runbookOf, type RunbookOptions } from "./runbook";
+import type { Stop } from "./stop";
+import { aboutStopping, refuseIfAsked } from "./stop";
 import { sentenceOf, toldOf } from "./drift";
 import { findOpenJournal, type Status } from "./status";
 import type { Decision, Verdict } from "./verdict";
@@ -57,6 +60,8 @@ export { durationOf } from "./duration";
 export type { Mismatch } from "./drift";
 export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
+export type { StopOutcome } from "./stop";
+export { requestStop } from "./stop";
 export type { Verdict } from "./verdict";
 export { verdictOf } from "./verdict";
 export { approveGroup } from "./approve";
@@ -205,8 +210,14 @@ export interface ApplyOptions extends Question {
   readonly stack: string;
   /** What the preview in this very update said; a difference in direction, mode or route is refused. */
   readonly previewed?: { readonly digest: string; readonly mode: string; readonly route: string };
+  /** Nothing new is begun from then on, and what is under way is finished. */
   readonly signal: AbortSignal;
+  /** Nothing is waited for any more. */
+  readonly cutOff?: AbortSignal;
+  /** Lines to keep: one for each step, and what is remarkable. */
   readonly progress: (line: string) => void;
+  /** Called when the first step is about to begin, with what tells how things stand, as often as it's asked. */
+  readonly onStatus?: (status: () => string) => void;
   readonly onEvent?: (event: ExecutionEvent) => void | Promise<void>;
   /** Called once it's this run that writes a journal: a failure before it has changed nothing. */
   readonly onJournal?: (switchoverId: string) => void;
@@ -217,16 +228,16 @@ export interface ApplyOptions extends Question {
  * again after any failure, also of this process.
  */
 export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState> {
-  return asOwner(o, (lease) => underLease(o, lease));
+  return asOwner(o, (lease, stop) => underLease(o, lease, stop));
 }
 
-async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
+async function underLease(o: ApplyOptions, lease: Lease, stop: Stop): Promise<SwitchoverState> {
   await Journal.closeEnded(o.ports.coordination, o.pair.name);
   const open = await findOpenJournal(o);
   const next = open && (await onward(o, open));
   if (open !== undefined && next !== undefined && goesOn(next)) {
-    await takeUp(o, open, next);
-    return carryOut(o, lease, open);
+    await takeUp(o, open, next, lease);
+    return carryOut(o, lease, open, stop);
   }
   if (next !== undefined) o.progress(next.said);
   const { decision, findings: found, plan, verdict } = await think(o, "under our lease");
@@ -239,6 +250,7 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   const unapproved = approvalFailures(o.intent, plan);
   if (unapproved.length > 0) throw refusal(unapproved);
   assertAsPreviewed(plan, o);
+  refuseIfAsked(stop);
   o.progress(headlineOf(plan));
   for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
   if (open !== undefined) {
@@ -253,9 +265,10 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
     clock: o.ports.clock,
     stack: o.stack,
     plan,
+    run: lease.token,
   });
   o.onJournal?.(journal.switchoverId);
-  return carryOut(o, lease, journal);
+  return carryOut(o, lease, journal, stop);
 }
 
 /** The switchover that an adopted site was reached by, where this software made it, with its report: maybe elsewhere. */
@@ -271,25 +284,45 @@ async function broughtBy(
   return {};
 }
 
-async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promise<SwitchoverState> {
+async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal, stop: Stop): Promise<SwitchoverState> {
   const { plan } = journal;
+  await stop.watchFile(o.journalDir, journal.switchoverId);
+  const { clock, retries } = o.ports;
+  const before = retries?.() ?? 0;
+  const progress = new Progress(
+    plan.steps,
+    (planned) => journal.isPassed(planned),
+    () => clock.now(),
+    () => (retries?.() ?? 0) - before,
+  );
   const ctx: StepContext = {
     pair: o.pair,
     plan,
     ports: o.ports,
     journal,
-    clock: o.ports.clock,
-    signal: o.signal,
+    clock,
+    signal: stop.cutOff,
+    stop,
+    progress,
     live: new Live(o.pair, o.ports),
     ...(o.intent.acceptSchema === undefined ? {} : { acceptSchema: o.intent.acceptSchema }),
     guard: () => lease.guard(),
-    say: o.progress,
+    say: (line) => {
+      const kept = progress.remark(line);
+      if (kept !== undefined) o.progress(kept);
+    },
   };
+  o.progress(aboutStopping);
+  o.onStatus?.(() => progress.status());
   let reportDirectory: string | undefined;
   try {
     await execute({ ctx, ...(o.onEvent === undefined ? {} : { onEvent: o.onEvent }) });
     await lease.guard();
     await journal.close(plan.kind === "abort" ? "aborted" : "completed");
+    o.progress(progress.summary());
+  } catch (error) {
+    if (DrError.is(error, "stopped")) await toldStopped(journal, lease, stop, error);
+    throw error;
   } finally {
     reportDirectory = await writeReport(o.journalDir, buildReport(journal.entries)).catch(() => undefined);
   }
@@ -298,6 +331,16 @@ async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promis
   // Proved a moment ago: that the other site doesn't answer now doesn't refute it.
   const asProved = verdict.promoted && verdict.replicating === undefined && journal.isEnded("reprotect/wait-healthy");
   return stateAfter(o, asProved ? { ...verdict, protected: true } : verdict, journal.switchoverId, reportDirectory);
+}
+
+/** What can't be written isn't what ended the run: the next one goes on without it. */
+async function toldStopped(journal: Journal, lease: Lease, stop: Stop, { state, context }: DrError): Promise<void> {
+  try {
+    await lease.guard();
+    await journal.append({ type: "stopped", by: stop.by, step: String(context["step"]), state: state ?? "" });
+  } catch {
+    return;
+  }
 }
 
 // --------------------------------------------------------------------------------------------------------------- think
@@ -494,14 +537,14 @@ function failuresOnward(intent: Intent, { way, plan, findings }: Onward): Failur
   return [...findings.map(failureOf), ...(way === "replan" ? approvalFailures(intent, plan) : [])];
 }
 
-async function takeUp(o: ApplyOptions, journal: Journal, next: Onward): Promise<void> {
+async function takeUp(o: ApplyOptions, journal: Journal, next: Onward, lease: Lease): Promise<void> {
   const { way, plan, said } = next;
   const failures = failuresOnward(o.intent, next);
   if (failures.length > 0) throw refusal(failures);
   assertAsPreviewed(plan, o);
   o.onJournal?.(journal.switchoverId);
   await journal.settle();
-  await journal.append({ type: "resume", owner: `${os.hostname()} pid ${process.pid}` });
+  await journal.append({ type: "resume", owner: `${os.hostname()} pid ${process.pid}`, run: lease.token });
   o.progress(said);
   if (way === "abort" || way === "replan") await journal.append({ type: way, plan });
 }

@@ -14,8 +14,17 @@ import type { Clock, CoordinationPort } from "./ports";
 export type Facts = Readonly<Record<string, unknown>>;
 
 export type JournalEntry = { readonly at: string } & (
-  | { readonly type: "begin"; readonly switchoverId: string; readonly stack: string; readonly plan: Plan }
-  | { readonly type: "resume"; readonly owner: string }
+  | {
+      readonly type: "begin";
+      readonly switchoverId: string;
+      readonly stack: string;
+      readonly plan: Plan;
+      /** The token of the run's lease: a request to stop is for that run alone. */
+      readonly run?: string;
+    }
+  | { readonly type: "resume"; readonly owner: string; readonly run?: string }
+  /** On request, before this step's next item; in which state things were then. */
+  | { readonly type: "stopped"; readonly by: string; readonly step: string; readonly state: string }
   /** The way back was chosen before cutover: from here on the abort's plan counts. */
   | { readonly type: "abort"; readonly plan: Plan }
   /** The mode changed on the same journal: the source died before cutover and `unplanned` was declared. */
@@ -69,6 +78,7 @@ export class Journal {
     readonly clock: Clock;
     readonly stack: string;
     readonly plan: Plan;
+    readonly run?: string;
   }): Promise<Journal> {
     const stamp = o.clock
       .now()
@@ -86,7 +96,8 @@ export class Journal {
       o.clock,
       [],
     );
-    await journal.append({ type: "begin", switchoverId, stack: o.stack, plan: o.plan });
+    const run = o.run === undefined ? {} : { run: o.run };
+    await journal.append({ type: "begin", switchoverId, stack: o.stack, plan: o.plan, ...run });
     return journal;
   }
 

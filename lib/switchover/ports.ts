@@ -442,6 +442,10 @@ export interface CoordinationPort {
   /** False = the lease is no longer ours. */
   renewLease(pair: string, token: string, ttlSeconds: number): Promise<boolean>;
   releaseLease(pair: string, token: string): Promise<void>;
+  /** For the run that holds the lease with this token; a later one counts instead of it. */
+  requestStop(pair: string, token: string, by: string): Promise<void>;
+  /** Who asked the run with this token to stop. */
+  findStop(pair: string, token: string): Promise<string | undefined>;
   /** The stack that owns the pair, set by the first one that asks. */
   claimOwnership(pair: string, stack: string): Promise<{ readonly stack: string }>;
   /**
@@ -545,6 +549,8 @@ export interface HookOutcome {
   readonly exitCode?: number;
   readonly status?: number;
   readonly timedOut?: true;
+  /** By the signal, before its end. */
+  readonly cutOff?: true;
   readonly durationSeconds: number;
   /** The last of its output, or of its answer. */
   readonly output?: string;
@@ -556,6 +562,8 @@ export interface HookPort {
     readonly hook: HookSpec;
     readonly facts: Readonly<Partial<Record<FactName, string>>>;
     readonly instances: readonly { readonly id: string; readonly name: string }[];
+    /** It's ended then. */
+    readonly signal: AbortSignal;
   }): Promise<HookOutcome>;
 }
 
@@ -578,4 +586,6 @@ export interface Ports {
   readonly config: ConfigEditor;
   readonly hooks: HookPort;
   readonly clock: Clock;
+  /** How many requests were sent again, as they or their answer got lost or were put off. */
+  readonly retries?: () => number;
 }

@@ -7,6 +7,8 @@ import { judge } from "./judgement";
 import { observeSites } from "./observe";
 import type { Plan } from "./plan";
 import type { Ports } from "./ports";
+import type { StoppedAt } from "./stop";
+import { stoppedAt } from "./stop";
 import type { Verdict } from "./verdict";
 import { verdictOf } from "./verdict";
 
@@ -32,6 +34,10 @@ export interface OpenSwitchover {
   readonly begunAt: string;
   /** The plan that counts: the abort's where one was begun. */
   readonly plan: Plan;
+  /** Before its cutover a switchover can be taken back. */
+  readonly canAbort: boolean;
+  /** Where its last run was stopped on request. */
+  readonly stopped?: StoppedAt;
   /** The priority group after which it waits for an approval. */
   readonly awaitsApprovalOf?: string;
 }
@@ -42,10 +48,13 @@ export async function openSwitchover(o: Asked): Promise<OpenSwitchover | undefin
   if (journal === undefined) return undefined;
   const { switchoverId, entries, plan } = journal;
   const group = awaitedApproval(journal);
+  const stopped = stoppedAt(entries);
   return {
     switchoverId,
     begunAt: entries[0]?.at ?? "",
     plan,
+    canAbort: plan.kind === "switchover" && !journal.pastCutover,
+    ...(stopped === undefined ? {} : { stopped }),
     ...(group === undefined ? {} : { awaitsApprovalOf: group }),
   };
 }
@@ -73,7 +82,7 @@ export async function statusOf(o: Asked & { readonly expected: string; readonly 
   const judgement = judge({
     verdict,
     expected: o.expected,
-    ...(open === undefined ? {} : { open: open.switchoverId }),
+    ...(open === undefined ? {} : { open }),
   });
   return { verdict, judgement, ...(open === undefined ? {} : { open }), unseen };
 }

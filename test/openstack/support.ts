@@ -218,8 +218,7 @@ export class Scene {
       env,
       onLine: (line, pid) => {
         this.printed += `${line}\n`;
-        if (/ running .*\[\d+\/\d+\].*: done|^ *error:|Duration/.test(line))
-          say(line.replace(/^.* running /, "").trim());
+        if (/ running .*\[\d+\/\d+\] \S+: |^ *error:|Duration/.test(line)) say(line.replace(/^.* running /, "").trim());
         onLine?.(line, pid);
       },
     });

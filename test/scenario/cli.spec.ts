@@ -157,7 +157,7 @@ describe("cheesecake (embedded lab)", function () {
     assert.deepEqual(await scene.everything(), before);
 
     const done = await ends(0, "apply", "--to", "idr", "--digest", digest);
-    assert.match(done, /^\[\d+\/\d+\] attach\/volumes: done in /m);
+    assert.match(done, /^\[\d+\/\d+\] attach\/volumes: /m);
     const { verified, proofs } = (await json("verify")) as { verified: boolean; proofs: { what: string }[] };
     assert.equal(verified, true);
     assert.deepEqual(
@@ -298,19 +298,63 @@ describe("cheesecake (embedded lab)", function () {
     await adopted("iprod");
   });
 
-  it("stops at Ctrl-C where up goes on, and is killed where up goes on", async () => {
+  const startIntended = async (): Promise<number> => {
+    const pattern = '%"intent","step":"promote/start-services"%';
+    const sql = "SELECT seq FROM cinder_cheesecake.journal JOIN cinder_cheesecake.switchover USING (switchover_id) WHERE closed_at IS NULL AND entry LIKE ?"; // prettier-ignore
+    return ((await scene.sql(sql, [pattern], scene.lab.database.product)) as unknown[]).length;
+  };
+
+  it("stops at Ctrl-C and on request, also up, and ends at once at a second Ctrl-C: each goes on where the other ended", async () => {
     await scene.write("before-stopped-apply");
     const stopped = await cheesecake(["apply", "--to", "idr", "--yes"], (line, signal) => {
       if (/quiesce\/stop-instances: Stop/.test(line)) signal("SIGINT");
     });
     assert.equal(stopped.code, 1, stopped.output);
-    assert.match(stopped.output, /Stopping at the next safe point[^]*isn't finished: `cheesecake resume` goes on/);
-    const killed = await cheesecake(["resume"], (line, signal) => {
-      if (/promote\/edit-configuration: Name/.test(line)) signal("SIGKILL");
+    assert.match(
+      stopped.output,
+      /^Ctrl-C, or `cheesecake stop`, stops at the next safe point[^]*^stopping at the next safe point \(Ctrl-C\)[^]*isn't finished: `cheesecake resume` goes on/m,
+    );
+    assert.match(await tells(0, ["status"]), /^verdict +unfinished: \S+ was stopped by request at .*\(Ctrl-C\)$/m);
+
+    scene.configure({ activeSite: "idr" });
+    let asked: Promise<string> | undefined;
+    const up = await scene.up({
+      anyCode: true,
+      onLine: (line) => {
+        if (/detach\/volumes: Detach/.test(line)) asked ??= tells(0, ["stop"]);
+      },
     });
-    assert.equal(killed.code, null, killed.output);
+    assert.notEqual(up.code, 0);
+    assert.match(
+      (await asked) ?? "",
+      /^Stopped before \S+\/\S+\. Production's data is at "i\w+"\.[^]*^\S+ isn't finished\. Go on: /m,
+    );
+
+    let pressed: Promise<unknown> | undefined;
+    const ended = await cheesecake(["resume"], (line, signal) => {
+      if (!/promote\/start-services: /.test(line)) return;
+      pressed ??= until("the services start", startIntended, (count) => count > 0).then(() => {
+        signal("SIGINT");
+        setTimeout(() => signal("SIGINT"), 600); // later than one press may be heard twice
+      });
+    });
+    await pressed;
+    assert.equal(ended.code, 130, ended.output);
+    assert.match(ended.output, /^Ended at once\. /m);
+
+    let interrupts = 0;
+    const interrupted = await scene.up({
+      anyCode: true,
+      onLine: (line, pid) => {
+        if (/promote\/start-services: /.test(line) && interrupts++ === 0) process.kill(pid, "SIGINT");
+      },
+    });
+    assert.notEqual(interrupted.code, 0);
+    assert.match(interrupted.output, /stopping at the next safe point \(Ctrl-C\)/);
+    assert.match(await tells(0, ["status"]), /was stopped by request at .*, before \S+ \(Ctrl-C\)$/m);
+
     const report = await scene.flip("idr");
-    assert.deepEqual([report.verdict, report.resumes], ["completed", 2]);
+    assert.deepEqual([report.verdict, report.resumes], ["completed", 4]);
     scene.assertOnce(report.switchoverId);
     await scene.assertSettled("idr");
     await tells(0, ["verify"]);
@@ -357,7 +401,7 @@ describe("cheesecake (embedded lab)", function () {
       more: ["--verbose", "8", "--logflow", "--event-log", path.join(logs, "events.json")],
       env: { TMPDIR: logs, PULUMI_DEBUG_COMMANDS: "true" },
       onLine: (line) => {
-        if (/hold\/lock-instances: done/.test(line)) second ??= cheesecake(["resume"]);
+        if (/hold\/lock-instances: /.test(line)) second ??= cheesecake(["resume"]);
       },
     });
     const { code, output } = (await second) ?? assert.fail("up ended before its steps");

@@ -5,6 +5,8 @@ import { partOf } from "../planned-step";
 import type { ConnectionInfo } from "../ports";
 import { isHook } from "../hooks";
 import { passingStatuses } from "../states";
+import type { StoppedAt } from "../stop";
+import { stoppedAt } from "../stop";
 import { failureOf, outcomeOf } from "../steps/hook";
 import type { Picture, Report, ReportedServer, ReportedStep } from "./schema";
 import { reportVersion } from "./schema";
@@ -49,6 +51,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
   const failed = run.findLast((entry) => entry.type === "failed");
   const told = gather(entries);
   const hooks = hooksOf(told);
+  const stopped = end === undefined ? stoppedAt(entries) : undefined;
   const awaited = end === undefined ? awaitedIn(entries) : undefined;
   const verdict = end?.type === "end" ? end.outcome : failed === undefined ? "open" : "failed";
 
@@ -87,7 +90,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     route: plan.route,
     promotion: plan.promotion,
     verdict,
-    summary: summaryOf(verdict, after, { failed: failed?.type === "failed" ? failed : undefined, awaited }),
+    summary: summaryOf(verdict, after, { failed: failed?.type === "failed" ? failed : undefined, awaited, stopped }),
     digest: plan.digest,
     startedAt: begin.at,
     endedAt: last.at,
@@ -105,6 +108,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
     lostSnapshotIds: (destination?.["lostSnapshotIds"] as string[] | undefined) ?? [],
     steps,
     hooks,
+    ...(stopped === undefined ? {} : { stopped: { at: stopped.at, by: stopped.by, step: stopped.step } }),
     approvals: entries.flatMap((e) => (e.type === "approve" ? [{ group: e.group, by: e.by, at: e.at }] : [])),
     pauses: pausesOf(entries),
     resumes: entries.filter((entry) => entry.type === "resume").length,
@@ -135,7 +139,7 @@ export function buildReport(entries: readonly JournalEntry[]): Report {
       ),
     ],
     remaining: [
-      ...remainingOf({ begun: begin.plan, plan, ended: end !== undefined, steps, awaited }),
+      ...remainingOf({ begun: begin.plan, plan, ended: end !== undefined, steps, awaited, stopped, failed }),
       ...halfWayOf(database),
       ...(verdict === "completed" ? leftStopped(plan, told) : []),
       ...keptOf(plan, entries),
@@ -424,6 +428,7 @@ function summaryOf(
   at: {
     readonly failed: Extract<JournalEntry, { readonly type: "failed" }> | undefined;
     readonly awaited: string | undefined;
+    readonly stopped: StoppedAt | undefined;
   },
 ): string {
   const { servedBy } = after;
@@ -443,9 +448,10 @@ function summaryOf(
     case "aborted":
       return `Aborted: ${stands}.`;
     case "open":
-      return at.awaited === undefined
-        ? `Not finished: ${stands}.`
-        : `Waits for the approval of group "${at.awaited}": ${stands}.`;
+      if (at.awaited !== undefined) return `Waits for the approval of group "${at.awaited}": ${stands}.`;
+      if (at.stopped !== undefined)
+        return `Stopped on request (${at.stopped.by}) before ${at.stopped.step}, and not finished: ${stands}.`;
+      return `Not finished: ${stands}.`;
     case "failed":
       return `Failed at ${at.failed?.step ?? "a step"}, and not finished: ${stands}.`;
   }
@@ -458,6 +464,8 @@ interface Standing {
   readonly steps: readonly ReportedStep[];
   /** The priority group whose approval it waits for. */
   readonly awaited: string | undefined;
+  readonly stopped: StoppedAt | undefined;
+  readonly failed: unknown;
 }
 
 function remainingOf(o: Standing): string[] {
@@ -525,7 +533,7 @@ function keptOf(plan: Plan, entries: readonly JournalEntry[]): string[] {
   return kept === "" ? [] : [`"${plan.from}" keeps what diverged in ${kept}; delete it when it's no longer needed.`];
 }
 
-function howToGoOn({ begun, plan, steps, awaited }: Standing): string[] {
+function howToGoOn({ begun, plan, steps, awaited, stopped, failed }: Standing): string[] {
   const next = steps.findIndex(({ endedAt }) => endedAt === undefined);
   const at = steps[next];
   const reached = at === undefined ? "" : `, with step ${next + 1} of ${steps.length}, ${stepName(at)}`;
@@ -541,6 +549,10 @@ function howToGoOn({ begun, plan, steps, awaited }: Standing): string[] {
     ...(awaited === undefined
       ? []
       : [`See that group "${awaited}" works, then approve it: \`cheesecake approve ${awaited}\`.`]),
+    // A journal alone doesn't tell whether somebody is at it.
+    ...(awaited === undefined && stopped === undefined && failed === undefined
+      ? ["If its run is still under way, let it end, or stop it at the next safe point: `cheesecake stop`."]
+      : []),
     `The switchover is open: run again, it goes on where it stopped${reached}: \`pulumi up\` with activeSite "${plan.to}", or \`cheesecake resume\`.`,
     ...back,
   ];

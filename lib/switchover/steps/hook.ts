@@ -24,9 +24,17 @@ export function hookStep(plan: Plan, id: string): Step {
     satisfied: () => Promise.resolve(undefined),
     async apply(ctx) {
       await ctx.guard();
-      return {
-        ...(await ctx.ports.hooks.run({ hook, facts: factsFor(ctx, hook), instances: instancesFor(ctx, hook) })),
-      };
+      const { signal } = ctx;
+      const about = { hook, facts: factsFor(ctx, hook), instances: instancesFor(ctx, hook), signal };
+      const outcome = await ctx.ports.hooks.run(about);
+      if (outcome.cutOff === true)
+        throw new DrError({
+          code: "stopped",
+          attempted: `Run hook "${hook.name}"`,
+          seen: `stopped: ${ctx.stop.by}; ${saidOf(outcome)}`,
+          remedy: "Run again: it runs this hook anew.",
+        });
+      return { ...outcome };
     },
     verify(ctx, _item, applied) {
       const outcome = applied as unknown as HookOutcome;

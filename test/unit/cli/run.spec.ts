@@ -459,7 +459,18 @@ describe("the command line", () => {
     const { cli } = begin();
     const told = rows(read("docs/cli.md"));
     const options = new Map<string, string[]>();
-    const commands = ["status", "exporter", "plan", "apply", "resume", "approve", "verify", "history", "report"];
+    const commands = [
+      "status",
+      "exporter",
+      "plan",
+      "apply",
+      "resume",
+      "approve",
+      "stop",
+      "verify",
+      "history",
+      "report",
+    ];
     for (const command of commands) {
       assert.ok(
         told.some(([first = ""]) => first.startsWith(`\`${command}`)),

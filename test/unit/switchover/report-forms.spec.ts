@@ -181,7 +181,8 @@ describe("a report's account", () => {
       assert.equal(after.protected, false, step);
       assert.equal(after.cinderStopped, step.startsWith("promote/"));
       assert.match(summary, /^Not finished: /);
-      assert.match(remaining[0] ?? "", new RegExp(`with step \\d+ of 21, ${step}: .pulumi up. with activeSite "idr"`));
+      assert.match(remaining[0] ?? "", /under way, .*`cheesecake stop`/);
+      assert.match(remaining[1] ?? "", new RegExp(`with step \\d+ of 21, ${step}: .pulumi up. with activeSite "idr"`));
       assert.equal(remaining.some((line) => line.startsWith('Or back: set activeSite to "iprod"')), back, step); // prettier-ignore
     }
   });

@@ -220,7 +220,18 @@ describe("the checks", () => {
 
 describe("durationOf", () => {
   it("tells two units at most", () => {
-    const told = [0, 0.34, 59.4, 60, 394, 3600, 7500, 90_061].map(durationOf);
-    assert.deepEqual(told, ["0 s", "0.3 s", "59.4 s", "1 min", "6 min 34 s", "1 h", "2 h 5 min", "25 h 1 min"]);
+    const told = [0, 0.34, 9.96, 59.4, 59.7, 60, 394, 3600, 7500, 90_061].map(durationOf);
+    assert.deepEqual(told, [
+      "0 s",
+      "0.3 s",
+      "10 s",
+      "59 s",
+      "1 min",
+      "1 min",
+      "6 min 34 s",
+      "1 h",
+      "2 h 5 min",
+      "25 h 1 min",
+    ]);
   });
 });
