@@ -66,7 +66,20 @@ const secrets = [
  * @throws DrError `config` with every fault at once: the key, what is wrong, and the command that sets it.
  */
 export function readSettings(raw: StackSettings): Settings {
-  const { settings, faults } = parseSettings(raw, programs);
+  return settingsOf(raw, programs);
+}
+
+/** The same where `program` isn't asked for, as there's only one. */
+export function readRecoverySettings(raw: StackSettings): DisasterRecoverySettings {
+  const config = { ...raw.config, [`${raw.project}:program`]: "disaster-recovery" };
+  return settingsOf({ ...raw, config }, { "disaster-recovery": disasterRecoverySchema });
+}
+
+function settingsOf<P extends Readonly<Record<string, z.ZodObject>>>(
+  raw: StackSettings,
+  schemas: P,
+): z.output<P[keyof P]> {
+  const { settings, faults } = parseSettings(raw, schemas);
   const inClear = secrets.filter((key) => {
     const name = `${raw.project}:${key}`;
     return name in raw.config && !raw.secretKeys.includes(name);

@@ -1,0 +1,43 @@
+/**
+ * The engine without Pulumi: observe, plan, switch over, verify a pair of sites.
+ *
+ * ```ts
+ * import { connect, previewSwitchover, sitePairSchema } from "cinder-cheesecake/library";
+ *
+ * const pair = sitePairSchema.parse(written);
+ * const { ports, close } = connect(pair, secrets);
+ * const { sentences, failures } = await previewSwitchover({ pair, ports, intent, stack: "prod", journalDir: "reports" });
+ * await close();
+ * ```
+ *
+ * Whatever fails, fails with a {@link DrError}, which is recognised by its `code`. Units stand in the names: seconds, bytes
+ * and milliseconds as numbers, points in time as ISO 8601.
+ *
+ * @packageDocumentation
+ */
+export { connect, type Connections } from "./connections";
+export { DrError, type DrErrorCode, type DrErrorFields, messageOf, type RemoteContext } from "./errors";
+export {
+  activeSettings,
+  type DisasterRecoverySettings,
+  disasterRecoverySchema,
+  parseSettings,
+  type RawSettings,
+} from "./settings";
+export * from "./switchover";
+export type * from "./switchover/ports";
+export {
+  backendHost,
+  type Controller,
+  type ControllerServices,
+  type PairSecrets,
+  pairSecretsSchema,
+  peerOf,
+  type ServiceUnit,
+  type Site,
+  siteNames,
+  siteOf,
+  type SitePair,
+  type SitePairInput,
+  sitePairSchema,
+} from "./topology/site-pair";
