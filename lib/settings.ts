@@ -14,10 +14,24 @@ export interface RawSettings {
 const moments = ["during:promote", ...phases.flatMap((phase) => [`before:${phase}`, `after:${phase}`])];
 
 const hookSchema = z.strictObject({
-  name: z.string().min(1),
-  when: z.custom<HookSpec["when"]>((value) => moments.includes(value as string), `one of ${moments.join(", ")}`),
-  command: z.array(z.string()).min(1),
-  timeoutSeconds: z.number().int().positive().default(300),
+  name: z.string().min(1).describe("Unique among the hooks."),
+  when: z
+    .custom<HookSpec["when"]>((value) => moments.includes(value as string), `one of ${moments.join(", ")}`)
+    .meta({
+      title: "`before:<phase>`, `after:<phase>`, `during:promote`",
+      description:
+        "Phases: `activate`, `hold`, `pre-sync`, `quiesce`, `detach`, `final-sync`, `cutover`, `attach`, `start`, `promote`, `reprotect`. `during:promote` runs while Cinder's services are stopped.",
+    }),
+  command: z
+    .array(z.string())
+    .min(1)
+    .describe("Program and arguments. Its last output is in the error if it fails, so it mustn't print secrets."),
+  timeoutSeconds: z
+    .number()
+    .int()
+    .positive()
+    .default(300)
+    .describe("After that it's killed with its process group, and the run stops."),
 });
 
 function checkHookNames(hooks: readonly z.output<typeof hookSchema>[], ctx: z.RefinementCtx): void {
@@ -29,30 +43,86 @@ function checkHookNames(hooks: readonly z.output<typeof hookSchema>[], ctx: z.Re
 }
 
 const unplannedSchema = z.strictObject({
-  from: z.string().min(1),
-  acceptLossSeconds: z.number().int().nonnegative().exactOptional(),
-  acceptUnknownLoss: z.boolean().exactOptional(),
-  force: z.boolean().exactOptional(),
+  from: z
+    .string()
+    .min(1)
+    .meta({ title: "name of a site", description: "The lost site. Refused where it isn't the active one." }),
+  acceptLossSeconds: z
+    .number()
+    .int()
+    .nonnegative()
+    .exactOptional()
+    .describe("The lag up to which a loss is acceptable. A mirror that is further behind is refused."),
+  acceptUnknownLoss: z
+    .boolean()
+    .exactOptional()
+    .describe("Goes on although a mirror's lag can't be read, or no `acceptLossSeconds` is given."),
+  force: z
+    .boolean()
+    .exactOptional()
+    .describe("Goes on although the site answers, serves iSCSI and its mirrors are healthy."),
 });
 
 /** What ActiveSite takes as it stands. */
 const activeSchema = z.strictObject({
-  activeSite: z.string().min(1),
-  promotion: z.enum(["immediate", "deferred"]).default("immediate"),
-  unplanned: unplannedSchema.exactOptional(),
-  hooks: z.array(hookSchema).superRefine(checkHookNames).default([]),
-  approvedPlan: z.string().min(1).exactOptional(),
-  requireApproval: z.boolean().default(false),
-  startIncomplete: z.boolean().default(false),
-  reprotect: z.enum(["discardDiverged", "keepDiverged"]).exactOptional(),
-  route: z.enum(["failover-host", "direct"]).exactOptional(),
-  acceptSchema: z.string().min(1).exactOptional(),
-  /** Journals, reports and the database's dumps, relative to the project; dumps hold secrets and are readable by the owner only. */
-  journalDir: z.string().min(1).default("reports"),
+  activeSite: z
+    .string()
+    .min(1)
+    .meta({ title: "name of a site", description: "Where production is to run. Changing it is the switchover." }),
+  promotion: z
+    .enum(["immediate", "deferred"])
+    .default("immediate")
+    .describe(
+      "`deferred` ends after the instances run again: Cinder is failed over, the backend is open for new volumes, nothing is protected. Setting it to `immediate` later promotes.",
+    ),
+  unplanned: unplannedSchema
+    .exactOptional()
+    .describe("One-shot: the site named in it is lost. Take it out afterwards."),
+  hooks: z
+    .array(hookSchema)
+    .superRefine(checkHookNames)
+    .default([])
+    .describe(
+      "Commands of yours at boundaries of phases. They run on the machine that runs Pulumi, without a shell, with `FROM_SITE`, `TO_SITE` and `PHASE` in their environment.",
+    ),
+  approvedPlan: z.string().min(1).exactOptional().meta({
+    title: "digest",
+    description:
+      "The plan that was approved, as the preview prints it. Any other plan is refused, under the lease, before the first change.",
+  }),
+  requireApproval: z.boolean().default(false).describe("Refuses every plan that `approvedPlan` doesn't name."),
+  startIncomplete: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Starts instances whose volumes were lost or are short after an unplanned failover, without these volumes.",
+    ),
+  reprotect: z
+    .enum(["discardDiverged", "keepDiverged"])
+    .exactOptional()
+    .describe(
+      "After an unplanned failover, when the lost site is back: replicate to it again. `keepDiverged` keeps what it holds beyond the last transfer.",
+    ),
+  route: z
+    .enum(["failover-host", "direct"])
+    .exactOptional()
+    .describe(
+      "How the cutover is made. Without it preflight chooses: `failover-host` where Cinder's own failover can run.",
+    ),
+  acceptSchema: z.string().min(1).exactOptional().meta({
+    title: "version",
+    description:
+      "Goes on although Cinder's schema isn't of a version that the [promotion](promotion.md) is tested on. It has to name the version found (`alembic_version`), which preflight prints.",
+  }),
+  journalDir: z.string().min(1).default("reports").meta({
+    title: "path",
+    description:
+      "Journals, reports and dumps of the database, relative to the project. Dumps hold CHAP passwords; they are readable by their owner only.",
+  }),
 });
 
 export const disasterRecoverySchema = z.strictObject({
-  program: z.literal("disaster-recovery"),
+  program: z.literal("disaster-recovery").describe("Which program this stack is."),
   pair: sitePairSchema,
   ...activeSchema.shape,
   ...pairSecretsSchema.shape,
