@@ -121,6 +121,7 @@ const activeSchema = z.strictObject({
   }),
 });
 
+/** A whole configuration, secrets included: every key of docs/configuration.md. */
 export const disasterRecoverySchema = z.strictObject({
   program: z.literal("disaster-recovery").describe("Which program this stack is."),
   pair: sitePairSchema,
@@ -128,6 +129,7 @@ export const disasterRecoverySchema = z.strictObject({
   ...pairSecretsSchema.shape,
 });
 
+/** The whole configuration, checked, with its defaults. */
 export type DisasterRecoverySettings = z.output<typeof disasterRecoverySchema>;
 
 /** The part of the settings that goes to ActiveSite: without the pair, and above all without the passwords. */

@@ -16,7 +16,11 @@ export { DisasterRecoveryPair, type DisasterRecoveryPairArgs } from "../componen
 export { ActiveSite, type ActiveSiteArgs } from "../dynamic-providers/active-site";
 export { CinderBackend, type CinderBackendArgs } from "../dynamic-providers/cinder-backend";
 export { ClusterPeer, type ClusterPeerArgs } from "../dynamic-providers/cluster-peer";
-export { SnapMirrorRelationship, type SnapMirrorRelationshipArgs } from "../dynamic-providers/snapmirror-relationship";
+export {
+  type ObservedMirror,
+  SnapMirrorRelationship,
+  type SnapMirrorRelationshipArgs,
+} from "../dynamic-providers/snapmirror-relationship";
 export { SvmPeer, type SvmPeerArgs } from "../dynamic-providers/svm-peer";
 export { DrError, type DrErrorCode, type DrErrorFields } from "../lib/errors";
 export type { HookSpec, Phase, Promotion, Route, Unplanned } from "../lib/switchover/intent";

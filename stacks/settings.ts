@@ -36,17 +36,11 @@ const testLabSchema = z.strictObject({
       .default("loweropenstack1")
       .describe("`volume_backend_name` of the backend for roots, which stays up."),
     dataBackendName: z.string().min(1).describe("`volume_backend_name` that both sites' stanzas share: `pair.name`."),
-    dataVolumeSets: z
-      .number()
-      .int()
-      .min(0)
-      .max(dataVolumeSets.length)
-      .default(1)
-      .meta({
-        title: "0 to 4",
-        description:
-          "How many of the sets `prefailover`, `postfailover`, `prefailback`, `postfailback` exist, in that order.",
-      }),
+    dataVolumeSets: z.number().int().min(0).max(dataVolumeSets.length).default(1).meta({
+      title: "0 to 4",
+      description:
+        "How many of the sets `prefailover`, `postfailover`, `prefailback`, `postfailback` exist, in that order.",
+    }),
     publicKey: z.string().min(1).describe("Key pair of the instances."),
     breadcrumbs: z
       .strictObject({

@@ -13,8 +13,10 @@ import { runCommandHook } from "./command-hook";
 import { withRowsWhereUnreachable } from "./rows-where-unreachable";
 import { systemClock } from "./system-clock";
 
+/** The pair's systems, as the engine sees them. */
 export interface Connections {
   readonly ports: Ports;
+  /** Ends every connection. Nothing of it may be used afterwards. */
   close(): Promise<void>;
 }
 

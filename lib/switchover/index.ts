@@ -65,6 +65,7 @@ export interface Failure {
   readonly remedy: string;
 }
 
+/** What would be done now, and why it would be refused. */
 export interface Preview {
   readonly decision: Decision["action"] | "resume" | "abort";
   /** The runbook, as the operator reads it; empty where nothing is to be done. */
@@ -119,10 +120,12 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
   };
 }
 
+/** Whether anything was begun and not ended. Read-only. @throws DrError `unreachable` where the database doesn't answer. */
 export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<boolean> {
   return (await findOpenJournal(o)) !== undefined;
 }
 
+/** A switchover whose journal is open. */
 export interface OpenSwitchover {
   readonly switchoverId: string;
   readonly begunAt: string;
@@ -159,6 +162,7 @@ export async function observeState(o: Pick<Question, "pair" | "ports">): Promise
   return verdictOf(await observeSites(o.pair, o.ports));
 }
 
+/** One verdict on everything that can be asked. */
 export interface Status {
   readonly verdict: Verdict;
   readonly judgement: Judgement;
@@ -205,12 +209,15 @@ export function outputsOf(
   };
 }
 
+/** What {@link applySwitchover} needs: what is asked for, how to reach the pair, and whom to tell. */
 export interface ApplyOptions extends Question {
   readonly stack: string;
   /** What the preview in this very update said; a difference in direction, mode or route is refused. */
   readonly previewed?: { readonly digest: string; readonly mode: string; readonly route: string };
   readonly signal: AbortSignal;
+  /** Is told each line for the operator. */
   readonly progress: (line: string) => void;
+  /** Is told each event of the run, and awaited. */
   readonly onEvent?: (event: ExecutionEvent) => void | Promise<void>;
   /** Called once it's this run that writes a journal: a failure before it has changed nothing. */
   readonly onJournal?: (switchoverId: string) => void;

@@ -1,10 +1,13 @@
 /** What the operator asks for, and what is remembered of it between runs. Plain data. */
 
+/** `deferred`: Cinder stays failed over after the instances run again, and nothing is protected; promote later. */
 export type Promotion = "immediate" | "deferred";
+/** `planned`: both sites answer, nothing is lost. `unplanned`: a site is lost, with what its last transfer lacks. */
 export type Mode = "planned" | "unplanned";
 /** How Cinder is told: by its own failover, or past it where it can't or won't. */
 export type Route = "failover-host" | "direct";
 
+/** In the order of a switchover. */
 export const phases = [
   "activate",
   "hold",
@@ -18,8 +21,10 @@ export const phases = [
   "promote",
   "reprotect",
 ] as const;
+/** One of {@link phases}. */
 export type Phase = (typeof phases)[number];
 
+/** A command of the operator's at a boundary of a phase; without a shell. */
 export interface HookSpec {
   readonly name: string;
   /** `during:promote` runs while Cinder's services are stopped. */
@@ -28,6 +33,7 @@ export interface HookSpec {
   readonly timeoutSeconds: number;
 }
 
+/** The operator's word that a site is lost, and how much loss is accepted. */
 export interface Unplanned {
   /** The site that was lost. Valid for a switch away from it only. */
   readonly from: string;
@@ -37,6 +43,7 @@ export interface Unplanned {
   readonly force?: boolean;
 }
 
+/** What the operator asks for. */
 export interface Intent {
   readonly activeSite: string;
   readonly promotion: Promotion;

@@ -237,6 +237,7 @@ function secondsBetween(from: string, to: string): number {
   return Math.round((Date.parse(to) - Date.parse(from)) / 100) / 10;
 }
 
+/** The report for people, in Markdown. */
 export function reportAsMarkdown(report: Report): string {
   const rows = (lines: readonly (readonly (string | number)[])[]): string =>
     lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");

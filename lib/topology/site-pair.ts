@@ -218,6 +218,7 @@ function checkControllers(controllers: readonly z.output<typeof controllerSchema
     ctx.addIssue({ code: "custom", message: "none has a unit of the role volume, which is to be restarted" });
 }
 
+/** Checks a pair as it's written down, and puts the defaults in. */
 export const sitePairSchema = z
   .strictObject({
     name: name.describe(
@@ -351,11 +352,17 @@ export const sitePairSchema = z
       });
   });
 
+/** The pair, checked, with its defaults. Without a secret. */
 export type SitePair = z.output<typeof sitePairSchema>;
+/** The pair as it's written down. */
 export type SitePairInput = z.input<typeof sitePairSchema>;
+/** One of the two sites. */
 export type Site = z.output<typeof siteSchema>;
+/** A host on which services of Cinder are installed. */
 export type Controller = SitePair["cinder"]["controllers"][number];
+/** How a controller's services are operated, and which they are. */
 export type ControllerServices = z.output<typeof servicesSchema>;
+/** One service on one controller. */
 export type ServiceUnit = z.output<typeof unit>;
 
 /** Passwords of the pair. Never serialised: they come from the stack's secret configuration or the environment. */
@@ -368,13 +375,16 @@ export const pairSecretsSchema = z.strictObject({
   messageQueuePassword: z.string().min(1).describe("Of `pair.cinder.messageQueue.user`."),
   openstackSecret: z.string().min(1).describe("Keystone password, or the application credential's secret."),
 });
+/** The passwords, by {@link pairSecretsSchema}. */
 export type PairSecrets = z.output<typeof pairSecretsSchema>;
 
+/** Both names, in the order in which they are written down. */
 export function siteNames(pair: SitePair): readonly [string, string] {
   const names = Object.keys(pair.sites);
   return [names[0] ?? "", names[1] ?? ""];
 }
 
+/** The site of this name. @throws RangeError where the pair has none. */
 export function siteOf(pair: SitePair, siteName: string): Site {
   const site = pair.sites[siteName];
   if (site === undefined) throw new RangeError(`site "${siteName}" is not one of ${siteNames(pair).join(", ")}`);
