@@ -58,6 +58,9 @@ describe("the package in another project (embedded lab)", function () {
     await pulumi("up", "--yes", "--skip-preview");
     assert.match(await pulumi("preview"), /\d+ unchanged/);
     assert.match(await pulumi("stack", "output", "status"), /^active at iprod .*, protected$/m);
+    const state = project?.stateText() ?? "";
+    assert.match(state, /cinder-cheesecake\/providers\/active-site/);
+    assert.doesNotMatch(state, /node_modules\/cinder-cheesecake/, "the next version is maybe elsewhere");
   });
 
   it("previews the switchover of what runs there, as its command line does", async () => {
