@@ -239,6 +239,19 @@ for (const [file, least] of [
       });
   });
 
+describe("docs/comparison.md", () => {
+  it("has a source for every note, and a note for every source", () => {
+    const [text = "", sources = ""] = read("docs/comparison.md").text.split("\n## Sources\n");
+    const listed = [...sources.matchAll(/^(\d+)\. .*https:\/\//gm)].map(([, number]) => Number(number));
+    const cited = [...text.matchAll(/\[(\d+)\]/g)].map(([, number]) => Number(number));
+    assert.ok(listed.length >= 15);
+    assert.deepEqual(
+      [...new Set(cited)].sort((a, b) => a - b),
+      listed,
+    );
+  });
+});
+
 describe("CONTRIBUTING.md", () => {
   const { text } = read("CONTRIBUTING.md");
 
