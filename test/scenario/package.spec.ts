@@ -58,9 +58,13 @@ describe("the package in another project (embedded lab)", function () {
     await pulumi("up", "--yes", "--skip-preview");
     assert.match(await pulumi("preview"), /\d+ unchanged/);
     assert.match(await pulumi("stack", "output", "status"), /^active at iprod .*, protected$/m);
-    const state = project?.stateText() ?? "";
-    assert.match(state, /cinder-cheesecake\/providers\/active-site/);
-    assert.doesNotMatch(state, /node_modules\/cinder-cheesecake/, "the next version is maybe elsewhere");
+    const dynamic = project?.resources().filter(({ type }) => type.startsWith("pulumi-nodejs:")) ?? [];
+    const providers = dynamic.map(({ inputs }) => String(inputs["__provider"]));
+    assert.equal(providers.length, 7, "of two stanzas, two peerings, two mirrors and the active site");
+    for (const text of providers) {
+      assert.match(text, /cinder-cheesecake\/providers\/[a-z-]+/);
+      assert.doesNotMatch(text, /node_modules/, "another package manager, or the next version, has it elsewhere");
+    }
   });
 
   it("previews the switchover of what runs there, as its command line does", async () => {
