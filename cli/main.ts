@@ -1,3 +1,5 @@
+#!/usr/bin/env node
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { connect } from "../lib/connections";
 import { DrError } from "../lib/errors";
@@ -10,8 +12,7 @@ const SAME_PRESS_MS = 500;
 const cwd = process.cwd();
 const { stdout, stderr } = process;
 const screen = new Screen(stdout, stderr, stdout.isTTY && process.env["TERM"] !== "dumb");
-// As Pulumi does it: paths in the configuration are relative to the project.
-process.chdir(path.resolve(__dirname, ".."));
+process.chdir(projectFolder());
 
 void runCli(process.argv.slice(2), {
   env: process.env,
@@ -61,4 +62,12 @@ function stopSignal(said?: string): AbortSignal {
   for (const stream of [process.stdout, process.stderr])
     stream.on("error", () => stop("nobody reads the output any more"));
   return controller.signal;
+}
+
+/** As Pulumi does it: paths in the configuration are relative to the project. That's the checkout, or the one it's installed in. */
+function projectFolder(): string {
+  const above = (folder: string): readonly string[] =>
+    path.dirname(folder) === folder ? [folder] : [folder, ...above(path.dirname(folder))];
+  const isProject = (folder: string): boolean => existsSync(path.join(folder, "Pulumi.yaml"));
+  return [path.resolve(__dirname, ".."), ...above(cwd)].find(isProject) ?? cwd;
 }

@@ -3,6 +3,7 @@ import * as path from "node:path";
 import type { HookSpec, Promotion, Route, Unplanned } from "../lib/switchover/intent";
 import { delegateTo } from "./runtime/delegate";
 
+/** What is to be; a change of `activeSite`, `promotion` or `reprotect` means work. */
 export interface ActiveSiteArgs {
   /** Site that production is to run on. */
   readonly activeSite: string;

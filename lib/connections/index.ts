@@ -14,8 +14,10 @@ import { hookRunner } from "./hooks";
 import { withRowsWhereUnreachable } from "./rows-where-unreachable";
 import { systemClock } from "./system-clock";
 
+/** The pair's systems, as the engine sees them. */
 export interface Connections {
   readonly ports: Ports;
+  /** Ends every connection. Nothing of it may be used afterwards. */
   close(): Promise<void>;
 }
 

@@ -3,8 +3,10 @@ import type { Finding } from "./preflight";
 
 /** What was looked at before a switchover, in groups that an operator knows, with what is so where nothing was found. Pure. */
 
+/** Holds; to be minded; fails; can't be judged. */
 export type Mark = "✓" | "!" | "✗" | "–";
 
+/** One thing that preflight looked at, and what came of it. */
 export interface Check {
   readonly mark: Mark;
   readonly name: string;

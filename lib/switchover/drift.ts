@@ -33,6 +33,7 @@ export interface Mismatch {
   readonly remedy: string;
 }
 
+/** What is seen against what follows from the rest, in one sentence without its remedy. */
 export const toldOf = ({ kind, what, seen, expected }: Mismatch): string =>
   kind === "blind" ? `${what} can't be read: ${seen}` : `${what}: ${seen}, expected ${expected}`;
 

@@ -4,8 +4,7 @@ import type { CoordinationPort } from "./ports";
 import type { Report } from "./report";
 import { buildReport, folderWith } from "./report";
 
-/** What was begun of a pair, newest first, of both copies of the journals. Only reads. */
-
+/** What is told of a switchover in a list of them. */
 export interface Past {
   readonly switchoverId: string;
   readonly startedAt: string;
@@ -24,6 +23,7 @@ export interface Past {
   readonly reportDirectory?: string;
 }
 
+/** What was begun of a pair, newest first, by both copies of the journals. */
 export interface History {
   readonly switchovers: readonly Past[];
   /** What couldn't be read: the rest is told also then. */

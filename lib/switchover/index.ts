@@ -52,15 +52,16 @@ export type { HookSpec, Intent, Mode, Phase, Promotion, Route, SwitchoverState, 
 export { phases } from "./intent";
 export type { Plan } from "./plan";
 export type { Report } from "./report";
-export { reportAsMarkdown } from "./report";
+export { reportAsHtml, reportAsMarkdown, reportSchema } from "./report";
 export type { History, Past } from "./history";
-export type { Runbook } from "./runbook";
+export type { Check, Mark } from "./checks";
+export type { Runbook, RunbookPhase } from "./runbook";
 export { linesOf, markdownOf } from "./runbook";
 export { durationOf } from "./duration";
 export type { Mismatch } from "./drift";
 export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
-export type { StopOutcome } from "./stop";
+export type { StopOutcome, StoppedAt } from "./stop";
 export { requestStop } from "./stop";
 export type { Verdict } from "./verdict";
 export { verdictOf } from "./verdict";
@@ -85,6 +86,7 @@ export interface Failure {
   readonly remedy: string;
 }
 
+/** What would be done now, and why it would be refused. */
 export interface Preview {
   readonly decision: Decision["action"] | "resume" | "abort";
   /** The runbook as the plan's input has it; empty where nothing is to be done. */
@@ -146,6 +148,7 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
   };
 }
 
+/** Whether anything was begun and not ended. Read-only. @throws DrError `unreachable` where the database doesn't answer. */
 export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<boolean> {
   return (await findOpenJournal(o)) !== undefined;
 }
@@ -206,6 +209,7 @@ export function outputsOf(
   };
 }
 
+/** What {@link applySwitchover} needs: what is asked for, how to reach the pair, and whom to tell. */
 export interface ApplyOptions extends Question {
   readonly stack: string;
   /** What the preview in this very update said; a difference in direction, mode or route is refused. */
@@ -218,6 +222,7 @@ export interface ApplyOptions extends Question {
   readonly progress: (line: string) => void;
   /** Called when the first step is about to begin, with what tells how things stand, as often as it's asked. */
   readonly onStatus?: (status: () => string) => void;
+  /** Is told each event of the run, and awaited. */
   readonly onEvent?: (event: ExecutionEvent) => void | Promise<void>;
   /** Called once it's this run that writes a journal: a failure before it has changed nothing. */
   readonly onJournal?: (switchoverId: string) => void;

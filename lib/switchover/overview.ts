@@ -17,8 +17,7 @@ import { scheduleSecondsOf } from "./schedule";
 import { type Status, statusOf } from "./status";
 import { verdictOf } from "./verdict";
 
-/** The pair at a glance: what `cheesecake status` and the exporter tell. Read-only. */
-
+/** How far a mirror is behind, against what it may be. */
 export interface MirrorLag {
   readonly flexVol: string;
   readonly from: string;
@@ -35,6 +34,7 @@ export interface MirrorLag {
 /** In the direction in which it was begun. */
 export type LastSwitchover = Omit<Past, "reportDirectory">;
 
+/** Whether a switchover would be begun now, with all that stands against it. */
 export interface Readiness {
   readonly to: string;
   readonly mode: Mode;
@@ -45,6 +45,7 @@ export interface Readiness {
   readonly lossSeconds?: number;
 }
 
+/** The pair at a glance. */
 export interface Overview extends Status {
   readonly pair: string;
   readonly at: string;
@@ -63,6 +64,7 @@ export interface LastSeen {
   readonly last?: LastSwitchover;
 }
 
+/** The pair at a glance, by the systems' own word and the journals. Read-only. */
 export async function overviewOf(o: {
   readonly pair: SitePair;
   readonly ports: Ports;

@@ -415,6 +415,7 @@ export interface LeaseHolder {
   readonly planDigest: string;
 }
 
+/** Who holds the lease of a pair. */
 export interface LeaseRow extends LeaseHolder {
   readonly pair: string;
   readonly token: string;

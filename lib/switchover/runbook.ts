@@ -14,12 +14,14 @@ import type { Finding } from "./preflight";
  * part of the input: preview and `up` would differ.
  */
 
+/** A phase of the plan, with its steps under their numbers. */
 export interface RunbookPhase {
   readonly phase: Phase;
   readonly forecastSeconds: number;
   readonly steps: readonly { readonly number: number; readonly id: string; readonly group?: string; readonly sentence: string; readonly forecastSeconds: number }[]; // prettier-ignore
 }
 
+/** What the operator reads before a switchover, as data. */
 export interface Runbook {
   readonly version: 1;
   readonly headline: string;

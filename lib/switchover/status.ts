@@ -29,6 +29,7 @@ export function findOpenJournal(o: Asked): Promise<Journal | undefined> {
   });
 }
 
+/** A switchover whose journal is open. */
 export interface OpenSwitchover {
   readonly switchoverId: string;
   readonly begunAt: string;
@@ -64,6 +65,7 @@ export async function observeState(o: Pick<Asked, "pair" | "ports">): Promise<Ve
   return verdictOf(await observeSites(o.pair, o.ports));
 }
 
+/** One verdict on everything that can be asked. */
 export interface Status {
   readonly verdict: Verdict;
   readonly judgement: Judgement;

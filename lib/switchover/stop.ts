@@ -115,6 +115,7 @@ export function refuseIfAsked(stop: Stop): void {
     });
 }
 
+/** Where the last run of a switchover was stopped on request. */
 export interface StoppedAt {
   readonly at: string;
   readonly by: string;
@@ -131,6 +132,7 @@ export function stoppedAt(entries: readonly JournalEntry[]): StoppedAt | undefin
 
 // --------------------------------------------------------------------------------------------------- who asks for it
 
+/** What became of a request to stop. */
 export interface StopOutcome {
   /** `idle`: no run is under way. `dead`: one is, by its lease, but it doesn't renew that. `running`: the time is over. */
   readonly run: "idle" | "stopped" | "ended" | "failed" | "dead" | "running";

@@ -47,6 +47,7 @@ const picture = z.strictObject({
 
 const span = z.strictObject({ startedAt: at.exactOptional(), endedAt: at.exactOptional() });
 
+/** Of `report.json`. */
 export const reportSchema = z.strictObject({
   version: z.literal(reportVersion),
   switchoverId: z.string(),
@@ -184,6 +185,7 @@ export const reportSchema = z.strictObject({
 
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
 
+/** What happened, from the journal alone. */
 export type Report = DeepReadonly<z.infer<typeof reportSchema>>;
 export type ReportedStep = Report["steps"][number];
 export type ReportedServer = Report["servers"][number];
