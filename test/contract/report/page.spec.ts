@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import axe from "axe-core";
 import type { AxeResults } from "axe-core";
 import type { Page } from "playwright-core";
+import { durationOf } from "../../../lib/switchover";
 import type { Report } from "../../../lib/switchover/report";
 import { reportAsHtml } from "../../../lib/switchover/report";
 import { browserOr, type OpenPages, startBrowser } from "../../support/browser";
@@ -44,7 +45,10 @@ describe("report.html in a browser", function () {
       const top = async (selector: string): Promise<number> => (await page.locator(selector).boundingBox())?.y ?? 0;
       assert.ok((await top("#verdict")) < (await top("#sites")), "the verdict comes first");
       const figures = (await page.locator(".figures").innerText()).replaceAll(/\s+/g, " ");
-      assert.match(figures, new RegExp(`out of service ${report.rtoSeconds ?? ""} s forecast .* lost, in time 0 s`));
+      assert.match(
+        figures,
+        new RegExp(`out of service ${durationOf(report.rtoSeconds ?? 0)} forecast .* lost, in time 0 s`),
+      );
       assert.match(figures, /12 volumes 12 attached to 3 instances/);
       for (const { volumeId, volumeName, device, before, after } of report.servers.flatMap((s) => s.attachments)) {
         const rows = page.locator(`[data-volume="${volumeId}"]`);
