@@ -3,6 +3,7 @@ import { backendHost, siteOf } from "../topology/site-pair";
 import { type Check, checksOf } from "./checks";
 import { namesOf } from "./drift";
 import { durationOf } from "./duration";
+import { list, table } from "./markdown";
 import type { Intent, Mode, Phase, Promotion, Route } from "./intent";
 import type { Plan, PlanKind, PlannedStep } from "./plan";
 import { count, forecastSeconds, volumesOfServer } from "./plan";
@@ -213,7 +214,6 @@ const cut = (lines: readonly string[]): string[] =>
 /** To be pasted into a change request. */
 export function markdownOf(runbook: Runbook): string {
   const { kind, from, to, mode, route, routeReason, promotion, digest } = runbook;
-  const list = (lines: readonly string[]): string => lines.map((line) => `- ${escaped(line)}`).join("\n");
   const part = (title: string, body: string): string[] => (body === "" ? [] : [`## ${title}\n\n${body}`]);
   const seconds = runbook.interruptionSeconds;
   return `${[
@@ -258,20 +258,6 @@ export function markdownOf(runbook: Runbook): string {
     ...part("Approval", list(runbook.approval)),
   ].join("\n\n")}\n`;
 }
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell) => escaped(cell).replaceAll("|", "\\|")).join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
-}
-
-/** Instances are named by their owners: nothing of it becomes a tag, a link or a line of its own. */
-const escaped = (text: string): string =>
-  text
-    .replaceAll("&", "&amp;")
-    .replaceAll("<", "&lt;")
-    .replaceAll(/[\\`[\]]/g, "\\$&")
-    .replaceAll(/\s/g, " ");
 
 // --------------------------------------------------------------------------------------------------------------- wording
 

@@ -1,3 +1,4 @@
+import { list, prose, table } from "../markdown";
 import { count } from "../plan";
 import type { Picture, Report } from "./schema";
 import {
@@ -13,15 +14,6 @@ import {
   where,
 } from "./words";
 
-const cell = (text: string | number): string => String(text).replaceAll("|", "\\|").replaceAll("\n", " ");
-
-function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const lines = [head, head.map(() => "---"), ...rows];
-  return lines.map((cells) => `| ${cells.map(cell).join(" | ")} |`).join("\n");
-}
-
-const list = (lines: readonly string[]): string => lines.map((line) => `- ${line}`).join("\n");
-
 const section = (title: string, text: string, there = true): string[] => (there ? [`## ${title}\n\n${text}`] : []);
 
 /** Verdict first. */
@@ -34,7 +26,7 @@ export function reportAsMarkdown(report: Report): string {
   const { attached } = volumesOfInstances(report);
   const parts = [
     `# ${titleOf(report)}: ${report.verdict}`,
-    `**${report.summary}**`,
+    `**${prose(report.summary)}**`,
     table(
       ["", "Measured", "Forecast"],
       [

@@ -238,7 +238,9 @@ describe("report.html", () => {
     const html = reportAsHtml(report);
     assert.deepEqual(html.match(/<script/g), ["<script"], "its own");
     assert.ok(html.includes("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;amp;"));
-    const row = reportAsMarkdown(report).split("\n").find((line) => line.includes(`alert("1")`)) ?? ""; // prettier-ignore
+    const markdown = reportAsMarkdown(report);
+    assert.doesNotMatch(markdown, /<script/);
+    const row = markdown.split("\n").find((line) => line.includes(`alert("1")`)) ?? "";
     assert.equal(row.match(/(?<!\\)\|/g)?.length, 9, row);
   });
 
