@@ -139,8 +139,9 @@ describe("cheesecake (embedded lab)", function () {
     await scene.up();
     assert.deepEqual(await scene.everything(), before);
     const { report } = await scene.pulumi.outputs(scene.recovery);
-    const { switchoverId } = (await json("report")) as Report;
-    assert.equal(report, path.join(scene.reports, switchoverId));
+    const { switchoverId, begunAs } = (await json("report")) as Report;
+    const [time = ""] = switchoverId.split("-");
+    assert.equal(report, path.join(scene.reports, `${time}-${begunAs.from}-${begunAs.to}`));
     await scene.assertSettled(site);
   }
 
