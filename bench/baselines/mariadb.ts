@@ -22,11 +22,11 @@ export interface Mariadb {
 
 /** In an empty folder. Settings are MariaDB's own but for memory, which they leave for a laptop. */
 export async function startMariadb(folder: string): Promise<Mariadb> {
+  fs.mkdirSync(folder, { recursive: true });
   const user = databaseUser(folder);
   const data = path.join(folder, "data");
   const socket = path.join(folder, "my.sock");
   const port = await freePort();
-  fs.mkdirSync(folder, { recursive: true });
   if (user === "mysql") execFileSync("chown", ["mysql:mysql", folder]);
   const asUser = process.getuid?.() === 0 ? [`--user=${user}`] : [];
   execFileSync(

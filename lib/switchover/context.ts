@@ -153,8 +153,11 @@ export async function unlessDeleted(change: Promise<void>): Promise<void> {
   }
 }
 
-/** Volumes that Nova has a mapping of, be it a ghost: by a listing of servers. An instance that is gone has none. */
-export function mappedVolumes(server: Server | undefined, item: StepItem): ReadonlySet<string> {
+/**
+ * Volumes that Nova has a mapping of, be it a ghost: by a listing of servers. An instance that is gone has none. It lists
+ * none, too, where it couldn't read a cell's mappings: no proof that there are none.
+ */
+export function listedVolumes(server: Server | undefined, item: StepItem): ReadonlySet<string> {
   if (server === undefined) return new Set();
   if (server.volumeIds !== undefined) return new Set(server.volumeIds);
   throw new DrError({
@@ -163,6 +166,21 @@ export function mappedVolumes(server: Server | undefined, item: StepItem): Reado
     seen: `Nova lists it as ${server.status} without them: its cell doesn't answer`,
     remedy: "Bring the cell's database and message queue back, then run again: it goes on from here.",
   });
+}
+
+/** As `listedVolumes`; where none is listed and Cinder knows of some use, Nova is asked for this very instance. */
+export async function mappedVolumes(
+  ctx: StepContext,
+  item: StepItem,
+  server: Server | undefined,
+  volumes?: ReadonlyMap<string, CinderVolume>,
+): Promise<ReadonlySet<string>> {
+  const listed = listedVolumes(server, item);
+  if (server === undefined || listed.size > 0) return listed;
+  const known = volumes ?? (await ctx.live.volumes());
+  const { attachments } = plannedServer(ctx, item.key);
+  if (attachments.every(({ volumeId }) => known.get(volumeId)?.status === "available")) return listed;
+  return new Set((await ctx.ports.compute.listServerAttachments(item.key)).map(({ volumeId }) => volumeId));
 }
 
 /** Nova refuses (409) while an instance is in a task, such as a stop asked for by a run that was cut off. */
@@ -213,7 +231,8 @@ class Shared<T> {
   private running: Promise<T> | undefined;
   private next: Promise<T> | undefined;
   private beganMs = Number.NEGATIVE_INFINITY;
-  private pauseUntilMs = 0;
+  private endedMs = Number.NEGATIVE_INFINITY;
+  private pauseMs = 0;
 
   constructor(
     private readonly clock: Clock,
@@ -233,19 +252,23 @@ class Shared<T> {
 
   /** One that began no longer ago than this serves as well. */
   recent(lastsMs: number): Promise<T> {
-    const lasts = this.running !== undefined && this.nowMs() - this.beganMs < lastsMs;
+    const ageMs = this.nowMs() - this.beganMs;
+    const lasts = ageMs >= 0 && ageMs < lastsMs;
     return lasts && this.running !== undefined ? this.running : this.fresh();
   }
 
   private async start(): Promise<T> {
-    const pauseMs = this.pauseUntilMs - this.nowMs();
-    if (pauseMs > 0) await this.clock.sleep(pauseMs);
+    const restedMs = this.nowMs() - this.endedMs;
+    // A clock that was put back tells nothing of how long it was.
+    if (restedMs < this.pauseMs) await this.clock.sleep(this.pauseMs - Math.max(0, restedMs));
     this.next = undefined;
-    this.beganMs = this.nowMs();
+    const beganMs = this.nowMs();
+    this.beganMs = beganMs;
     const running = this.load();
     this.running = running.finally(() => {
-      const endedMs = this.nowMs();
-      this.pauseUntilMs = Math.max(this.beganMs + listEveryMs, endedMs + (endedMs - this.beganMs));
+      this.endedMs = this.nowMs();
+      const tookMs = Math.max(0, this.endedMs - beganMs);
+      this.pauseMs = Math.max(listEveryMs - tookMs, tookMs);
     });
     // What failed serves nobody who asks later.
     this.running.catch(() => (this.beganMs = Number.NEGATIVE_INFINITY));

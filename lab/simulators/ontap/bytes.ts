@@ -101,7 +101,10 @@ async function readAt(handle: fs.FileHandle | undefined, buffer: Buffer, offset:
   }
 }
 
-/** By what the difference was found for: of a LUN and its copies with the same times it's asked for again and again. */
+/**
+ * By inodes and the times of their last change, which, unlike those of modification, nobody can set: a copy, a restore and a
+ * reused inode each have their own. Asked for again and again as long as nobody writes.
+ */
 const found = new Map<string, readonly Range[]>();
 const foundAtMost = 20_000;
 
@@ -112,11 +115,11 @@ export async function difference(
   signal?: AbortSignal,
 ): Promise<readonly Range[]> {
   const pair = async (): Promise<string | undefined> => {
-    const stats = await Promise.all([base ?? next, next].map((file) => fs.stat(file, { bigint: true })));
-    // Written to in this clock tick: what comes next leaves no trace.
-    if (stats.some(({ mtimeMs }) => Number(mtimeMs) > Date.now() - 50)) return undefined;
-    const of = stats.map(({ mtimeNs, size }) => `${mtimeNs} ${size}`);
-    return [base ?? `nothing ${next}`, stats[0]?.ino, ...of].join(" ");
+    const files = base === undefined ? [next] : [base, next];
+    const stats = await Promise.all(files.map((file) => fs.stat(file, { bigint: true })));
+    // Changed in this clock tick: what comes next leaves no trace. By a clock that was put back nothing can be told.
+    if (stats.some(({ ctimeMs }) => Number(ctimeMs) > Date.now() - 50)) return undefined;
+    return stats.map(({ dev, ino, ctimeNs, size }) => `${dev} ${ino} ${ctimeNs} ${size}`).join(" ");
   };
   const before = await pair();
   const known = before === undefined ? undefined : found.get(before);

@@ -6,6 +6,7 @@ import type { LunMapsByPath, Step, StepContext, StepItem } from "../context";
 import {
   arrayAt,
   completeServers,
+  listedVolumes,
   lostVolumes,
   mappedVolumes,
   plannedServer,
@@ -29,7 +30,7 @@ export const attachVolumes: Step = {
   async satisfied(ctx, item) {
     const server = (await ctx.live.serversAtBoundary()).get(item.key);
     if (server === undefined) return { deleted: true };
-    if (outstanding(ctx, item, server).length > 0) return undefined;
+    if (outstanding(ctx, item, listedVolumes(server, item)).length > 0) return undefined;
     // Nova's row outlives a detach that is under way.
     const volumes = await ctx.live.volumes();
     const used = wantedAttachments(ctx, item).every((a) => volumes.get(a.volumeId)?.status === "in-use");
@@ -37,7 +38,8 @@ export const attachVolumes: Step = {
   },
   async apply(ctx, item) {
     const [server, volumes] = await Promise.all([untilAtRest(ctx, item), ctx.live.volumes()]);
-    await attachAll(ctx, item, server, outstanding(ctx, item, server), volumes);
+    const present = await mappedVolumes(ctx, item, server, volumes);
+    await attachAll(ctx, item, server, outstanding(ctx, item, present), volumes);
   },
   async verify(ctx, item) {
     let attempts = 1;
@@ -55,7 +57,7 @@ export const attachVolumes: Step = {
         // Nova gave up on it: the name is free again. The lowest first, so that each gets its own back.
         if (failed.length > 0 && waiting.length === failed.length) {
           const server = (await ctx.live.servers()).get(item.key);
-          const left = outstanding(ctx, item, server);
+          const left = outstanding(ctx, item, await mappedVolumes(ctx, item, server, volumes));
           if (left.length === 0) await assertNoGhosts(ctx, item);
           if (left.length === 0) return { seen: "Nova and Cinder disagree" };
           if (attempts >= 4 || failed.some((a) => status(a) !== "available"))
@@ -87,8 +89,7 @@ function keepsNames(ctx: StepContext, item: StepItem): boolean {
 }
 
 /** In device order, those that Nova doesn't have yet. */
-function outstanding(ctx: StepContext, item: StepItem, server: Server | undefined): readonly PlannedAttachment[] {
-  const present = mappedVolumes(server, item);
+function outstanding(ctx: StepContext, item: StepItem, present: ReadonlySet<string>): readonly PlannedAttachment[] {
   return wantedAttachments(ctx, item).filter((attachment) => !present.has(attachment.volumeId));
 }
 

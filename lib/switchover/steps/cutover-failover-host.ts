@@ -30,7 +30,7 @@ export const cutoverFailoverHost: Step = {
     if (replicationStatus === "failing-over") return; // sent by the run that was cut off; verify waits for it
     await provenAlive(ctx);
     // The heartbeats took their time: what must hold is read again right before the call.
-    await assertStopped(ctx);
+    await assertStopped(ctx, ctx.live.servers());
     if (ctx.plan.mode === "planned") await assertSourceUnmapped(ctx);
     await ctx.guard();
     await ctx.ports.blockStorage.failoverHost(

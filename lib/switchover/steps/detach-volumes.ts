@@ -1,6 +1,6 @@
 import { DrError } from "../../errors";
 import { deadlines } from "../deadlines";
-import type { Step, StepContext, StepItem } from "../context";
+import type { Live, Step, StepContext, StepItem } from "../context";
 import {
   completeServers,
   mappedVolumes,
@@ -28,14 +28,15 @@ export const detachVolumes: Step = {
   async satisfied(ctx, item) {
     const server = (await ctx.live.serversAtBoundary()).get(item.key);
     if (server === undefined) return { deleted: true };
-    return stillAttached(ctx, item, server).length === 0 ? {} : undefined;
+    return (await stillAttached(ctx, item, server)).length === 0 ? {} : undefined;
   },
   async apply(ctx, item) {
     const [server, volumes] = await Promise.all([untilAtRest(ctx, item), ctx.live.volumes()]);
-    await detachAll(ctx, item, stillAttached(ctx, item, server), volumes);
+    await detachAll(ctx, item, await stillAttached(ctx, item, server, volumes), volumes);
   },
   async verify(ctx, item) {
     const patience = ctx.plan.mode === "planned" ? deadlines.detachStalled : deadlines.detachStalledOverDeadPaths;
+    const progress = progressOf(ctx.live);
     let least = Number.POSITIVE_INFINITY;
     let stalledSince = ctx.clock.now().getTime();
     let attempts = 1;
@@ -46,17 +47,21 @@ export const detachVolumes: Step = {
       everyMs: pollListsMs,
       check: async () => {
         const [servers, volumes] = await Promise.all([ctx.live.servers(), ctx.live.volumes()]);
-        const left = stillAttached(ctx, item, servers.get(item.key));
-        if (left.length === 0) return { value: { attempts } };
-        const status = (a: PlannedAttachment): string => volumes.get(a.volumeId)?.status ?? "unknown";
-        // Back in use: the hypervisor refused and Nova rolled it back. Detaching: somebody may still be at work on it.
-        const refused = left.filter((a) => status(a) === "in-use");
+        const server = servers.get(item.key);
+        const left = await stillAttached(ctx, item, server, volumes);
+        const host = server?.host ?? "";
         const now = ctx.clock.now().getTime();
         if (left.length < least) {
           least = left.length;
           stalledSince = now;
+          progress.set(host, now);
         }
-        const stuck = now - stalledSince > patience * 1000;
+        if (left.length === 0) return { value: { attempts } };
+        const status = (a: PlannedAttachment): string => volumes.get(a.volumeId)?.status ?? "unknown";
+        // Back in use: the hypervisor refused and Nova rolled it back. Detaching: somebody may still be at work on it.
+        const refused = left.filter((a) => status(a) === "in-use");
+        const lastProgress = Math.max(stalledSince, progress.get(host) ?? stalledSince);
+        const stuck = now - lastProgress > patience * 1000;
         const orphaned = stuck ? left.filter((a) => status(a) === "available") : [];
         if (orphaned.length > 0)
           throw new DrError({
@@ -89,11 +94,20 @@ export const detachVolumes: Step = {
           stalledSince = now;
           await detachAll(ctx, item, [...refused, ...stalled], await ctx.live.volumes());
         }
-        return { seen: left.map((a) => `${a.device} is ${status(a)}`).join(", ") };
+        return { seen: left.map((a) => `${a.device} is ${status(a)}`).join(", "), progress: String(lastProgress) };
       },
     });
   },
 };
+
+/** By compute host: os-brick disconnects one volume after another there, so an instance waits for its neighbours' first. */
+const progressByRun = new WeakMap<Live, Map<string, number>>();
+
+function progressOf(live: Live): Map<string, number> {
+  const progress = progressByRun.get(live) ?? new Map<string, number>();
+  progressByRun.set(live, progress);
+  return progress;
+}
 
 async function detachAll(
   ctx: StepContext,
@@ -118,7 +132,12 @@ async function detach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
   }
 }
 
-function stillAttached(ctx: StepContext, item: StepItem, server: Server | undefined): readonly PlannedAttachment[] {
-  const present = mappedVolumes(server, item);
+async function stillAttached(
+  ctx: StepContext,
+  item: StepItem,
+  server: Server | undefined,
+  volumes?: ReadonlyMap<string, CinderVolume>,
+): Promise<readonly PlannedAttachment[]> {
+  const present = await mappedVolumes(ctx, item, server, volumes);
   return plannedServer(ctx, item.key).attachments.filter((attachment) => present.has(attachment.volumeId));
 }

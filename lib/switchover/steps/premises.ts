@@ -8,8 +8,8 @@ import type { CinderVolume } from "../ports";
 import { Heartbeats } from "./heartbeats";
 
 /** Read again at every boundary up to cutover: an auto-healer or a user may have started an instance meanwhile. */
-export async function assertStopped(ctx: StepContext): Promise<void> {
-  const servers = await ctx.live.serversAtBoundary();
+export async function assertStopped(ctx: StepContext, listed = ctx.live.serversAtBoundary()): Promise<void> {
+  const servers = await listed;
   const running = ctx.plan.servers.filter((planned) => {
     const server = servers.get(planned.id);
     return server !== undefined && (server.status !== "SHUTOFF" || server.taskState !== undefined);

@@ -138,7 +138,13 @@ onSharedLab("hazards: attachments", "openstack", (lab) => {
     // A detach that nobody carries out; then cinder-volume dies right before the volumes are detached.
     let rolled = "";
     const drained = (line: string): void => {
-      if (line.includes("hold/drain-transient: Wait")) setTimeout(() => lab().clock.advance(430), 2_000);
+      // Again where that was before the step began to wait.
+      const pass = (): void => {
+        if (rolled !== "") return;
+        lab().clock.advance(430);
+        setTimeout(pass, 30_000).unref();
+      };
+      if (line.includes("hold/drain-transient: Wait")) setTimeout(pass, 2_000);
       if (line.startsWith("rolling volume")) rolled = line;
     };
     const [map] = await lab().scene.onArray("iprod", (client) => client.listLunMaps(lab().pair.flexVols));

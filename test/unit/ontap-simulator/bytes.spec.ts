@@ -60,6 +60,28 @@ describe("the simulator's bytes", () => {
     );
   });
 
+  it("tells files apart that were written to in the same clock tick", async () => {
+    const long = () => new Promise((resolve) => setTimeout(resolve, 70));
+    const starts = async (base: string, next: string) =>
+      (await bytes.difference(file(base), file(next))).map(({ offset }) => offset / 4096);
+    await bytes.createSparse(file("a"), 1 * mb);
+    for (const name of ["live", "snapshot"]) await bytes.copyInto([file("a")], file(name));
+    await write("live", 3 * 4096, "before the snapshot");
+    await write("live", 5 * 4096, "after it");
+    await write("snapshot", 3 * 4096, "before the snapshot");
+    const tick = new Date(Date.now() - 60_000);
+    for (const name of ["live", "snapshot"]) await fs.utimes(file(name), tick, tick);
+    await long();
+    assert.deepEqual(await starts("a", "snapshot"), [3]);
+    assert.deepEqual(await starts("a", "live"), [3, 5]);
+    assert.deepEqual(await starts("live", "snapshot"), [5]);
+    await bytes.applyRanges(file("snapshot"), file("live"), [{ offset: 5 * 4096, length: 4096 }]);
+    await fs.utimes(file("live"), tick, tick);
+    await long();
+    assert.deepEqual(await starts("live", "snapshot"), []);
+    assert.deepEqual(await starts("a", "live"), [3]);
+  });
+
   for (const sizeMb of [2, 64]) {
     it(`finds exactly the blocks that differ in a sparse file of ${sizeMb} MB, and applying them makes both equal in place`, async () => {
       await bytes.createSparse(file("a"), sizeMb * mb);

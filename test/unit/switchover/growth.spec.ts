@@ -202,6 +202,23 @@ describe("a list that many wait for", () => {
     assert.equal(asked, 3);
   });
 
+  it("is neither waited for nor believed until a clock that was put back has caught up", async () => {
+    const world = new World();
+    const ports = world.ports();
+    let asked = 0;
+    const listServers = () => {
+      asked += 1;
+      return ports.compute.listServers();
+    };
+    const live = new Live(pair, { ...ports, compute: { ...ports.compute, listServers } });
+    await live.servers();
+    world.nowMs -= 3_600_000;
+    const putBackMs = world.nowMs;
+    await live.serversJustNow();
+    assert.equal(asked, 2);
+    assert.ok(world.nowMs - putBackMs <= 200, `waited ${world.nowMs - putBackMs} ms`);
+  });
+
   it("tells how things were when a step began until the next one begins", async () => {
     const world = new World();
     const live = new Live(pair, world.ports());

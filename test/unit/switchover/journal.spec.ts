@@ -63,6 +63,20 @@ describe("Journal", () => {
     assert.deepEqual(batches, [1, 40]);
   });
 
+  it("goes on from wherever the file was cut while entries were written together", async () => {
+    const { journal, find, stored, file } = await bench();
+    const begun = Buffer.byteLength(`${stored()[0] ?? ""}\n`);
+    await Promise.all(["ä", "b", "日本"].map((item) => journal.append(intent(item))));
+    const whole = await readFile(journal.file);
+    for (let cut = begun; cut <= whole.length; cut++) {
+      await writeFile(journal.file, whole.subarray(0, cut));
+      const again = (await find()) ?? assert.fail();
+      assert.ok(["ä", "b", "日本"].every((item) => again.entries.some((e) => e.type === "intent" && e.item === item)));
+      await again.settle();
+      assert.deepEqual(await file(), stored(), `cut at ${cut}`);
+    }
+  });
+
   it("is readable by its owner only", async () => {
     const { journal } = await bench();
     assert.equal((await stat(journal.file)).mode & 0o777, 0o600);

@@ -184,6 +184,28 @@ describe("a shelved instance", () => {
 });
 
 describe("quiesce and detach", () => {
+  it("doesn't take an instance for detached where Nova couldn't read its mappings", async () => {
+    world.faults.detachRolledBack.set("00", 1);
+    await dr.up(toIdr, at("iprod"), ({ step, kind }) => {
+      if (step !== "detach/volumes") world.faults.mappingsUnread.clear();
+      else if (kind === "before-call") world.faults.mappingsUnread.add("server-0");
+    });
+    assert.equal(world.activeData(), "idr");
+  });
+  it("doesn't attach twice where Nova couldn't read an instance's mappings", async () => {
+    await assert.rejects(dr.up(toIdr, at("iprod"), killAt("attach/volumes", "after-call")));
+    for (const id of world.servers.keys()) world.faults.mappingsUnread.add(id);
+    await completed();
+  });
+  it("is patient with an instance while others at its compute host go on", async () => {
+    // A look every 200 ms: one after 300 s, the other after 600 s, more than it may stall.
+    world.faults.rowLingers.set("00", 3_000).set("10", 1_500);
+    await completed();
+  });
+  it("detaches what Nova didn't list when the step began", async () => {
+    world.faults.mappingsUnread.add("server-0");
+    await completed();
+  });
   it("asks again for a detach that Nova rolled back to in-use", async () => {
     world.faults.detachRolledBack.set("00", 2);
     await completed();
@@ -288,6 +310,14 @@ describe("quiesce and detach", () => {
 });
 
 describe("final-sync and cutover", () => {
+  it("doesn't send failover-host where an instance was started since the step began", async () => {
+    const starting = dr.up(toIdr, at("iprod"), ({ step, kind }) => {
+      const server = world.servers.get("server-0");
+      if (step === "cutover/failover-host" && kind === "before-call" && server !== undefined) server.running = true;
+    });
+    await assert.rejects(starting, fails("failure-state", /run again, although all instances were stopped/));
+    assert.deepEqual(calls(/failover/), []);
+  });
   const twice = (then: () => void): void => {
     let transfers = 0;
     world.meanwhile = (call) => {

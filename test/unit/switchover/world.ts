@@ -199,6 +199,8 @@ export class World {
     deleteAttachment: 0,
     /** Instances that are missing from Nova's listing though they are there. */
     unlisted: new Set<string>(),
+    /** Instances that Nova lists without volumes though they have some: it couldn't read their cell's mappings. */
+    mappingsUnread: new Set<string>(),
     /** What nova-manage's probe says. */
     novaManage: "",
     /** cinder-volume consumes its queue and sends no heartbeat: its driver isn't initialised. */
@@ -1132,7 +1134,7 @@ export class World {
       projectId: "p",
       rootDevice: "/dev/vda",
       localDisks: 0,
-      volumeIds: this.mappings(id).map(({ volumeId }) => volumeId),
+      volumeIds: this.faults.mappingsUnread.has(id) ? [] : this.mappings(id).map(({ volumeId }) => volumeId),
       ...server.as,
     };
   }
