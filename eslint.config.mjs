@@ -22,7 +22,7 @@ const noShell = {
 };
 
 export default tseslint.config(
-  { ignores: ["node_modules/**", ".lab/**", "**/*.mjs", "**/*.cjs", "dist/**"] },
+  { ignores: ["node_modules/**", ".lab/**", "**/*.mjs", "**/*.cjs", "dist/**", "docs/api/**"] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

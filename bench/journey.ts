@@ -77,10 +77,9 @@ export async function journey(lab: LabDescription, pulumi: LabPulumi, to: string
 
 function lastSwitchover(lab: LabDescription): { report: Report; entries: JournalEntry[] } {
   const folder = path.join(lab.dir, "reports");
-  const ids = readdirSync(folder, { withFileTypes: true }).flatMap((one) => (one.isDirectory() ? [one.name] : []));
-  const id = ids.sort().at(-1) ?? "";
-  const report = JSON.parse(readFileSync(path.join(folder, id, "report.json"), "utf8")) as Report;
-  const lines = readFileSync(path.join(folder, `${id}.jsonl`), "utf8")
+  const reports = readdirSync(folder, { withFileTypes: true }).flatMap((one) => (one.isDirectory() ? [one.name] : []));
+  const report = JSON.parse(readFileSync(path.join(folder, reports.sort().at(-1) ?? "", "report.json"), "utf8")) as Report; // prettier-ignore
+  const lines = readFileSync(path.join(folder, `${report.switchoverId}.jsonl`), "utf8")
     .trim()
     .split("\n");
   return { report, entries: lines.map((line) => JSON.parse(line) as JournalEntry) };

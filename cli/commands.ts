@@ -1,21 +1,25 @@
 import os from "node:os";
+import path from "node:path";
 import type { Connections } from "../lib/connections";
-import { DrError, messageOf } from "../lib/errors";
+import { DrError, messageOf, readable } from "../lib/errors";
 import { activeSettings, type DisasterRecoverySettings } from "../lib/settings";
 import {
   applySwitchover,
   approveGroup,
+  durationOf,
   type Intent,
+  linesOf,
+  listHistory,
+  markdownOf,
   observeState,
   openSwitchover,
   type Preview,
   previewSwitchover,
   reportAsMarkdown,
   reportOf,
-  statusOf,
+  saveReport,
   type SwitchoverState,
   tellFailure,
-  toldOf,
   verifyEndState,
 } from "../lib/switchover";
 import { type ExitCode, exitCodes } from "./exit-codes";
@@ -23,8 +27,12 @@ import { type ExitCode, exitCodes } from "./exit-codes";
 export interface Terminal {
   readonly out: (line: string) => void;
   readonly err: (line: string) => void;
-  /** From its first call on, the operator's Ctrl-C fires it instead of ending the process. */
-  readonly stopSignal: () => AbortSignal;
+  /** From its first call on, the operator's Ctrl-C fires it instead of ending the process; `said` is told then. */
+  readonly stopSignal: (said?: string) => AbortSignal;
+  /** Replaces what's on the screen; absent where the output is no terminal. */
+  readonly redraw?: (lines: readonly string[]) => void;
+  /** Tells how things stand, until what it gives back is called. */
+  readonly watch?: (status: () => string) => () => void;
 }
 
 /** The configured pair, connected. */
@@ -38,86 +46,31 @@ export interface Session {
 
 const pairOf = ({ settings: { pair, journalDir }, ports }: Session) => ({ pair, ports, journalDir });
 
-function intentOf({ settings }: Session): Intent {
+export function intentOf({ settings }: Session): Intent {
   const { journalDir: _, ...intent } = activeSettings(settings);
   return intent;
 }
 
-const asJson = (value: unknown): string => JSON.stringify(value, null, 2);
+export const asJson = (value: unknown): string => JSON.stringify(value, null, 2);
 
 // ------------------------------------------------------------------------------------------------------------ read-only
 
-export async function status(session: Session, o: { readonly json?: boolean }): Promise<ExitCode> {
-  const { terminal, ports, settings } = session;
-  const pair = pairOf(session);
-  const [seen, lease] = await Promise.all([
-    statusOf({ ...pair, expected: settings.activeSite }),
-    readable(() => ports.coordination.findLease(settings.pair.name)),
-  ]);
-  const { open, judgement } = seen;
-  const { site, promoted, protected: isProtected, mismatches } = seen.verdict;
-  const running = lease.value !== undefined && !lease.value.expired ? lease.value : undefined;
-  const unseen = [...new Set([...seen.unseen, ...lease.faults])];
-  const facts = {
-    pair: settings.pair.name,
-    verdict: judgement,
-    activeSite: site ?? null,
-    promoted,
-    protected: isProtected,
-    openSwitchover: open
-      ? {
-          id: open.switchoverId,
-          kind: open.plan.kind,
-          from: open.plan.from,
-          to: open.plan.to,
-          begunAt: open.begunAt,
-          awaitsApprovalOf: open.awaitsApprovalOf ?? null,
-        }
-      : null,
-    run: running ? { owner: running.owner, host: running.host, pid: running.pid, stack: running.stack } : null,
-    mismatches,
-    unseen,
-  };
-  if (o.json === true) terminal.out(asJson(facts));
-  else {
-    const { openSwitchover: begun, run } = facts;
-    const rows = [
-      ["pair", facts.pair],
-      ["verdict", `${judgement.word}: ${judgement.said}`],
-      ...(judgement.remedy === "" ? [] : [["way on", judgement.remedy]]),
-      ["active site", site ?? "unclear"],
-      ["promoted", promoted ? "yes" : "no"],
-      ["protected", isProtected ? "yes" : "no"],
-      ["open switchover", begun ? `${begun.id} (${begun.kind} "${begun.from}" → "${begun.to}")` : "none"],
-      ...(begun?.awaitsApprovalOf ? [["waits for", `the approval of group "${begun.awaitsApprovalOf}"`]] : []),
-      ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid}, stack ${run.stack})` : "none"],
-      ...mismatches.map((mismatch) => [mismatch.kind === "alarm" ? "alarm" : "mismatch", toldOf(mismatch)]),
-      ...unseen.map((text) => ["not compared", text]),
-    ];
-    for (const [name = "", value = ""] of rows) terminal.out(`${name.padEnd(17)}${value}`);
-  }
-  const fits = site !== undefined && mismatches.length === 0 && unseen.length === 0;
-  return fits && judgement.word !== "elsewhere" ? exitCodes.fine : exitCodes.mismatch;
-}
-
-/** In a disaster the rest is told also where this can't be read. */
-async function readable<T>(
-  read: () => Promise<T>,
-): Promise<{ readonly value?: T; readonly faults: readonly string[] }> {
-  try {
-    return { value: await read(), faults: [] };
-  } catch (error) {
-    return { faults: [messageOf(error)] };
-  }
-}
-
-export async function plan(session: Session): Promise<ExitCode> {
+export async function plan(
+  session: Session,
+  o: { readonly json?: boolean; readonly markdown?: boolean },
+): Promise<ExitCode> {
   const { terminal } = session;
-  // Nothing is approved yet, and nothing is begun: approval is asked of `apply`.
-  const { approvedPlan: _, ...intent } = intentOf(session);
-  const { failures, digest } = await shown(session, await question(session, { ...intent, requireApproval: false }));
+  const asked = await question(session, intentOf(session));
+  const seen = await previewSwitchover(asked);
+  // Nothing is begun: approval is asked of `apply`.
+  const preview = { ...seen, failures: seen.failures.filter(({ field }) => field !== "approvedPlan") };
+  const { decision, digest, failures, warnings, runbook } = preview;
+  if (o.json === true) terminal.out(asJson({ decision, digest, failures, warnings, runbook: runbook ?? null }));
+  else if (o.markdown === true && runbook !== undefined) terminal.out(markdownOf(runbook).trimEnd());
+  else show(session, preview);
   if (failures.length > 0) return exitCodes.refused;
-  if (digest !== "") terminal.out(`To do this: the same options, with apply instead of plan, and --digest ${digest}`);
+  if (digest !== "" && o.json !== true && o.markdown !== true)
+    terminal.out(`To do this: the same options, with apply instead of plan, and --digest ${digest}`);
   return exitCodes.fine;
 }
 
@@ -144,7 +97,49 @@ export async function report(session: Session, o: { readonly json?: boolean }, i
     return exitCodes.refused;
   }
   terminal.out(o.json === true ? asJson(found) : reportAsMarkdown(found).trimEnd());
+  // Read is better than not told where it can't be written.
+  const saved = await readable(() => saveReport(settings, found));
+  for (const fault of saved.faults) terminal.err(`The report isn't written: ${fault}`);
+  if (saved.value === undefined) return exitCodes.refused;
+  if (o.json !== true) terminal.out(`\nreport: ${path.join(saved.value, "report.html")}`);
   return exitCodes.fine;
+}
+
+export async function history(session: Session, o: { readonly json?: boolean }): Promise<ExitCode> {
+  const { terminal } = session;
+  const { switchovers, unread } = await listHistory(pairOf(session));
+  if (o.json === true) terminal.out(asJson({ switchovers, unread }));
+  else {
+    const seconds = (figure: number | undefined): string => (figure === undefined ? "–" : durationOf(figure));
+    const rows = switchovers.map((past) => [
+      `${past.startedAt.slice(0, 19).replace("T", " ")}Z`,
+      `${past.from} → ${past.to}`,
+      past.kind,
+      past.mode,
+      past.verdict,
+      seconds(past.rtoSeconds),
+      seconds(past.rpoSeconds),
+      String(past.volumes),
+      seconds(past.durationSeconds),
+      past.reportDirectory ?? `cheesecake report ${past.switchoverId}`,
+    ]);
+    if (rows.length === 0) terminal.out(`No switchover of pair "${session.settings.pair.name}" is recorded.`);
+    else for (const line of aligned([historyHead, ...rows])) terminal.out(line);
+    for (const fault of unread) terminal.err(`not read: ${fault}`);
+  }
+  return unread.length === 0 ? exitCodes.fine : exitCodes.mismatch;
+}
+
+const historyHead = ["when", "from → to", "kind", "mode", "verdict", "RTO", "RPO", "volumes", "duration", "report"];
+
+function aligned(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
 }
 
 // ------------------------------------------------------------------------------------------------------------- changing
@@ -163,15 +158,18 @@ async function question(session: Session, intent: Intent) {
 }
 
 /** The same lines as Pulumi's preview. */
-async function shown(session: Session, asked: Awaited<ReturnType<typeof question>>): Promise<Preview> {
+function show(session: Session, { runbook, warnings, sentences, failures, digest }: Preview): void {
   const { out, err } = session.terminal;
-  const preview = await previewSwitchover(asked);
-  for (const warning of preview.warnings) out(`warning: ${warning}`);
-  for (const sentence of preview.sentences) out(sentence);
-  for (const failure of preview.failures) err(`✗ ${tellFailure(failure)}`);
-  if (preview.failures.length === 0 && preview.digest === "")
-    out(`Nothing to do: production runs at "${asked.intent.activeSite}".`);
-  return preview;
+  const lines = runbook ? linesOf(runbook) : [...warnings.map((warning) => `warning: ${warning}`), ...sentences];
+  for (const line of lines) out(line);
+  const told = new Set(runbook?.checks.map(({ text }) => text));
+  for (const failure of failures.filter(({ message }) => !told.has(message))) err(`✗ ${tellFailure(failure)}`);
+  if (failures.length > 0)
+    err(
+      `Refused: ${failures.length === 1 ? "one thing stands" : `${failures.length} things stand`} against it, ✗ above. Nothing was changed.`,
+    );
+  if (failures.length === 0 && digest === "")
+    out(`Nothing to do: production runs at "${session.settings.activeSite}".`);
 }
 
 export async function apply(
@@ -237,7 +235,9 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
   const { terminal } = session;
   const stack = ownerOf(session);
   const asked = await question(session, intent);
-  const { failures, digest, mode, route } = await shown(session, asked);
+  const preview = await previewSwitchover(asked);
+  show(session, preview);
+  const { failures, digest, mode, route } = preview;
   if (failures.length > 0) return exitCodes.refused;
   if (digest === "") return exitCodes.fine;
   // Of a journal that goes on the library asks for no approval.
@@ -246,6 +246,7 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
     return exitCodes.refused;
   }
   let begun: string | undefined;
+  let unwatch: (() => void) | undefined;
   try {
     const state = await applySwitchover({
       ...asked,
@@ -253,12 +254,15 @@ async function carryOut(session: Session, intent: Intent, approved: string | und
       previewed: { digest, mode, route },
       signal: terminal.stopSignal(),
       progress: terminal.out,
+      onStatus: (status) => (unwatch = terminal.watch?.(status)),
       onJournal: (switchoverId) => (begun = switchoverId),
     });
+    unwatch?.();
     terminal.out(state.status);
     terminal.out(`Before the next \`pulumi up\`: pulumi config set activeSite ${state.activeSite}`);
     return exitCodes.fine;
   } catch (error) {
+    unwatch?.();
     if (begun === undefined) throw error;
     if (DrError.is(error, "approval")) {
       terminal.out(error.message);

@@ -5,7 +5,8 @@ import { DrError } from "../lib/errors";
 import { type DisasterRecoverySettings, disasterRecoverySchema, parseSettings } from "../lib/settings";
 import { pairSecretsSchema } from "../lib/topology/site-pair";
 
-const PROJECT = "cinder-cheesecake";
+/** Of keys without one. */
+const NAMESPACE = "cinder-cheesecake";
 
 type SecretName = keyof typeof pairSecretsSchema.shape;
 const secretNames = Object.keys(pairSecretsSchema.shape) as SecretName[];
@@ -38,7 +39,7 @@ export function readConfiguration(o: Sources): DisasterRecoverySettings {
   const faults: string[] = [];
   const configured = readKeys(o.configFile, faults);
   const { plain, encrypted } = separated(configured.values);
-  const config: Record<string, unknown> = { ...plain, ...o.overrides(plain) };
+  const config: Record<string, unknown> = { program: "disaster-recovery", ...plain, ...o.overrides(plain) };
   for (const key of encrypted.filter((key) => !isSecret(key)))
     faults.push(
       `${key}: is encrypted in ${o.configFile}, in part or as a whole; write it there in clear, it's no secret`,
@@ -59,8 +60,8 @@ export function readConfiguration(o: Sources): DisasterRecoverySettings {
 
   const parsed = parseSettings(
     {
-      project: PROJECT,
-      config: Object.fromEntries(Object.entries(config).map(([key, value]) => [`${PROJECT}:${key}`, textOf(value)])),
+      project: NAMESPACE,
+      config: Object.fromEntries(Object.entries(config).map(([key, value]) => [`${NAMESPACE}:${key}`, textOf(value)])),
     },
     { "disaster-recovery": disasterRecoverySchema },
   );
@@ -112,18 +113,23 @@ function readKeys(file: string, faults: string[]): Keys {
   return { read: true, values: own(values), texts: own(asWritten.toJS() as Record<string, unknown>) };
 }
 
-/** The three forms that a configuration comes in; keys of other projects are none of ours. */
+/**
+ * The three forms that a configuration comes in. Ours are the keys beside `pair`; where that is a project of another name,
+ * which only uses the package, it has keys of its own there, too.
+ */
 function own(document: Record<string, unknown>): Record<string, unknown> {
   const { config } = document;
   const entries = Object.entries(isRecord(config) ? config : document);
   const exported = entries.length > 0 && entries.every(([, value]) => isRecord(value) && "secret" in value);
-  return Object.fromEntries(
-    entries.flatMap(([key, value]) => {
-      const [namespace, name] = key.includes(":") ? key.split(":", 2) : [PROJECT, key];
-      if (namespace !== PROJECT || name === undefined) return [];
-      return [[name, exported ? exportedValue(value as Record<string, unknown>) : value]];
-    }),
-  );
+  const named = entries.map(([key, value]) => {
+    const [namespace = "", name = ""] = key.includes(":") ? key.split(":", 2) : [NAMESPACE, key];
+    return { namespace, name, value: exported ? exportedValue(value as Record<string, unknown>) : value };
+  });
+  const withPair = named.flatMap(({ namespace, name }) => (name === "pair" ? [namespace] : []));
+  const ours = withPair.includes(NAMESPACE) ? NAMESPACE : (withPair[0] ?? NAMESPACE);
+  const isOurs = ({ namespace, name }: (typeof named)[number]): boolean =>
+    namespace === ours && (ours === NAMESPACE || Object.hasOwn(disasterRecoverySchema.shape, name));
+  return Object.fromEntries(named.filter(isOurs).map(({ name, value }) => [name, value]));
 }
 
 /** Without --show-secrets a secret has no value: as if it stood there encrypted. */

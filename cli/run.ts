@@ -3,8 +3,11 @@ import path from "node:path";
 import type { connect } from "../lib/connections";
 import { DrError, messageOf } from "../lib/errors";
 import * as commands from "./commands";
+import { exporter } from "./exporter";
+import { status } from "./status";
 import { readConfiguration, secretVariables, stackOf } from "./configuration";
 import { type ExitCode, exitCodes } from "./exit-codes";
+import { stop } from "./stop";
 
 /** What the commands have of the process that runs them. */
 export interface Surroundings extends commands.Terminal {
@@ -26,10 +29,20 @@ interface Options {
   readonly route?: string;
   readonly reprotect?: string;
   readonly promotion?: string;
+  readonly expectedActive?: string;
+  readonly maximumLagSeconds?: number;
+  readonly soonAfter?: string;
   readonly digest?: string;
   readonly yes?: boolean;
   readonly json?: boolean;
   readonly by?: string;
+  readonly markdown?: boolean;
+  readonly watch?: boolean;
+  readonly every?: number;
+  readonly readiness?: boolean;
+  readonly readinessEvery?: number;
+  readonly listen?: { readonly address: string; readonly port: number };
+  readonly wait?: number;
 }
 
 /** Runs one command line, without the program's name; resolves to its exit code. */
@@ -72,8 +85,23 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
     });
   };
 
-  command("status", "where production runs, and whether anything is open", commands.status).option(...JSON_OPTION);
-  towards(command("plan", "what would be done, and its digest", commands.plan));
+  command("status", "the pair at a glance", (session, { every = 30, readiness = true, ...options }) =>
+    status(session, { ...options, everySeconds: every, readiness }),
+  )
+    .option("--watch", "again and again, until Ctrl-C")
+    .option("--every <seconds>", "with --watch: from one look to the next (30)", interval)
+    .option("--no-readiness", "without asking Nova what stands against a switchover")
+    .option(...JSON_OPTION);
+  command("exporter", "the same as metrics for Prometheus, over HTTP", (session, options) => {
+    const { every = 60, readinessEvery = 900, listen = { address: "127.0.0.1", port: 9843 } } = options;
+    return exporter(session, { ...listen, everySeconds: every, readinessEverySeconds: readinessEvery });
+  })
+    .option("--listen <address:port>", "where (127.0.0.1:9843)", addressAndPort)
+    .option("--every <seconds>", "from one look to the next (60)", interval)
+    .option("--readiness-every <seconds>", "from one look at readiness to the next (900); 0 = never", seconds);
+  towards(command("plan", "what would be done, and its digest", commands.plan))
+    .addOption(new Option(...JSON_OPTION).conflicts("markdown"))
+    .option("--markdown", "as Markdown, for a change request");
   towards(command("apply", "do it", commands.apply))
     .option(...DIGEST_OPTION)
     .option("--yes", "whatever the plan is");
@@ -81,8 +109,14 @@ export async function runCli(argv: readonly string[], o: Surroundings): Promise<
   command("approve", "let a switchover go on that waits for it after a priority group", commands.approve)
     .argument("[group]", "only if it's this one")
     .option("--by <name>", "who approves, for journal and report");
+  command("stop", "ask the run that is under way to stop at its next safe point, and wait until it did", stop).option(
+    "--wait <seconds>",
+    "so long at most",
+    seconds,
+  );
   command("verify", "prove that everything is in its place", commands.verify).option(...JSON_OPTION);
-  command("report", "the report of the last switchover, or of the one named", commands.report)
+  command("history", "the pair's switchovers, newest first", commands.history).option(...JSON_OPTION);
+  command("report", "writes the report of the last switchover, or of the one named, and prints it", commands.report)
     .argument("[id]")
     .option(...JSON_OPTION);
 
@@ -104,7 +138,10 @@ const DIGEST_OPTION = ["--digest <digest>", "only if it's this plan"] as const;
 function towards(command: Command): Command {
   return onTheWay(command)
     .requiredOption("--to <site>", "where production is to run; the active site, to promote or protect it")
-    .addOption(new Option("--promotion <when>", "of the other site's backend").choices(["immediate", "deferred"]));
+    .addOption(new Option("--promotion <when>", "of the other site's backend").choices(["immediate", "deferred"]))
+    .option("--expected-active <site>", "refuse where production doesn't run there")
+    .option("--maximum-lag-seconds <seconds>", "refuse a planned switchover where a mirror is further behind", seconds)
+    .option("--soon-after <id>", "don't wait after the switchover of this id");
 }
 
 /** What may also change a switchover that was begun. */
@@ -123,9 +160,24 @@ function seconds(text: string): number {
   return Number(text);
 }
 
+function interval(text: string): number {
+  const value = seconds(text);
+  if (value === 0) throw new InvalidArgumentError("It's at least one second.");
+  return value;
+}
+
+function addressAndPort(text: string): { readonly address: string; readonly port: number } {
+  const [, address, port] =
+    /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text)?.filter((part) => part !== undefined) ?? [];
+  if (address === undefined || Number(port) > 65_535)
+    throw new InvalidArgumentError("It's an address and a port, such as 127.0.0.1:9843 or [::1]:9843.");
+  return { address, port: Number(port) };
+}
+
 function overridesOf(o: Options, configured: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { to: activeSite, route, reprotect, promotion, unplannedFrom, acceptLossSeconds } = o;
-  const given = { activeSite, route, reprotect, promotion };
+  const { expectedActive, maximumLagSeconds, soonAfter } = o;
+  const given = { activeSite, route, reprotect, promotion, expectedActive, maximumLagSeconds, soonAfter };
   const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   if (unplannedFrom === undefined && acceptLossSeconds === undefined) return overrides;
   const before = configured["unplanned"] as { readonly from?: unknown } | undefined;

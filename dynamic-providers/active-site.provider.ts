@@ -3,6 +3,7 @@ import { DrError, messageOf } from "../lib/errors";
 import {
   applySwitchover,
   hasOpenJournal,
+  linesOf,
   observeState,
   outputsOf,
   previewSwitchover,
@@ -14,8 +15,9 @@ import type { SwitchoverState } from "../lib/switchover/intent";
 import { hookSchema } from "../lib/topology/hooks";
 import { configuredPair } from "./runtime/connection";
 import * as lifecycle from "./runtime/lifecycle";
-import { stopSignal } from "./runtime/orphan";
+import { cancelSignal, stopSignal } from "./runtime/orphan";
 import { connection } from "./runtime/ports";
+import { watched } from "./runtime/status";
 
 /** What the operator declares. */
 const intentSchema = z.object({
@@ -36,6 +38,10 @@ const intentSchema = z.object({
   reprotect: z.enum(["discardDiverged", "keepDiverged"]).exactOptional(),
   route: z.enum(["failover-host", "direct"]).exactOptional(),
   acceptSchema: z.string().min(1).exactOptional(),
+  expectedActive: z.string().min(1).exactOptional(),
+  maximumLagSeconds: z.number().int().positive().exactOptional(),
+  minimumSecondsBetweenSwitchovers: z.number().int().nonnegative().exactOptional(),
+  soonAfter: z.string().min(1).exactOptional(),
   backendRevisions: z.record(z.string(), z.string()),
 });
 const declaredSchema = intentSchema.extend({
@@ -100,9 +106,11 @@ export const provider = lifecycle.defineProvider({
         ...(first ? {} : { state: stateFrom(olds) }),
         stack: intent.stack,
       });
-      for (const warning of preview.warnings) console.log(`Warning: ${warning}`);
-      // The runbook reads better as lines than as a difference to the last one; with a failure Pulumi shows no inputs at all.
-      for (const sentence of preview.sentences) console.log(sentence);
+      const { runbook, warnings, sentences } = preview;
+      // As lines it reads better than as a difference to the last one, it has what is only of this moment, and with a failure
+      // Pulumi shows no inputs at all.
+      const lines = runbook ? linesOf(runbook) : [...warnings.map((warning) => `Warning: ${warning}`), ...sentences];
+      for (const line of lines.filter((each) => each !== "")) console.log(line);
       const { sentences: plan, digest: planDigest, mode: planMode, route: planRoute } = preview;
       return {
         inputs: { ...declared, plan, planDigest, planMode, planRoute },
@@ -162,14 +170,18 @@ export const provider = lifecycle.defineProvider({
 
 async function apply(inputs: Inputs, state: SwitchoverState | undefined): Promise<lifecycle.Properties> {
   const { planDigest: digest, planMode: mode, planRoute: route } = inputs;
-  const next = await applySwitchover({
-    ...question(inputs),
-    ...(state === undefined ? {} : { state }),
-    previewed: { digest, mode, route },
-    stack: inputs.stack,
-    signal: stopSignal,
-    progress: (line) => console.log(line),
-  });
+  const next = await watched((onStatus) =>
+    applySwitchover({
+      ...question(inputs),
+      ...(state === undefined ? {} : { state }),
+      previewed: { digest, mode, route },
+      stack: inputs.stack,
+      signal: cancelSignal,
+      cutOff: stopSignal,
+      progress: (line) => console.log(line),
+      onStatus,
+    }),
+  );
   return stored(inputs, next);
 }
 

@@ -3,6 +3,7 @@ import * as path from "node:path";
 import type { HookSpec, Promotion, Route, Unplanned } from "../lib/switchover/intent";
 import { delegateTo } from "./runtime/delegate";
 
+/** What is to be; a change of `activeSite`, `promotion` or `reprotect` means work. */
 export interface ActiveSiteArgs {
   /** Site that production is to run on. */
   readonly activeSite: string;
@@ -18,6 +19,14 @@ export interface ActiveSiteArgs {
   readonly route?: Route;
   /** Version of Cinder's schema, where it isn't one that the promotion is tested on; any other value is refused. */
   readonly acceptSchema?: string;
+  /** Where production has to run for anything to be switched. */
+  readonly expectedActive?: string;
+  /** A planned switchover is refused while a mirror is further behind. */
+  readonly maximumLagSeconds?: number;
+  /** From the end of a switchover to the next planned one. */
+  readonly minimumSecondsBetweenSwitchovers?: number;
+  /** Id of the switchover after which the next one needn't wait. */
+  readonly soonAfter?: string;
   /** `revision` of each site's CinderBackend: a change of the active one's means a restart of cinder-volume. */
   readonly backendRevisions: pulumi.Input<Record<string, pulumi.Input<string>>>;
   /** Owner of the pair in the lease. */

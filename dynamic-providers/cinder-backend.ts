@@ -2,6 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import * as path from "node:path";
 import { delegateTo } from "./runtime/delegate";
 
+/** One site's stanza. */
 export interface CinderBackendArgs {
   /** Site of the pair that the stanza belongs to: its ONTAP password goes into `netapp_password`. */
   readonly site: string;

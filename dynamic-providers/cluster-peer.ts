@@ -2,6 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import * as path from "node:path";
 import { delegateTo } from "./runtime/delegate";
 
+/** Whose clusters. */
 export interface ClusterPeerArgs {
   /** The two sites whose clusters are peered; their intercluster addresses stand in the pair. */
   readonly sites: readonly [string, string];

@@ -2,6 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import * as path from "node:path";
 import { delegateTo } from "./runtime/delegate";
 
+/** An unordered pair of FlexVols of the same name. */
 export interface SnapMirrorRelationshipArgs {
   /** FlexVol that has the same name on both sites. */
   readonly flexVol: string;

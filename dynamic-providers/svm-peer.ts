@@ -2,6 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import * as path from "node:path";
 import { delegateTo } from "./runtime/delegate";
 
+/** Whose SVMs. */
 export interface SvmPeerArgs {
   /** The two sites whose SVMs are peered for SnapMirror. */
   readonly sites: readonly [string, string];

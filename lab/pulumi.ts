@@ -92,6 +92,8 @@ export class LabPulumi {
         program: "disaster-recovery",
         activeSite: "iprod",
         promotion: "deferred",
+        // There and back, again and again.
+        minimumSecondsBetweenSwitchovers: 0,
         journalDir: path.join(this.lab.dir, "reports"),
         pair: pairOfLab(this.lab),
       },

@@ -32,6 +32,7 @@ export type DrErrorCode =
   /** A rule that must always hold doesn't: a fault of this software or of its surroundings. */
   | "invariant";
 
+/** What an error is made of. */
 export interface DrErrorFields {
   readonly code: DrErrorCode;
   /** What was attempted on which object, e.g. "Break SnapMirror svm-iprod:pool1 → svm-idr:pool1". */
@@ -62,6 +63,7 @@ export interface RemoteContext {
 
 const BRAND = "cinder-cheesecake/DrError";
 
+/** What fails, fails with this: a stable `code`, and in words what was attempted, seen, left behind and is to be done. */
 export class DrError extends Error implements DrErrorFields {
   readonly brand = BRAND;
   readonly code: DrErrorCode;
@@ -84,6 +86,7 @@ export class DrError extends Error implements DrErrorFields {
     this.context = fields.context ?? {};
   }
 
+  /** Recognises it, also of another copy of this module; with a code, only that one. */
   static is(error: unknown, code?: DrErrorCode): error is DrError {
     const candidate = error as Partial<DrError> | null | undefined;
     return candidate?.brand === BRAND && (code === undefined || candidate.code === code);
@@ -126,6 +129,17 @@ export function isUnanswered(error: unknown): boolean {
 /** The text of anything thrown, on one line. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** What couldn't be read, beside what could: in a disaster the rest is told all the same. */
+export async function readable<T>(
+  read: () => Promise<T>,
+): Promise<{ readonly value?: T; readonly faults: readonly string[] }> {
+  try {
+    return { value: await read(), faults: [] };
+  } catch (error) {
+    return { faults: [messageOf(error)] };
+  }
 }
 
 /** With a full stop; a system's own words may end in one. */

@@ -20,39 +20,116 @@ function checkHookNames(hooks: readonly HookSpec[], ctx: z.RefinementCtx): void 
 }
 
 const unplannedSchema = z.strictObject({
-  from: z.string().min(1),
-  acceptLossSeconds: z.number().int().nonnegative().exactOptional(),
-  acceptUnknownLoss: z.boolean().exactOptional(),
-  force: z.boolean().exactOptional(),
+  from: z
+    .string()
+    .min(1)
+    .meta({ title: "name of a site", description: "The lost site. Refused where it isn't the active one." }),
+  acceptLossSeconds: z
+    .number()
+    .int()
+    .nonnegative()
+    .exactOptional()
+    .describe("The lag up to which a loss is acceptable. A mirror that is further behind is refused."),
+  acceptUnknownLoss: z
+    .boolean()
+    .exactOptional()
+    .describe("Goes on although a mirror's lag can't be read, or no `acceptLossSeconds` is given."),
+  force: z
+    .boolean()
+    .exactOptional()
+    .describe("Goes on although the site answers, serves iSCSI and its mirrors are healthy."),
 });
 
 /** What ActiveSite takes as it stands. */
 const activeSchema = z.strictObject({
-  activeSite: z.string().min(1),
-  promotion: z.enum(["immediate", "deferred"]).default("immediate"),
-  unplanned: unplannedSchema.exactOptional(),
+  activeSite: z
+    .string()
+    .min(1)
+    .meta({ title: "name of a site", description: "Where production is to run. Changing it is the switchover." }),
+  promotion: z
+    .enum(["immediate", "deferred"])
+    .default("immediate")
+    .describe(
+      "`deferred` ends after the instances run again: Cinder is failed over, the backend is open for new volumes, nothing is protected. Setting it to `immediate` later promotes.",
+    ),
+  unplanned: unplannedSchema
+    .exactOptional()
+    .describe("One-shot: the site named in it is lost. Take it out afterwards."),
   hooks: z
     .array(hookSchema)
     .superRefine(checkHookNames)
     .default([])
     .describe("Commands and HTTP calls of yours at boundaries of phases: see [hooks.md](hooks.md)."),
-  approvedPlan: z.string().min(1).exactOptional(),
-  requireApproval: z.boolean().default(false),
-  startIncomplete: z.boolean().default(false),
-  reprotect: z.enum(["discardDiverged", "keepDiverged"]).exactOptional(),
-  route: z.enum(["failover-host", "direct"]).exactOptional(),
-  acceptSchema: z.string().min(1).exactOptional(),
-  /** Journals, reports and the database's dumps, relative to the project; dumps hold secrets and are readable by the owner only. */
-  journalDir: z.string().min(1).default("reports"),
+  approvedPlan: z.string().min(1).exactOptional().meta({
+    title: "digest",
+    description:
+      "The plan that was approved, as the preview prints it. Any other plan is refused, under the lease, before the first change.",
+  }),
+  expectedActive: z.string().min(1).exactOptional().meta({
+    title: "name of a site",
+    description:
+      "Where production has to run for anything to be switched, promoted or adopted; elsewhere that is refused. A guard against a look that is out of date.",
+  }),
+  maximumLagSeconds: z
+    .number()
+    .int()
+    .positive()
+    .exactOptional()
+    .describe(
+      "A planned switchover is refused while a mirror is further behind, or its lag can't be read; an unplanned one warns, as `unplanned.acceptLossSeconds` decides there.",
+    ),
+  minimumSecondsBetweenSwitchovers: z
+    .number()
+    .int()
+    .nonnegative()
+    .default(600)
+    .describe(
+      "From the end of a switchover to the next planned one, which is refused before. As long as NetApp's driver takes from its start to its next look at the mirrors: what it makes of the last switchover shows by then. Never asked of an unplanned failover, an abort or a resume.",
+    ),
+  soonAfter: z.string().min(1).exactOptional().meta({
+    title: "id of a switchover",
+    description: "Lets the next one begin at once after this one, and after no other: it needn't be taken out.",
+  }),
+  requireApproval: z.boolean().default(false).describe("Refuses every plan that `approvedPlan` doesn't name."),
+  startIncomplete: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Starts instances whose volumes were lost or are short after an unplanned failover, without these volumes.",
+    ),
+  reprotect: z
+    .enum(["discardDiverged", "keepDiverged"])
+    .exactOptional()
+    .describe(
+      "After an unplanned failover, when the lost site is back: replicate to it again. `keepDiverged` keeps what it holds beyond the last transfer.",
+    ),
+  route: z
+    .enum(["failover-host", "direct"])
+    .exactOptional()
+    .describe(
+      "How the cutover is made. Without it preflight chooses: `failover-host` where Cinder's own failover can run.",
+    ),
+  acceptSchema: z.string().min(1).exactOptional().meta({
+    title: "version",
+    description:
+      "Goes on although Cinder's schema isn't of a version that the [promotion](promotion.md) is tested on. It has to name the version found (`alembic_version`), which preflight prints.",
+  }),
+  journalDir: z.string().min(1).default("reports").meta({
+    title: "path",
+    description:
+      "Journals, reports and dumps of the database, relative to the project. Dumps hold CHAP passwords; they are readable by their owner only.",
+  }),
 });
 
+/** A whole configuration, secrets included: every key of docs/configuration.md. */
 export const disasterRecoverySchema = z.strictObject({
-  program: z.literal("disaster-recovery"),
+  program: z.literal("disaster-recovery").describe("Which program this stack is."),
   pair: sitePairSchema,
   ...activeSchema.shape,
   ...pairSecretsSchema.shape,
 });
 
+/** The whole configuration, checked, with its defaults. */
 export type DisasterRecoverySettings = z.output<typeof disasterRecoverySchema>;
 
 /** The part of the settings that goes to ActiveSite: without the pair, and above all without the passwords. */
@@ -122,12 +199,14 @@ function acrossKeys(values: Readonly<Record<string, unknown>>): string[] {
   if (pair === undefined) return [];
   const sites = siteNames(pair);
   const { data: active } = activeSchema.pick({ activeSite: true }).strip().safeParse(values);
+  const { data: expected } = activeSchema.pick({ expectedActive: true }).strip().safeParse(values);
   const { data: unplanned } = unplannedSchema.safeParse(values["unplanned"]);
   const { data: passwords } = z.record(z.string(), z.unknown()).safeParse(values["ontapPasswords"]);
   const faults = [...differentBackendNames(pair), ...acrossHooks(values, pair)];
   for (const [key, site] of [
     ["activeSite", active?.activeSite],
     ["unplanned.from", unplanned?.from],
+    ["expectedActive", expected?.expectedActive],
   ] as const)
     if (site !== undefined && !sites.includes(site)) faults.push(`${key}: "${site}" is not one of ${sites.join(", ")}`);
   if (passwords === undefined) return faults;

@@ -1,10 +1,10 @@
 import { DisasterRecoveryPair } from "../components/disaster-recovery-pair";
-import { activeSettings, type DisasterRecoverySettings } from "../lib/settings";
+import type { DisasterRecoverySettings } from "../lib/settings";
+import { pairArgs } from "./pair-from-config";
 
 /** Both sites, the replication between them, and where production runs. */
 export function disasterRecovery(settings: DisasterRecoverySettings, stack: string): Record<string, unknown> {
-  const { pair } = settings;
-  const recovery = new DisasterRecoveryPair(pair.name, { pair, active: { ...activeSettings(settings), stack } });
+  const recovery = new DisasterRecoveryPair(settings.pair.name, pairArgs(settings, stack));
   return {
     activeSite: recovery.activeSite.activeSite,
     observedSite: recovery.activeSite.observedSite,

@@ -47,7 +47,7 @@ function unknownPlaces(root, folder, known) {
   if (!fs.existsSync(where)) return [];
   return fs
     .readdirSync(where, { withFileTypes: true })
-    .filter(({ name }) => !name.startsWith(".") && name !== "node_modules" && !known.includes(name))
+    .filter(({ name }) => !name.startsWith(".") && !["node_modules", "dist"].includes(name) && !known.includes(name))
     .filter((entry) => (entry.isDirectory() ? hasSource(path.join(where, entry.name)) : entry.name.endsWith(".ts")))
     .map(({ name }) => name);
 }

@@ -12,10 +12,10 @@ import { pathToFileURL } from "node:url";
 
 export const PARTS = ["node_modules", "pulumi", "system", "python"];
 /**
- * Parts that "all" leaves out: what only the tests that compare with former releases need, what only the measurements need, and
- * of "system" what the embedded lab can't do without, the rest where it can be installed.
+ * Parts that "all" leaves out: what only the tests that compare with former releases need, what only the measurements need, of
+ * "system" what the embedded lab can't do without, the rest where it can be installed, and a browser where it can be.
  */
-export const EXTRA_PARTS = ["python-older", "bench", "embedded"];
+export const EXTRA_PARTS = ["python-older", "bench", "embedded", "browser"];
 
 const PULUMI = "3.259.0";
 const LANGUAGE_NODEJS = "3.68.0"; // the last one that the Go module proxy serves; used by the Go build only
@@ -44,6 +44,7 @@ export class SetupError extends Error {}
  * @property {string} [pythonVenv]
  * @property {string} [olderPython] interpreter of the environment for former releases of Cinder
  * @property {Record<string, string>} [olderCinder] by release: the folder for PYTHONPATH that has it
+ * @property {string} [browser] a Chromium; absent where there is none
  * @property {string} [benchBinDir] folder with openstack, cinder and ansible-playbook
  */
 export async function ensureToolchain(options = {}) {
@@ -63,6 +64,7 @@ export async function ensureToolchain(options = {}) {
   if (need.has("pulumi")) Object.assign(found, await ensurePulumi(context));
   if (need.has("python")) Object.assign(found, await ensurePython(context));
   if (need.has("python-older")) Object.assign(found, await ensureOlderCinder(context));
+  if (need.has("browser")) Object.assign(found, await ensureBrowser(context));
   if (need.has("bench")) Object.assign(found, await ensureBench(context));
   const verdict = context.changed ? "complete" : "everything is there";
   context.log(`set-up: ${verdict} (${[...need].join(", ")}; ${elapsed(started)})`);
@@ -378,7 +380,7 @@ async function ensureSystemTools(context, needed = Object.keys(SYSTEM_TOOLS)) {
   const commandFor = (tools) =>
     `apt-get install -y --no-install-recommends ${[...new Set(tools.map((tool) => SYSTEM_TOOLS[tool]))].join(" ")}`;
   let missing = missingSystemTools();
-  const canInstall = findProgram("apt-get") && process.getuid?.() === 0;
+  const canInstall = canApt();
   const goOnWithout = () =>
     context.log(
       `set-up: system: going on without ${missing.join(", ")}; as root, \`${commandFor(missing)}\` gets them`,
@@ -393,23 +395,9 @@ async function ensureSystemTools(context, needed = Object.keys(SYSTEM_TOOLS)) {
   }
   if (!canInstall && missing.length > 0) goOnWithout();
   if (canInstall && missing.length > 0) {
-    // One lock for the machine and not for the cache: two caches share one package manager.
-    const lock = path.join(os.tmpdir(), "cinder-cheesecake-apt.lock");
-    const installed = step(context, "system", lock, async (progress) => {
+    const installed = aptInstall(context, "system", () => {
       missing = missingSystemTools();
-      if (missing.length === 0) return "already installed by another set-up";
-      const command = commandFor(missing);
-      const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-      const apt = (args) => run("apt-get", ["-o", "DPkg::Lock::Timeout=300", ...args], { env });
-      await withoutServiceStart(async () => {
-        progress("apt-get update");
-        await apt(["update"]);
-        progress(command);
-        await apt(command.split(" ").slice(1));
-      });
-      missing = missingSystemTools();
-      if (missing.length > 0) throw new SetupError(`not on PATH even after \`${command}\`: ${missing.join(", ")}.`);
-      return command;
+      return missing.length === 0 ? undefined : commandFor(missing);
     });
     await installed.catch((error) => {
       missing = missingSystemTools();
@@ -421,6 +409,28 @@ async function ensureSystemTools(context, needed = Object.keys(SYSTEM_TOOLS)) {
   const present = Object.keys(SYSTEM_TOOLS).filter((tool) => findSystemTool(tool));
   return { system: Object.fromEntries(present.map((tool) => [tool, findSystemTool(tool)])) };
 }
+
+/** `command` is asked again after it was run: what it still asks for can't be had. */
+function aptInstall(context, title, command) {
+  // One lock for the machine and not for the cache: two caches share one package manager.
+  const lock = path.join(os.tmpdir(), "cinder-cheesecake-apt.lock");
+  return step(context, title, lock, async (progress) => {
+    const wanted = command();
+    if (wanted === undefined) return "already installed by another set-up";
+    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+    const apt = (args) => run("apt-get", ["-o", "DPkg::Lock::Timeout=300", ...args], { env });
+    await withoutServiceStart(async () => {
+      progress("apt-get update");
+      await apt(["update"]);
+      progress(wanted);
+      await apt(wanted.split(" ").slice(1));
+    });
+    if (command() !== undefined) throw new SetupError(`not there even after \`${wanted}\`: \`${command()}\`.`);
+    return wanted;
+  });
+}
+
+const canApt = () => findProgram("apt-get") !== undefined && process.getuid?.() === 0;
 
 const missingSystemTools = () => Object.keys(SYSTEM_TOOLS).filter((tool) => !findSystemTool(tool));
 
@@ -450,6 +460,34 @@ async function withoutServiceStart(work) {
   } finally {
     remove();
   }
+}
+
+// --- browser ---------------------------------------------------------------------------------------------------------
+
+const BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const BROWSER_APPLICATIONS = [
+  "/Applications/Chromium.app/Contents/MacOS/Chromium",
+  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
+
+const findBrowser = () =>
+  BROWSERS.map((name) => findProgram(name)).find(Boolean) ??
+  BROWSER_APPLICATIONS.find((file) => process.platform === "darwin" && fs.existsSync(file));
+
+/** The tests that need one are skipped without it, and say so. */
+async function ensureBrowser(context) {
+  const command = "apt-get install -y --no-install-recommends chromium";
+  if (!findBrowser() && canApt())
+    await aptInstall(context, "browser", () => (findBrowser() ? undefined : command)).catch((error) =>
+      context.log(error.message),
+    );
+  const browser = findBrowser();
+  if (!browser)
+    context.log(
+      "set-up: browser: going on without Chromium. Get it by `apt-get install chromium` (Debian; as root), " +
+        "`dnf install chromium` (Fedora; as root), `brew install --cask chromium` (macOS).",
+    );
+  return browser ? { browser } : {};
 }
 
 // --- Python ------------------------------------------------------------------------------------------------------------

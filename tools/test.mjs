@@ -18,11 +18,11 @@ import { parseArgs, promisify } from "node:util";
 import { environmentFor } from "./run.mjs";
 import { ensureToolchain, SetupError } from "./setup.mjs";
 
-// What each needs to be set up. Contract tests start MariaDB, RabbitMQ, NetApp's client, and cinder-manage of former
-// releases.
+// What each needs to be set up. Contract tests start MariaDB, RabbitMQ, NetApp's client, cinder-manage of former releases,
+// and a browser.
 export const LEVELS = {
   unit: ["node_modules"],
-  contract: ["node_modules", "system", "python", "python-older"],
+  contract: ["node_modules", "system", "python", "python-older", "browser"],
   scenario: ["node_modules", "pulumi", "embedded"],
   pulumi: ["node_modules", "pulumi", "system"],
   openstack: ["all"],

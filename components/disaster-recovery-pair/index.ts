@@ -7,6 +7,7 @@ import { SvmPeer } from "../../dynamic-providers/svm-peer";
 import { type SitePair, siteNames, siteOf } from "../../lib/topology/site-pair";
 import { stanzaOf } from "./stanza";
 
+/** Of {@link DisasterRecoveryPair}; `pairFromConfig` has them of the stack's configuration, which the providers read, too. */
 export interface DisasterRecoveryPairArgs {
   readonly pair: SitePair;
   readonly active: Omit<ActiveSiteArgs, "backendRevisions">;

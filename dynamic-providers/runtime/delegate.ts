@@ -12,25 +12,24 @@ import type * as tsNode from "ts-node";
 import type { Properties, Provider } from "./lifecycle";
 
 type TsNode = typeof tsNode;
-type NodePath = typeof path;
 
 /**
- * The only thing that Pulumi serialises: it knows where the real provider's module is, and nothing else. Pulumi runs a
+ * The only thing that Pulumi serialises: it knows the real provider's module, and nothing else. Pulumi runs a
  * copy of this class's source text in a plain Node process, so it may use no import, no `#private` and no captured
  * value; everything of substance is required there at run time, from the project as it is on disk.
  */
 class Delegate implements ResourceProvider {
-  constructor(private readonly modulePath: string) {}
+  constructor(private readonly module: string) {}
 
   /**
-   * The provider process has no TypeScript loader of its own; its working directory is that of Pulumi.yaml
+   * The provider process has no TypeScript loader of its own; its working directory is the program's
    * (measured with CLI 3.259.0 and SDK 3.270.0).
    */
   private real(): Provider {
     /* eslint-disable @typescript-eslint/no-require-imports -- in the provider process, not when this is serialised */
-    if (require.extensions[".ts"] === undefined) (require("ts-node") as TsNode).register({ transpileOnly: true });
-    const modulePath = (require("node:path") as NodePath).resolve(this.modulePath);
-    return (require(modulePath) as { provider: Provider }).provider;
+    if (this.module.endsWith(".ts") && require.extensions[".ts"] === undefined)
+      (require("ts-node") as TsNode).register({ transpileOnly: true });
+    return (require(require.resolve(this.module, { paths: [process.cwd()] })) as { provider: Provider }).provider;
     /* eslint-enable @typescript-eslint/no-require-imports */
   }
 
@@ -69,9 +68,22 @@ class Delegate implements ResourceProvider {
 }
 
 /**
- * Provider whose implementation is the export `provider` of the module at `modulePath` (absolute, without extension).
- * The state holds the path relative to the project, so that a checkout elsewhere reads the same state.
+ * Provider whose implementation is the export `provider` of the module at `modulePath` (absolute, without extension). The
+ * state holds no place of this machine: of an installed package the module's name, by which also its next version is
+ * found, wherever a package manager puts it; of a checkout the path relative to it.
  */
 export function delegateTo(modulePath: string): ResourceProvider {
-  return new Delegate(path.relative(process.cwd(), modulePath));
+  const file = `${modulePath}${path.extname(__filename)}`;
+  const name = `cinder-cheesecake/providers/${path.basename(modulePath, ".provider")}`;
+  const beside = path.relative(process.cwd(), file);
+  return new Delegate(isFoundBy(name, file) ? name : `./${beside.replaceAll(path.sep, "/")}`);
+}
+
+/** As the provider process will look for it. */
+function isFoundBy(name: string, file: string): boolean {
+  try {
+    return require.resolve(name, { paths: [process.cwd()] }) === file;
+  } catch {
+    return false; // no such package is installed where the program runs
+  }
 }

@@ -4,6 +4,7 @@ import mysql from "mysql2/promise";
 import pLimit from "p-limit";
 import { DrError, messageOf } from "../errors";
 import { readCaFile } from "../http/ca-file";
+import { countRetry } from "../retries";
 import { isLoopback } from "../topology/loopback";
 
 /** How to reach the server. `host` may be the path of a Unix socket. */
@@ -128,6 +129,7 @@ export class Database implements AsyncDisposable {
         } catch (error) {
           await this.reset();
           if (!retried.has(errnoOf(error)) || attempt === attempts) throw this.translate(attempted, error);
+          countRetry();
           await sleep(Math.random() * 50 * 2 ** attempt);
         }
       }

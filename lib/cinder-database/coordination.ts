@@ -30,6 +30,8 @@ const tables: Readonly<Record<string, string>> = {
     "pair varchar(190) NOT NULL, stack varchar(255) NOT NULL, claimed_at datetime(6) NOT NULL, PRIMARY KEY (pair)",
   switchover: `switchover_id varchar(64) NOT NULL, pair varchar(190) NOT NULL, started_at datetime(6) NOT NULL,
     closed_at datetime(6) NULL, PRIMARY KEY (switchover_id), KEY switchover_pair_idx (pair, started_at)`,
+  stop_request: `pair varchar(190) NOT NULL, token varchar(64) NOT NULL, asked_by varchar(255) NOT NULL,
+    asked_at datetime(6) NOT NULL, PRIMARY KEY (pair)`,
   journal: `switchover_id varchar(64) NOT NULL, seq int NOT NULL, entry longtext NOT NULL, written_at datetime(6) NOT NULL,
     PRIMARY KEY (switchover_id, seq)`,
   promotion: `id bigint NOT NULL AUTO_INCREMENT, from_host varchar(255) NOT NULL, to_host varchar(255) NOT NULL,
@@ -136,6 +138,27 @@ export class Coordination {
     );
   }
 
+  /** By the token it's for one run alone: what is left of it afterwards means nobody. */
+  async requestStop(pair: string, token: string, by: string): Promise<void> {
+    await this.database.run(`Ask the run of ${pair} to stop`, (session) =>
+      session.change(
+        `INSERT INTO ${coordinationSchema}.stop_request (pair, token, asked_by, asked_at) VALUES (?, ?, ?, UTC_TIMESTAMP(6))
+         ON DUPLICATE KEY UPDATE token = VALUES(token), asked_by = VALUES(asked_by), asked_at = VALUES(asked_at)`,
+        [pair, token, by],
+      ),
+    );
+  }
+
+  findStop(pair: string, token: string): Promise<string | undefined> {
+    return this.read(`Look who asked the run of ${pair} to stop`, undefined, async (session) => {
+      const [row] = await session.rows<{ by: string }>(
+        `SELECT asked_by AS \`by\` FROM ${coordinationSchema}.stop_request WHERE pair = ? AND token = ?`,
+        [pair, token],
+      );
+      return row?.by;
+    });
+  }
+
   /** The stack that owns the pair: the first one that asked. */
   claimOwnership(pair: string, stack: string): Promise<{ readonly stack: string }> {
     return this.database.run(`Claim the pair ${pair} for the stack ${stack}`, async (session) => {
@@ -202,17 +225,24 @@ export class Coordination {
   }
 
   /** Newest first. */
-  listSwitchovers(
-    pair: string,
-  ): Promise<readonly { readonly switchoverId: string; readonly startedAt: string; readonly open: boolean }[]> {
+  listSwitchovers(pair: string): Promise<
+    readonly {
+      readonly switchoverId: string;
+      readonly startedAt: string;
+      readonly open: boolean;
+      readonly closedSecondsAgo?: number;
+    }[]
+  > {
     return this.read(`List the switchovers of ${pair}`, [], async (session) => {
-      const rows = await session.rows<{ switchoverId: string; startedAt: string; open: number }>(
+      const rows = await session.rows<{ switchoverId: string; startedAt: string; closedSecondsAgo: number | null }>(
         `SELECT switchover_id AS switchoverId, DATE_FORMAT(started_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS startedAt,
-                closed_at IS NULL AS open
+                TIMESTAMPDIFF(SECOND, closed_at, UTC_TIMESTAMP(6)) AS closedSecondsAgo
            FROM ${coordinationSchema}.switchover WHERE pair = ? ORDER BY started_at DESC, switchover_id DESC`,
         [pair],
       );
-      return rows.map((row) => ({ ...row, open: row.open !== 0 }));
+      return rows.map(({ closedSecondsAgo, ...row }) =>
+        closedSecondsAgo === null ? { ...row, open: true } : { ...row, open: false, closedSecondsAgo },
+      );
     });
   }
 

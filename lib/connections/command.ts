@@ -16,6 +16,8 @@ export function runCommand(o: {
   readonly input?: string;
   /** That its output may not show. */
   readonly secrets?: readonly string[];
+  /** It's killed then, as at its deadline. */
+  readonly signal?: AbortSignal;
 }): Promise<HookOutcome> {
   const [program, ...args] = o.command;
   const begunMs = performance.now();
@@ -33,22 +35,28 @@ export function runCommand(o: {
     // One that doesn't read its input has it closed in the middle.
     child.stdin.on("error", () => undefined);
     child.stdin.end(o.input ?? "");
-    let timedOut = false;
-    const timer = setTimeout(() => {
-      timedOut = true;
+    let killed: "timedOut" | "cutOff" | undefined;
+    const kill = (why: typeof killed): void => {
+      killed ??= why;
       endGroup(child.pid);
       // What left the group may hold them open for ever.
       for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy();
-    }, o.timeoutSeconds * 1000);
-    const ended = (how: Pick<HookOutcome, "passed" | "said" | "exitCode" | "timedOut">): void => {
+    };
+    const timer = setTimeout(() => kill("timedOut"), o.timeoutSeconds * 1000);
+    const cutOff = (): void => kill("cutOff");
+    o.signal?.addEventListener("abort", cutOff, { once: true });
+    if (o.signal?.aborted === true) cutOff();
+    const ended = (how: Omit<HookOutcome, "durationSeconds" | "output">): void => {
       clearTimeout(timer);
+      o.signal?.removeEventListener("abort", cutOff);
       const output = tail.text();
       const durationSeconds = Math.round((performance.now() - begunMs) / 100) / 10;
       resolve({ ...how, durationSeconds, ...(output === "" ? {} : { output }) });
     };
     child.on("error", (error) => ended({ passed: false, said: `it couldn't be started (${messageOf(error)})` }));
     child.on("close", (code, signal) => {
-      if (timedOut)
+      if (killed === "cutOff") ended({ passed: false, said: "it was killed before its end", cutOff: true });
+      else if (killed === "timedOut")
         ended({ passed: false, said: `it didn't end within ${o.timeoutSeconds} s and was killed`, timedOut: true });
       else if (code === null) ended({ passed: false, said: `it ended with ${signal ?? "no status"}` });
       else ended({ passed: code === 0, said: `it ended with status ${code}`, exitCode: code });

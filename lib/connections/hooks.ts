@@ -20,16 +20,17 @@ export function hookRunner(secrets: PairSecrets): HookPort {
     ...Object.values(hookSecrets),
   ];
   return {
-    run({ hook, facts, instances }) {
+    run({ hook, facts, instances, signal }) {
       const { command, http, timeoutSeconds } = hook;
       const json = { ...facts, instances };
-      if (http !== undefined) return call({ http, timeoutSeconds, facts, json, hookSecrets, known });
+      if (http !== undefined) return call({ http, timeoutSeconds, facts, json, hookSecrets, known, signal });
       return runCommand({
         command: command ?? [],
         timeoutSeconds,
         env: variablesOf(facts),
         input: `${JSON.stringify(json)}\n`,
         secrets: known,
+        signal,
       });
     },
   };
@@ -51,11 +52,12 @@ async function call(o: {
   readonly json: unknown;
   readonly hookSecrets: Readonly<Record<string, string>>;
   readonly known: readonly string[];
+  readonly signal: AbortSignal;
 }): Promise<HookOutcome> {
   const { http, facts, hookSecrets } = o;
   const begunMs = performance.now();
   const tail = new Tail(o.known);
-  const ended = (how: Pick<HookOutcome, "passed" | "said" | "status" | "timedOut">): HookOutcome => {
+  const ended = (how: Pick<HookOutcome, "passed" | "said" | "status" | "timedOut" | "cutOff">): HookOutcome => {
     const output = tail.text();
     const durationSeconds = Math.round((performance.now() - begunMs) / 100) / 10;
     return { ...how, durationSeconds, ...(output === "" ? {} : { output }) };
@@ -83,6 +85,7 @@ async function call(o: {
   try {
     const { status, body: answer } = await client.request<string>({
       method: http.method,
+      signal: o.signal,
       path: `${url.pathname}${url.search}`,
       headers,
       ...(http.method === "GET" || http.method === "DELETE" ? {} : { body }),
@@ -93,6 +96,7 @@ async function call(o: {
     return ended({ passed: status >= 200 && status < 300, said: `it answered ${status}`, status });
   } catch (error) {
     // An error's context has the URL, which may hold a secret.
+    if (o.signal.aborted) return ended({ passed: false, said: "it was ended before its answer", cutOff: true });
     tail.add(DrError.is(error) ? error.seen : messageOf(error));
     const timedOut = DrError.is(error, "unreachable") && performance.now() - begunMs >= o.timeoutSeconds * 1000;
     return ended({ passed: false, said: "it wasn't answered", ...(timedOut ? { timedOut } : {}) });

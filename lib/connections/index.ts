@@ -6,6 +6,7 @@ import { MessageQueue } from "../message-queue";
 import { NovaClient } from "../nova/client";
 import { OntapClient } from "../ontap/client";
 import * as osloConfig from "../oslo-config";
+import { retries } from "../retries";
 import type { Ports } from "../switchover/ports";
 import type { PairSecrets, SitePair } from "../topology/site-pair";
 import { siteNames, siteOf } from "../topology/site-pair";
@@ -13,8 +14,10 @@ import { hookRunner } from "./hooks";
 import { withRowsWhereUnreachable } from "./rows-where-unreachable";
 import { systemClock } from "./system-clock";
 
+/** The pair's systems, as the engine sees them. */
 export interface Connections {
   readonly ports: Ports;
+  /** Ends every connection. Nothing of it may be used afterwards. */
   close(): Promise<void>;
 }
 
@@ -67,6 +70,7 @@ export function connect(pair: SitePair, secrets: PairSecrets): Connections {
       config: osloConfig,
       hooks: hookRunner(secrets),
       clock: systemClock,
+      retries,
     },
     close: async () => {
       await Promise.allSettled([

@@ -3,8 +3,8 @@ import * as tls from "node:tls";
 import { Agent } from "undici";
 import type { z } from "zod";
 import { DrError, messageOf } from "../errors";
-
 import type { RemoteContext } from "../errors";
+import { countRetry } from "../retries";
 import { readCaFile } from "./ca-file";
 
 /**
@@ -156,6 +156,7 @@ export class HttpClient {
         if (!idempotent && failure.context["sent"] !== false) throw failure;
       }
       if (attempt >= attempts) throw failure;
+      countRetry();
       try {
         await sleep(waitMs, signal);
       } catch (error) {

@@ -4,6 +4,8 @@ import { backendHost, siteNames } from "../topology/site-pair";
 import { deadlines } from "./deadlines";
 import type { Facts, Journal } from "./journal";
 import type { Plan, PlannedServer } from "./plan";
+import type { Progress } from "./progress";
+import type { Stop } from "./stop";
 import type {
   ArrayPort,
   CinderAttachment,
@@ -23,7 +25,11 @@ export interface StepContext {
   readonly ports: Ports;
   readonly journal: Journal;
   readonly clock: Clock;
+  /** Nothing is waited for any more. */
   readonly signal: AbortSignal;
+  /** Nothing new is begun. */
+  readonly stop: Pick<Stop, "asked" | "by">;
+  readonly progress: Progress;
   readonly live: Live;
   /** Of the intent of this very run: a journey that was refused for it goes on once it's set. */
   readonly acceptSchema?: string;

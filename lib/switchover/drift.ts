@@ -33,6 +33,7 @@ export interface Mismatch {
   readonly remedy: string;
 }
 
+/** What is seen against what follows from the rest, in one sentence without its remedy. */
 export const toldOf = ({ kind, what, seen, expected }: Mismatch): string =>
   kind === "blind" ? `${what} can't be read: ${seen}` : `${what}: ${seen}, expected ${expected}`;
 
@@ -42,7 +43,7 @@ export const sentenceOf = (mismatch: Mismatch): string => `${sentence(toldOf(mis
 const shown = 5;
 
 /** In an order of their own: the same is said of the same, in whatever order a system lists it. */
-function namesOf(items: readonly string[]): string {
+export function namesOf(items: readonly string[]): string {
   const named = [...items].sort().slice(0, shown).join(", ");
   return items.length > shown ? `${named} and ${items.length - shown} more` : named;
 }

@@ -29,13 +29,13 @@ export async function execute(o: ExecutionOptions): Promise<void> {
   const { steps } = ctx.plan;
   // One that this version doesn't know is told before anything is done, not in the middle.
   for (const planned of steps) if (!ctx.journal.isPassed(planned)) stepOf(ctx, planned);
-  for (const [index, planned] of steps.entries()) await runStep(o, planned, `${index + 1}/${steps.length}`);
+  for (const planned of steps) await runStep(o, planned);
 }
 
 const stepOf = ({ plan }: StepContext, planned: PlannedStep): Step =>
   isHook(planned) ? hookStep(plan, planned.id) : stepById(planned.id);
 
-async function runStep(o: ExecutionOptions, planned: PlannedStep, position: string): Promise<void> {
+async function runStep(o: ExecutionOptions, planned: PlannedStep): Promise<void> {
   const { ctx } = o;
   const step = stepOf(ctx, planned);
   // Of a step that is done for one group after another, the last one's end is its end.
@@ -45,24 +45,19 @@ async function runStep(o: ExecutionOptions, planned: PlannedStep, position: stri
   if (!again && (isLast ? ctx.journal.isEnded(planned.id) : ctx.journal.isPassed(planned))) return;
   stopIfAsked(ctx, planned.id);
   const items = ofGroup(ctx, planned.group, step.items(ctx));
-  const begunMs = ctx.clock.now().getTime();
+  const isDone = (item: StepItem): boolean => !again && ctx.journal.isDone(step.id, item.key);
   const group = planned.group === undefined ? {} : { group: planned.group };
-  ctx.say(`[${position}] ${planned.id}: ${planned.sentence}`);
+  ctx.say(ctx.progress.stepBegins(planned, items.length, items.filter(isDone).length));
   await ctx.guard();
   await ctx.journal.append({ type: "step", step: step.id, event: "begin", ...group });
   ctx.live.atBoundary();
   await attributed(ctx, step.id, undefined, async () => step.premise?.(ctx));
   const lanes = step.lanes === "instances" ? ctx.pair.openstack.instancesAtOnce : step.lanes;
-  let done = 0;
-  await pooled(lanes, items, async (item) => {
-    if (again || !ctx.journal.isDone(step.id, item.key)) await runItem(o, step, item);
-    done += 1;
-    if (items.length > 9 && done % Math.ceil(items.length / 5) === 0 && done < items.length)
-      ctx.say(`[${position}] ${planned.id}: ${done} of ${items.length}`);
-  });
+  const left = items.filter((item) => !isDone(item));
+  await pooled(lanes, left, (item) => runItem(o, step, item));
   if (planned.group !== undefined) await ctx.journal.append({ type: "step", step: step.id, event: "end", ...group });
   if (isLast) await ctx.journal.append({ type: "step", step: step.id, event: "end" });
-  ctx.say(`[${position}] ${planned.id}: done in ${seconds(ctx.clock.now().getTime() - begunMs)}`);
+  ctx.progress.stepEnds();
 }
 
 /** An item is one of the group's instances, or the group itself. */
@@ -75,6 +70,7 @@ function ofGroup(ctx: StepContext, name: string | undefined, items: readonly Ste
 async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise<void> {
   const { ctx } = o;
   stopIfAsked(ctx, step.id);
+  ctx.progress.itemBegins(item.key, item.label);
   await attributed(ctx, step.id, item, async () => {
     const already = await step.satisfied(ctx, item);
     if (already !== undefined) {
@@ -93,16 +89,18 @@ async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise
     await ctx.journal.append({ type: "done", step: step.id, item: item.key, already: false, facts });
     await o.onEvent?.({ kind: "recorded", step: step.id, item: item.key });
   });
+  ctx.progress.itemEnds(item.key);
 }
 
 function stopIfAsked(ctx: StepContext, step: string): void {
-  if (ctx.signal.aborted)
+  if (ctx.stop.asked.aborted)
     throw new DrError({
       code: "stopped",
-      attempted: `Run step ${step}`,
-      seen: "this run was asked to stop",
-      state: "Nothing of this step was begun; the journal tells what is done.",
+      attempted: `Go on with ${step}`,
+      seen: `stopped: ${ctx.stop.by}`,
+      state: stateAt(ctx),
       remedy: "Run again: it goes on from here.",
+      context: { step },
     });
 }
 
@@ -116,8 +114,8 @@ async function attributed(
   try {
     await work();
   } catch (error) {
-    // Without the lease the journal belongs to the other run; who waits for an approval didn't fail.
-    if (!DrError.is(error, "lease") && !DrError.is(error, "approval"))
+    // Without the lease the journal belongs to the other run; who was stopped, or waits for an approval, didn't fail.
+    if (!(["lease", "stopped", "approval"] as const).some((code) => DrError.is(error, code)))
       await ctx.journal
         .append({ type: "failed", step: stepId, item: item?.key ?? "", error: messageOf(error) })
         .catch(() => undefined);
@@ -161,8 +159,4 @@ function stateAt({ plan, journal }: StepContext, error?: DrError): string {
     isUnder("promote/stop-services", "promote/start-services") ? "Cinder's services may be stopped." : undefined,
   ];
   return sentences.filter((sentence) => sentence !== undefined).join(" ");
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
 }

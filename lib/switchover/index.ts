@@ -1,18 +1,21 @@
 import os from "node:os";
 import path from "node:path";
-import { DrError, messageOf, sentence } from "../errors";
+import { DrError, sentence } from "../errors";
 import type { SitePair } from "../topology/site-pair";
-import { backendHost } from "../topology/site-pair";
+import { backendHost, siteNames, siteOf } from "../topology/site-pair";
 import { Live } from "./context";
 import type { StepContext } from "./context";
 import { awaitedApproval } from "./approve";
-import { divergence, noDelta, planDelta, unprotected } from "./difference";
+import { assess } from "./assess";
+import { divergence, unprotected } from "./difference";
+import { expectedSite } from "./expectations";
 import type { ExecutionEvent } from "./execute";
 import { execute } from "./execute";
+import type { History } from "./history";
+import { historyOf } from "./history";
 import type { Intent, Mode, Route, SwitchoverState } from "./intent";
 import type { JournalEntry } from "./journal";
 import { endedSwitchovers, Journal } from "./journal";
-import type { Judgement } from "./judgement";
 import { judge } from "./judgement";
 import type { Lease } from "./lease";
 import type { Observation } from "./observation";
@@ -29,15 +32,19 @@ import {
   planReload,
   planReprotect,
   planSwitchover,
-  sentencesOf,
   volumesOfServer,
 } from "./plan";
 import type { Finding } from "./preflight";
-import { checkDatabase, preflight, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
+import { checkDatabase, reprotectFindings, restartFindings, shadowFindings, unreadable } from "./preflight";
 import type { Ports } from "./ports";
+import { Progress } from "./progress";
 import type { Report } from "./report";
 import { buildReport, writeReport } from "./report";
+import { headlineOf, inputLinesOf, type Runbook, runbookOf, type RunbookOptions } from "./runbook";
+import type { Stop } from "./stop";
+import { aboutStopping, refuseIfAsked } from "./stop";
 import { sentenceOf, toldOf } from "./drift";
+import { findOpenJournal, type Status } from "./status";
 import type { Decision, Verdict } from "./verdict";
 import { decide, verdictOf } from "./verdict";
 
@@ -45,16 +52,27 @@ export type { HookSpec, Intent, Mode, Phase, Promotion, Route, SwitchoverState, 
 export { phases } from "./intent";
 export type { Plan } from "./plan";
 export type { Report } from "./report";
-export { reportAsMarkdown } from "./report";
+export { reportAsHtml, reportAsMarkdown, reportSchema } from "./report";
+export type { History, Past } from "./history";
+export type { Check, Mark } from "./checks";
+export type { Runbook, RunbookPhase } from "./runbook";
+export { linesOf, markdownOf } from "./runbook";
+export { durationOf } from "./duration";
 export type { Mismatch } from "./drift";
 export type { Judgement } from "./judgement";
 export { sentenceOf, toldOf } from "./drift";
+export type { StopOutcome, StoppedAt } from "./stop";
+export { requestStop } from "./stop";
 export type { Verdict } from "./verdict";
 export { verdictOf } from "./verdict";
 export { approveGroup } from "./approve";
 export { observe } from "./observe";
 export type { Proof } from "./verify";
 export { verifyEndState } from "./verify";
+export type { OpenSwitchover, Status } from "./status";
+export { observeState, openSwitchover, statusOf } from "./status";
+export type { LastSwitchover, MirrorLag, Overview, Readiness } from "./overview";
+export { overviewOf } from "./overview";
 
 /**
  * The engine's face. observe → decide → preflight → plan → (lease, journal) execute → report; only `applySwitchover` and
@@ -68,10 +86,13 @@ export interface Failure {
   readonly remedy: string;
 }
 
+/** What would be done now, and why it would be refused. */
 export interface Preview {
   readonly decision: Decision["action"] | "resume" | "abort";
-  /** The runbook, as the operator reads it; empty where nothing is to be done. */
+  /** The runbook as the plan's input has it; empty where nothing is to be done. */
   readonly sentences: readonly string[];
+  /** With what is only of this moment; absent where there's no plan. */
+  readonly runbook?: Runbook;
   readonly digest: string;
   readonly mode: Mode;
   readonly route: Route;
@@ -95,10 +116,11 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
   const next = open && (await onward(o, open));
   if (open !== undefined && next !== undefined && goesOn(next)) return previewOfOpen(o, open, next);
   const thought = await think(o);
-  const { decision, findings } = thought;
+  const { decision } = thought;
   const warnings = [...(next === undefined ? [] : [next.said]), ...thought.warnings];
   const plan = thought.plan && { ...thought.plan, warnings };
-  const failures = [...findings, ...unfinished(next, plan)].map((finding) => failureOf(finding));
+  const findings = [...thought.findings, ...unfinished(next, plan)];
+  const failures = findings.map((finding) => failureOf(finding));
   if (plan === undefined)
     return {
       decision: decision.action,
@@ -110,9 +132,13 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
       warnings,
       forecastSeconds: 0,
     };
+  const { pair, intent } = o;
+  const { complete = false, seen } = thought;
+  const runbook = runbookOf({ plan, pair, intent, findings, warnings, complete, ...seen });
   return {
     decision: decision.action,
-    sentences: [headline(plan), ...sentencesOf(plan)],
+    sentences: inputLinesOf(runbook),
+    runbook,
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
@@ -122,80 +148,45 @@ export async function previewSwitchover(o: Question & { readonly stack: string }
   };
 }
 
+/** Whether anything was begun and not ended. Read-only. @throws DrError `unreachable` where the database doesn't answer. */
 export async function hasOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<boolean> {
   return (await findOpenJournal(o)) !== undefined;
 }
 
-export interface OpenSwitchover {
-  readonly switchoverId: string;
-  readonly begunAt: string;
-  /** The plan that counts: the abort's where one was begun. */
-  readonly plan: Plan;
-  /** The priority group after which it waits for an approval. */
-  readonly awaitsApprovalOf?: string;
-}
-
-/** What was begun and not ended. Read-only. */
-export async function openSwitchover(
-  o: Pick<Question, "pair" | "ports" | "journalDir">,
-): Promise<OpenSwitchover | undefined> {
-  const journal = await findOpenJournal(o);
-  if (journal === undefined) return undefined;
-  const { switchoverId, entries, plan } = journal;
-  const group = awaitedApproval(journal);
-  return {
-    switchoverId,
-    begunAt: entries[0]?.at ?? "",
-    plan,
-    ...(group === undefined ? {} : { awaitsApprovalOf: group }),
-  };
-}
-
-/**
- * Of the switchover of this id, else of the last one, from its journal: by the database's copy, or where the database
- * doesn't answer, by the file's. Undefined where there's none.
- */
+/** Of the switchover of this id, else of the last one, by its journal. Undefined where there's none. */
 export async function reportOf(
   o: Pick<Question, "pair" | "ports" | "journalDir"> & { readonly switchoverId?: string },
 ): Promise<Report | undefined> {
-  const entries = await Journal.readLast({
-    directory: o.journalDir,
-    coordination: o.ports.coordination,
-    pair: o.pair.name,
-    ...(o.switchoverId === undefined ? {} : { switchoverId: o.switchoverId }),
+  const faults: string[] = [];
+  for await (const { switchoverId, entries } of Journal.all({
+    ...journalsOf(o),
+    onFault: (fault) => faults.push(fault),
+  }))
+    if (switchoverId === (o.switchoverId ?? switchoverId)) return buildReport(entries);
+  if (faults.length === 0) return undefined;
+  throw new DrError({
+    code: "journal",
+    attempted: `Read the journal of ${o.switchoverId ?? "the last switchover"}`,
+    seen: faults.join("; "),
+    remedy: "Ask again where one of its copies can be read: journalDir's, or that beside Cinder's database.",
   });
-  return entries && buildReport(entries);
 }
 
-/** Where production runs, by the systems' own word. Read-only. */
-export async function observeState(o: Pick<Question, "pair" | "ports">): Promise<Verdict> {
-  return verdictOf(await observeSites(o.pair, o.ports));
+/** Writes the folder with report.html, report.md and report.json. Resolves to it. */
+export function saveReport({ journalDir }: Pick<Question, "journalDir">, report: Report): Promise<string> {
+  return writeReport(journalDir, report);
 }
 
-export interface Status {
-  readonly verdict: Verdict;
-  readonly judgement: Judgement;
-  /** What was begun and not ended. */
-  readonly open?: OpenSwitchover;
-  /** What couldn't be compared, and why. */
-  readonly unseen: readonly string[];
+/** What was begun of the pair, newest first. Read-only. */
+export function listHistory(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<History> {
+  return historyOf(journalsOf(o));
 }
 
-/** One verdict on what cinder.conf, Cinder's rows, the mirrors and the attachments say. Read-only. */
-export async function statusOf(
-  o: Pick<Question, "pair" | "ports" | "journalDir"> & { readonly expected: string },
-): Promise<Status> {
-  const verdict = await observeState(o);
-  const unseen = [...verdict.unseen];
-  // In a disaster the rest is told also where this can't be read.
-  const open = await openSwitchover(o).catch((error: unknown) => void unseen.push(messageOf(error)));
-  const judgement = judge({
-    verdict,
-    expected: o.expected,
-    ...(open === undefined ? {} : { open: open.switchoverId }),
-  });
-  return { verdict, judgement, ...(open === undefined ? {} : { open }), unseen };
-}
+const journalsOf = ({ pair, ports, journalDir }: Pick<Question, "pair" | "ports" | "journalDir">) => ({
+  directory: journalDir,
+  coordination: ports.coordination,
+  pair: pair.name,
+});
 
 /** What ActiveSite stores of it. */
 export function outputsOf(
@@ -218,12 +209,20 @@ export function outputsOf(
   };
 }
 
+/** What {@link applySwitchover} needs: what is asked for, how to reach the pair, and whom to tell. */
 export interface ApplyOptions extends Question {
   readonly stack: string;
   /** What the preview in this very update said; a difference in direction, mode or route is refused. */
   readonly previewed?: { readonly digest: string; readonly mode: string; readonly route: string };
+  /** Nothing new is begun from then on, and what is under way is finished. */
   readonly signal: AbortSignal;
+  /** Nothing is waited for any more. */
+  readonly cutOff?: AbortSignal;
+  /** Lines to keep: one for each step, and what is remarkable. */
   readonly progress: (line: string) => void;
+  /** Called when the first step is about to begin, with what tells how things stand, as often as it's asked. */
+  readonly onStatus?: (status: () => string) => void;
+  /** Is told each event of the run, and awaited. */
   readonly onEvent?: (event: ExecutionEvent) => void | Promise<void>;
   /** Called once it's this run that writes a journal: a failure before it has changed nothing. */
   readonly onJournal?: (switchoverId: string) => void;
@@ -234,16 +233,16 @@ export interface ApplyOptions extends Question {
  * again after any failure, also of this process.
  */
 export async function applySwitchover(o: ApplyOptions): Promise<SwitchoverState> {
-  return asOwner(o, (lease) => underLease(o, lease));
+  return asOwner(o, (lease, stop) => underLease(o, lease, stop));
 }
 
-async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverState> {
+async function underLease(o: ApplyOptions, lease: Lease, stop: Stop): Promise<SwitchoverState> {
   await Journal.closeEnded(o.ports.coordination, o.pair.name);
   const open = await findOpenJournal(o);
   const next = open && (await onward(o, open));
   if (open !== undefined && next !== undefined && goesOn(next)) {
-    await takeUp(o, open, next);
-    return carryOut(o, lease, open);
+    await takeUp(o, open, next, lease);
+    return carryOut(o, lease, open, stop);
   }
   if (next !== undefined) o.progress(next.said);
   const { decision, findings: found, plan, verdict } = await think(o, "under our lease");
@@ -256,7 +255,8 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
   const unapproved = approvalFailures(o.intent, plan);
   if (unapproved.length > 0) throw refusal(unapproved);
   assertAsPreviewed(plan, o);
-  o.progress(headline(plan));
+  refuseIfAsked(stop);
+  o.progress(headlineOf(plan));
   for (const warning of plan.warnings) o.progress(`warning: ${warning}`);
   if (open !== undefined) {
     await lease.guard();
@@ -270,9 +270,10 @@ async function underLease(o: ApplyOptions, lease: Lease): Promise<SwitchoverStat
     clock: o.ports.clock,
     stack: o.stack,
     plan,
+    run: lease.token,
   });
   o.onJournal?.(journal.switchoverId);
-  return carryOut(o, lease, journal);
+  return carryOut(o, lease, journal, stop);
 }
 
 /** The switchover that an adopted site was reached by, where this software made it, with its report: maybe elsewhere. */
@@ -288,33 +289,63 @@ async function broughtBy(
   return {};
 }
 
-async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal): Promise<SwitchoverState> {
+async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal, stop: Stop): Promise<SwitchoverState> {
   const { plan } = journal;
+  await stop.watchFile(o.journalDir, journal.switchoverId);
+  const { clock, retries } = o.ports;
+  const before = retries?.() ?? 0;
+  const progress = new Progress(
+    plan.steps,
+    (planned) => journal.isPassed(planned),
+    () => clock.now(),
+    () => (retries?.() ?? 0) - before,
+  );
   const ctx: StepContext = {
     pair: o.pair,
     plan,
     ports: o.ports,
     journal,
-    clock: o.ports.clock,
-    signal: o.signal,
+    clock,
+    signal: stop.cutOff,
+    stop,
+    progress,
     live: new Live(o.pair, o.ports),
     ...(o.intent.acceptSchema === undefined ? {} : { acceptSchema: o.intent.acceptSchema }),
     guard: () => lease.guard(),
-    say: o.progress,
+    say: (line) => {
+      const kept = progress.remark(line);
+      if (kept !== undefined) o.progress(kept);
+    },
   };
+  o.progress(aboutStopping);
+  o.onStatus?.(() => progress.status());
   let reportDirectory: string | undefined;
   try {
     await execute({ ctx, ...(o.onEvent === undefined ? {} : { onEvent: o.onEvent }) });
     await lease.guard();
     await journal.close(plan.kind === "abort" ? "aborted" : "completed");
+    o.progress(progress.summary());
+  } catch (error) {
+    if (DrError.is(error, "stopped")) await toldStopped(journal, lease, stop, error);
+    throw error;
   } finally {
     reportDirectory = await writeReport(o.journalDir, buildReport(journal.entries)).catch(() => undefined);
   }
-  o.progress(`report: ${path.join(reportDirectory ?? "", "report.md")}`);
+  if (reportDirectory !== undefined) o.progress(`report: ${path.join(reportDirectory, "report.html")}`);
   const verdict = verdictOf(await observeSites(o.pair, o.ports));
   // Proved a moment ago: that the other site doesn't answer now doesn't refute it.
   const asProved = verdict.promoted && verdict.replicating === undefined && journal.isEnded("reprotect/wait-healthy");
   return stateAfter(o, asProved ? { ...verdict, protected: true } : verdict, journal.switchoverId, reportDirectory);
+}
+
+/** What can't be written isn't what ended the run: the next one goes on without it. */
+async function toldStopped(journal: Journal, lease: Lease, stop: Stop, { state, context }: DrError): Promise<void> {
+  try {
+    await lease.guard();
+    await journal.append({ type: "stopped", by: stop.by, step: String(context["step"]), state: state ?? "" });
+  } catch {
+    return;
+  }
 }
 
 // --------------------------------------------------------------------------------------------------------------- think
@@ -325,6 +356,9 @@ interface Thought {
   readonly findings: readonly Finding[];
   readonly warnings: readonly string[];
   readonly plan?: Plan;
+  /** All of preflight was gone through. */
+  readonly complete?: boolean;
+  readonly seen?: Pick<RunbookOptions, "otherBackends" | "routeReason" | "differences">;
 }
 
 async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
@@ -345,13 +379,13 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
     ...(verdict.half === undefined ? {} : { failedOverByUs: (await lastSwitchover(o))?.to === verdict.site }),
   });
   const told = [...verdict.mismatches.map(toldOf), ...verdict.unseen];
-  const base = { decision, verdict };
+  const base = { decision, verdict, seen: { otherBackends: otherBackends(observation) } };
   switch (decision.action) {
     case "nothing":
     case "adopt":
       return {
         ...base,
-        findings: [],
+        findings: decision.action === "adopt" ? expectedSite(o.intent, decision.site) : [],
         warnings: [...told, ...(await unprotected(observation, o.ports, verdict))],
       };
     case "refuse":
@@ -384,7 +418,7 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
       if (mode !== "planned") warnings.push("the other site isn't touched until reprotect is asked for");
       return {
         ...base,
-        findings: [...failures, ...shadowFindings(observation, decision.to)],
+        findings: [...expectedSite(o.intent, decision.to), ...failures, ...shadowFindings(observation, decision.to)],
         warnings,
         plan: planPromotion({ intent: o.intent, observation, to: decision.to, mode, warnings }),
       };
@@ -396,25 +430,29 @@ async function think(o: Question, lease?: "under our lease"): Promise<Thought> {
         ...base,
         findings: [...reprotectFindings(observation, site), ...findings],
         warnings,
+        seen: { ...base.seen, differences: warnings },
         plan: planReprotect({ intent: o.intent, observation, activeSite: site, resyncs, baselines, warnings }),
       };
     }
     case "switchover": {
-      const checked = preflight(observation, o.intent, decision.from);
-      const delta = o.intent.unplanned === undefined ? await planDelta(observation, o.ports, decision) : noDelta;
-      const warnings = [
-        ...checked.warnings,
-        ...delta.sentences,
-        ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : []),
-      ];
+      const { findings, warnings, differences, route, routeReason } = await assess(o, observation, decision.from);
       return {
         ...base,
-        findings: [...checked.failures, ...delta.findings],
+        findings,
         warnings,
-        plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route: checked.route, warnings }),
+        complete: true,
+        seen: { ...base.seen, routeReason, differences },
+        plan: planSwitchover({ intent: o.intent, observation, from: decision.from, route, warnings }),
       };
     }
   }
+}
+
+/** What cinder.conf enables beside the pair. */
+function otherBackends({ pair, controllers }: Observation): string[] {
+  const own = siteNames(pair).map((site) => siteOf(pair, site).backend);
+  const enabled = controllers.flatMap(({ enabledBackends }) => enabledBackends);
+  return [...new Set(enabled)].filter((backend) => !own.includes(backend));
 }
 
 function activationFindings(observation: Observation, site: string): Finding[] {
@@ -457,38 +495,33 @@ async function lastSwitchover(o: Question): Promise<Plan | undefined> {
 
 // -------------------------------------------------------------------------------------------------------- open journal
 
-async function findOpenJournal(o: Pick<Question, "pair" | "ports" | "journalDir">): Promise<Journal | undefined> {
-  return Journal.findOpen({
-    directory: o.journalDir,
-    coordination: o.ports.coordination,
-    clock: o.ports.clock,
-    pair: o.pair.name,
-  });
-}
-
 function previewOfOpen(o: Question, journal: Journal, next: Onward): Preview {
   const { way, plan } = next;
   const left = plan.steps.filter((planned) => way === "abort" || !journal.isPassed(planned));
   const awaited = way === "abort" ? undefined : awaitedApproval(journal);
   const verb = way === "abort" ? "Abort" : way === "replan" ? `Go on (${plan.mode}, ${plan.route}) with` : "Resume";
+  const headline = `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`;
+  const { pair, intent } = o;
+  const { findings } = next;
+  const underway = { headline, left, replanned: way === "replan" };
+  const warnings = [
+    ...plan.warnings,
+    ...(awaited === undefined
+      ? []
+      : [
+          `it waits for the approval of group "${awaited}" (\`cheesecake approve ${awaited}\`), and ends there again without it`,
+        ]),
+  ];
+  const runbook = runbookOf({ plan, pair, intent, findings, warnings, complete: false, underway });
   return {
     decision: way === "abort" || way === "refuse" ? way : "resume",
-    sentences: [
-      `${verb} ${journal.switchoverId}, begun ${journal.entries[0]?.at ?? ""}: ${left.length} of ${plan.steps.length} steps are left`,
-      ...left.map((planned) => `${planned.phase}: ${planned.sentence}`),
-    ],
+    sentences: inputLinesOf(runbook),
+    runbook,
     digest: plan.digest,
     mode: plan.mode,
     route: plan.route,
     failures: failuresOnward(o.intent, next),
-    warnings: [
-      ...plan.warnings,
-      ...(awaited === undefined
-        ? []
-        : [
-            `it waits for the approval of group "${awaited}" (\`cheesecake approve ${awaited}\`), and ends there again without it`,
-          ]),
-    ],
+    warnings,
     forecastSeconds: left.reduce((sum, planned) => sum + planned.forecastSeconds, 0),
   };
 }
@@ -509,28 +542,19 @@ function failuresOnward(intent: Intent, { way, plan, findings }: Onward): Failur
   return [...findings.map(failureOf), ...(way === "replan" ? approvalFailures(intent, plan) : [])];
 }
 
-async function takeUp(o: ApplyOptions, journal: Journal, next: Onward): Promise<void> {
+async function takeUp(o: ApplyOptions, journal: Journal, next: Onward, lease: Lease): Promise<void> {
   const { way, plan, said } = next;
   const failures = failuresOnward(o.intent, next);
   if (failures.length > 0) throw refusal(failures);
   assertAsPreviewed(plan, o);
   o.onJournal?.(journal.switchoverId);
   await journal.settle();
-  await journal.append({ type: "resume", owner: `${os.hostname()} pid ${process.pid}` });
+  await journal.append({ type: "resume", owner: `${os.hostname()} pid ${process.pid}`, run: lease.token });
   o.progress(said);
   if (way === "abort" || way === "replan") await journal.append({ type: way, plan });
 }
 
 // ------------------------------------------------------------------------------------------------------------- wording
-
-function headline(plan: Plan): string {
-  const how =
-    plan.kind === "switchover"
-      ? `${plan.mode} switchover "${plan.from}" → "${plan.to}" (${plan.route}, promotion ${plan.promotion})`
-      : `${plan.kind} of "${plan.to}"`;
-  const volumes = plan.servers.reduce((sum, server) => sum + volumesOfServer(server).length, 0);
-  return `${how}: ${plan.servers.length} instances, ${plan.volumes.length} volumes (${volumes} attached), ${plan.mirrors.length} mirrors; forecast ${forecastSeconds(plan)} s; plan ${plan.digest}`;
-}
 
 function adoptSentences(decision: Decision): string[] {
   return decision.action === "adopt"
@@ -548,19 +572,22 @@ function approvalFailures(intent: Intent, plan: Plan): Failure[] {
       {
         field: "approvedPlan",
         message: `plan ${intent.approvedPlan} was approved, but what would be done now is ${plan.digest}: ${inventory(plan)}`,
-        remedy: "Read the plan again; approve it with `pulumi config set approvedPlan " + plan.digest + "`.",
+        remedy: `Read the plan again. ${approveIt(plan)}`,
       },
     ];
   if (intent.requireApproval && intent.approvedPlan === undefined)
     return [
       {
         field: "approvedPlan",
-        message: "this stack requires an approved plan",
-        remedy: "Read the plan; approve it with `pulumi config set approvedPlan " + plan.digest + "`.",
+        message: "this stack requires an approved plan (requireApproval): what is done has to have been read before",
+        remedy: `Have the plan above read. ${approveIt(plan)}`,
       },
     ];
   return [];
 }
+
+const approveIt = ({ digest }: Plan): string =>
+  `Approve it with \`pulumi config set approvedPlan ${digest}\` (\`cheesecake apply --digest ${digest}\`), then run up; nothing but this plan is done. Afterwards \`pulumi config rm approvedPlan\`.`;
 
 function inventory(plan: Plan): string {
   return (

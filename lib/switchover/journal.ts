@@ -2,6 +2,7 @@ import { mkdir, open, readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { DrError, messageOf } from "../errors";
 import type { Plan, PlannedStep } from "./plan";
+import { partOf } from "./planned-step";
 import type { Clock, CoordinationPort } from "./ports";
 
 /**
@@ -13,8 +14,17 @@ import type { Clock, CoordinationPort } from "./ports";
 export type Facts = Readonly<Record<string, unknown>>;
 
 export type JournalEntry = { readonly at: string } & (
-  | { readonly type: "begin"; readonly switchoverId: string; readonly stack: string; readonly plan: Plan }
-  | { readonly type: "resume"; readonly owner: string }
+  | {
+      readonly type: "begin";
+      readonly switchoverId: string;
+      readonly stack: string;
+      readonly plan: Plan;
+      /** The token of the run's lease: a request to stop is for that run alone. */
+      readonly run?: string;
+    }
+  | { readonly type: "resume"; readonly owner: string; readonly run?: string }
+  /** On request, before this step's next item; in which state things were then. */
+  | { readonly type: "stopped"; readonly by: string; readonly step: string; readonly state: string }
   /** The way back was chosen before cutover: from here on the abort's plan counts. */
   | { readonly type: "abort"; readonly plan: Plan }
   /** The mode changed on the same journal: the source died before cutover and `unplanned` was declared. */
@@ -68,6 +78,7 @@ export class Journal {
     readonly clock: Clock;
     readonly stack: string;
     readonly plan: Plan;
+    readonly run?: string;
   }): Promise<Journal> {
     const stamp = o.clock
       .now()
@@ -85,7 +96,8 @@ export class Journal {
       o.clock,
       [],
     );
-    await journal.append({ type: "begin", switchoverId, stack: o.stack, plan: o.plan });
+    const run = o.run === undefined ? {} : { run: o.run };
+    await journal.append({ type: "begin", switchoverId, stack: o.stack, plan: o.plan, ...run });
     return journal;
   }
 
@@ -160,28 +172,38 @@ export class Journal {
     return (await readLines(file)).map((line) => decode(line, file));
   }
 
-  /** The entries of one switchover, or of the pair's newest, by whichever copy can be read. */
-  static async readLast(o: {
+  /**
+   * Every switchover of a pair, newest first: of each the longer of both copies, as far as they can be read. What can't be
+   * is told, and doesn't hide the rest.
+   */
+  static async *all(o: {
     readonly directory: string;
-    readonly coordination: CoordinationPort;
+    readonly coordination: Pick<CoordinationPort, "listSwitchovers" | "readJournal">;
     readonly pair: string;
-    readonly switchoverId?: string;
-  }): Promise<readonly JournalEntry[] | undefined> {
-    try {
-      const listed = await o.coordination.listSwitchovers(o.pair);
-      const found = listed.find(({ switchoverId }) => switchoverId === (o.switchoverId ?? switchoverId));
-      if (found === undefined) return undefined;
-      const lines = await o.coordination.readJournal(found.switchoverId);
-      return lines.map((line) => decode(line, found.switchoverId));
-    } catch (error) {
-      if (!DrError.is(error, "unreachable")) throw error;
-      for (const file of (await Journal.list(o.directory)).reverse()) {
-        const entries = await Journal.read(file);
-        const begin = entries[0];
-        if (begin?.type !== "begin" || begin.plan.pair !== o.pair) continue;
-        if (begin.switchoverId === (o.switchoverId ?? begin.switchoverId)) return entries;
+    readonly onFault?: (fault: string) => void;
+  }): AsyncGenerator<{ readonly switchoverId: string; readonly entries: readonly JournalEntry[] }> {
+    const read = async <T>(work: () => Promise<T>, otherwise: T): Promise<T> => {
+      try {
+        return await work();
+      } catch (error) {
+        if (!DrError.is(error, "unreachable") && !DrError.is(error, "journal")) throw error;
+        o.onFault?.(messageOf(error));
+        return otherwise;
       }
-      return undefined;
+    };
+    const listed = (await read(() => o.coordination.listSwitchovers(o.pair), [])).map((one) => one.switchoverId);
+    const local = (await Journal.list(o.directory)).map((file) => path.basename(file, ".jsonl"));
+    const here = new Set(local);
+    const stampOf = (id: string): string => id.split("-")[0] ?? "";
+    const ids = [...new Set([...listed, ...local.reverse()])];
+    for (const id of ids.sort((a, b) => stampOf(b).localeCompare(stampOf(a)))) {
+      const stored = listed.includes(id)
+        ? await read(async () => (await o.coordination.readJournal(id)).map((line) => decode(line, id)), [])
+        : [];
+      const file = here.has(id) ? await read(() => Journal.read(fileOf(o.directory, id)), []) : [];
+      const entries = stored.length >= file.length ? stored : file;
+      const [begin] = entries;
+      if (begin?.type === "begin" && begin.plan.pair === o.pair) yield { switchoverId: id, entries };
     }
   }
 
@@ -214,7 +236,7 @@ export class Journal {
 
   /** Of a step that is done for one group after another, its group's part. */
   isPassed({ id, group }: Pick<PlannedStep, "id" | "group">): boolean {
-    return this.ended.has(id) || (group !== undefined && this.ended.has(partOf(id, group)));
+    return this.ended.has(id) || (group !== undefined && this.ended.has(partOf({ id, group })));
   }
 
   approvalOf(group: string): { readonly by: string; readonly at: string } | undefined {
@@ -256,7 +278,7 @@ export class Journal {
     } else if (entry.type === "step") {
       this.begun.add(entry.step);
       if (entry.event === "end")
-        this.ended.add(entry.group === undefined ? entry.step : partOf(entry.step, entry.group));
+        this.ended.add(partOf({ id: entry.step, ...(entry.group === undefined ? {} : { group: entry.group }) }));
     } else if (entry.type === "done") {
       if (!this.done.has(entry.step)) this.done.set(entry.step, new Set());
       this.done.get(entry.step)?.add(entry.item);
@@ -301,19 +323,27 @@ export class Journal {
   }
 }
 
-const partOf = (step: string, group: string): string => `${step} ${group}`;
-
-/** What was completed, newest first, by the database's copies. Read as it is asked for: each is a query. */
+/**
+ * What was completed, newest first, by the database's copies; with a time, what was closed no longer ago. Read as it is
+ * asked for: each is a query.
+ */
 export async function* endedSwitchovers(
   coordination: Pick<CoordinationPort, "listSwitchovers" | "readJournal">,
   pair: string,
-): AsyncGenerator<{ readonly switchoverId: string; readonly plan: Plan; readonly entries: readonly JournalEntry[] }> {
-  for (const { switchoverId } of await coordination.listSwitchovers(pair)) {
+  closedWithinSeconds = Infinity,
+): AsyncGenerator<{
+  readonly switchoverId: string;
+  readonly plan: Plan;
+  readonly entries: readonly JournalEntry[];
+  readonly endedAt: string;
+}> {
+  for (const { switchoverId, closedSecondsAgo = 0 } of await coordination.listSwitchovers(pair)) {
+    if (closedSecondsAgo > closedWithinSeconds) continue;
     const entries = (await coordination.readJournal(switchoverId)).map((line) => decode(line, switchoverId));
     const plan = lastPlanOf(entries);
     const last = entries.at(-1);
     if (plan !== undefined && last?.type === "end" && last.outcome === "completed")
-      yield { switchoverId, plan, entries };
+      yield { switchoverId, plan, entries, endedAt: last.at };
   }
 }
 

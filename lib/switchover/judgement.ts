@@ -1,5 +1,6 @@
 import type { Mismatch } from "./drift";
 import { toldOf } from "./drift";
+import type { StoppedAt } from "./stop";
 import type { Verdict } from "./verdict";
 
 /** One word for it all, and what is to be done. */
@@ -15,7 +16,11 @@ export function judge(o: {
   /** As the state or the configuration has it. */
   readonly expected: string;
   /** Of the switchover that this software began and didn't finish. */
-  readonly open?: string;
+  readonly open?: {
+    readonly switchoverId: string;
+    readonly stopped?: StoppedAt;
+    readonly awaitsApprovalOf?: string;
+  };
 }): Judgement {
   const { site, promoted, mismatches } = o.verdict;
   const first = (kind: Mismatch["kind"]) => mismatches.find((mismatch) => mismatch.kind === kind);
@@ -26,11 +31,28 @@ export function judge(o: {
   });
   const alarm = first("alarm");
   if (alarm !== undefined) return about("alarm", alarm);
+  if (o.open?.awaitsApprovalOf !== undefined) {
+    const { switchoverId, awaitsApprovalOf: group } = o.open;
+    return {
+      word: "unfinished",
+      said: `${switchoverId} waits for the approval of group "${group}"`,
+      remedy: `See that the group works, then \`cheesecake approve ${group}\`, and run up, which goes on, or \`cheesecake resume\`.`,
+    };
+  }
+  if (o.open?.stopped !== undefined) {
+    const { at, by, step } = o.open.stopped;
+    return {
+      word: "unfinished",
+      said: `${o.open.switchoverId} was stopped by request at ${at}, before ${step} (${by})`,
+      remedy: "Run up, which goes on, or `cheesecake resume`.",
+    };
+  }
   if (o.open !== undefined)
     return {
       word: "unfinished",
-      said: `${o.open} isn't finished`,
-      remedy: "Let its run end, or run up, which goes on.",
+      said: `${o.open.switchoverId} isn't finished`,
+      remedy:
+        "Let its run end, or stop it at the next safe point (`cheesecake stop`); where none is under way, run up, which goes on.",
     };
   const blind = first("blind");
   if (blind !== undefined) return about("unknown", blind);

@@ -20,10 +20,12 @@ export class Lease {
 
   private constructor(
     private readonly pair: string,
-    private readonly token: string,
+    /** No other run ever has it. */
+    readonly token: string,
     private readonly coordination: CoordinationPort,
     private readonly clock: Clock,
     askedMs: number,
+    private readonly onRenewal: (token: string) => void,
   ) {
     this.renewedAtMs = askedMs;
   }
@@ -36,6 +38,8 @@ export class Lease {
     readonly clock: Clock;
     readonly signal: AbortSignal;
     readonly say: (line: string) => void;
+    /** With every renewal, also with one that fails. */
+    readonly onRenewal?: (token: string) => void;
   }): Promise<Lease> {
     const token = randomUUID();
     const deadline = o.clock.now().getTime() + 3 * leaseSeconds * 1000;
@@ -63,7 +67,7 @@ export class Lease {
         });
       await o.clock.sleep(1_000, o.signal);
     }
-    const lease = new Lease(o.pair, token, o.coordination, o.clock, asked);
+    const lease = new Lease(o.pair, token, o.coordination, o.clock, asked, o.onRenewal ?? (() => undefined));
     lease.keep();
     return lease;
   }
@@ -101,6 +105,7 @@ export class Lease {
 
   private async renew(): Promise<void> {
     const asked = this.clock.now().getTime();
+    this.onRenewal(this.token);
     if (await this.coordination.renewLease(this.pair, this.token, leaseSeconds)) this.renewedAtMs = asked;
     else this.lost = true;
   }

@@ -3,18 +3,25 @@ import { DrError } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { Lease } from "./lease";
 import type { Ports } from "./ports";
+import { Stop } from "./stop";
 
 export interface Owner {
   readonly pair: SitePair;
   readonly ports: Ports;
   readonly stack: string;
   readonly previewed?: { readonly digest: string };
+  /** Nothing new is begun from then on, and what is under way is finished. */
   readonly signal: AbortSignal;
+  /** Nothing is waited for any more. */
+  readonly cutOff?: AbortSignal;
+  /** Lines to keep: one for each step, and what is remarkable. */
   readonly progress: (line: string) => void;
 }
 
-/** Work that changes something of a pair: by the stack that it belongs to, one at a time. */
-export async function asOwner<T>(o: Owner, work: (lease: Lease) => Promise<T>): Promise<T> {
+type Work<T> = (lease: Lease, stop: Stop) => Promise<T>;
+
+/** Work that changes something of a pair: by the stack that it belongs to, one at a time, until it's asked to stop. */
+export async function asOwner<T>(o: Owner, work: Work<T>): Promise<T> {
   const { coordination, clock } = o.ports;
   await coordination.prepare();
   const owner = await coordination.claimOwnership(o.pair.name, o.stack);
@@ -26,6 +33,17 @@ export async function asOwner<T>(o: Owner, work: (lease: Lease) => Promise<T>): 
       state: "Nothing was changed.",
       remedy: `Use that stack, or hand the pair over in ${"cinder_cheesecake"}.ownership.`,
     });
+  const { signal, cutOff, progress: say } = o;
+  const stop = new Stop({ pair: o.pair.name, coordination, clock, signal, cutOff, say });
+  try {
+    return await holding(o, stop, work);
+  } finally {
+    await stop.close();
+  }
+}
+
+async function holding<T>(o: Owner, stop: Stop, work: Work<T>): Promise<T> {
+  const { coordination, clock } = o.ports;
   const lease = await Lease.acquire({
     pair: o.pair.name,
     holder: {
@@ -37,11 +55,12 @@ export async function asOwner<T>(o: Owner, work: (lease: Lease) => Promise<T>): 
     },
     coordination,
     clock,
-    signal: o.signal,
+    signal: stop.asked,
     say: o.progress,
+    onRenewal: (token) => stop.look(token),
   });
   try {
-    return await work(lease);
+    return await work(lease, stop);
   } finally {
     await lease.release();
   }

@@ -5,11 +5,12 @@ import { groupsOf } from "./groups";
 import { hookKey, hooksOnward, withHooks } from "./hooks";
 import type { HookSpec, Intent, Mode, Phase, Promotion, Route } from "./intent";
 import type { Observation } from "./observation";
-import { volumesOf, mirrorOf, poolOf, rootOf, strandedIn } from "./observation";
+import { arrayOf, lunPathOf, mirrorOf, poolOf, rootOf, strandedIn, volumesOf } from "./observation";
 import type { PlanKind, PlannedStep } from "./planned-step";
+import { partOf } from "./planned-step";
 import { sizeOf } from "./size";
 import { isOffloaded, reasonToLeave, runs } from "./states";
-import { backendHost, peerOf, siteOf } from "../topology/site-pair";
+import { backendHost, peerOf, siteNames, siteOf } from "../topology/site-pair";
 
 /** A plan is data: printable, comparable, and complete. The executor decides nothing that isn't written here. */
 
@@ -50,6 +51,18 @@ export interface PlannedVolume {
   readonly flexVol: string;
   readonly sizeGiB: number;
   readonly snapshotIds: readonly string[];
+  /** The same at both sites, as its FlexVol is mirrored. */
+  readonly lunPath?: string;
+  /** By site that holds its LUN. */
+  readonly serials?: Readonly<Record<string, string>>;
+}
+
+/** As it's configured, and what its SVM offers to initiators; without that where it doesn't answer. */
+export interface PlannedSite {
+  readonly backend: string;
+  readonly svm: string;
+  readonly iqn?: string;
+  readonly portals?: readonly string[];
 }
 
 export interface PlannedMirror {
@@ -88,6 +101,8 @@ export interface Plan {
   readonly resyncs?: readonly string[];
   readonly baselines?: readonly PlannedBaseline[];
   readonly startIncomplete: boolean;
+  /** By name; nothing is decided upon it, the report tells it. */
+  readonly sites?: Readonly<Record<string, PlannedSite>>;
   readonly servers: readonly PlannedServer[];
   /** Left as they are, and locked by us meanwhile: unshelved, they'd connect their volumes to the site that is left. */
   readonly shelved?: readonly Pick<PlannedServer, "id" | "name">[];
@@ -133,7 +148,7 @@ export function digestOf(plan: Omit<Plan, "digest">): string {
       group.pauseAfterSeconds,
       group.approveAfter,
     ]),
-    steps: plan.steps.map(({ id, group }) => (group === undefined ? id : `${id} ${group}`)),
+    steps: plan.steps.map(partOf),
     hooks: plan.hooks.map(hookKey),
   };
   return createHash("sha256").update(JSON.stringify(bound)).digest("hex").slice(0, 32);
@@ -480,10 +495,6 @@ export function planAbort(plan: Plan, hooks: readonly HookSpec[]): Plan {
   });
 }
 
-export function sentencesOf(plan: Plan): string[] {
-  return plan.steps.map((planned, index) => `${index + 1}. ${planned.phase}: ${planned.sentence}`);
-}
-
 export function forecastSeconds(plan: Plan): number {
   return plan.steps.reduce((sum, planned) => sum + planned.forecastSeconds, 0);
 }
@@ -491,6 +502,7 @@ export function forecastSeconds(plan: Plan): number {
 // ------------------------------------------------------------------------------------------------------------- inside
 
 interface Inventory {
+  readonly sites: Readonly<Record<string, PlannedSite>>;
   readonly servers: readonly PlannedServer[];
   readonly volumes: readonly PlannedVolume[];
   readonly mirrors: readonly PlannedMirror[];
@@ -510,6 +522,7 @@ function emptyPlan(
     route: "failover-host",
     promotion: "immediate",
     startIncomplete: false,
+    sites: sitesOf(observation),
     servers: [],
     volumes: [],
     mirrors: [],
@@ -531,6 +544,30 @@ function step(id: string, sentence: string, seconds: number, group?: string): Pl
     phase: id.split("/")[0] as Phase,
     sentence,
     forecastSeconds: Math.ceil(seconds),
+  };
+}
+
+function sitesOf(observation: Observation): Inventory["sites"] {
+  return Object.fromEntries(
+    siteNames(observation.pair).map((name) => {
+      const { backend, svm } = siteOf(observation.pair, name);
+      const target = arrayOf(observation, name)?.iscsi;
+      return [name, { backend, svm, ...(target === undefined ? {} : { iqn: target.iqn, portals: target.portals }) }];
+    }),
+  );
+}
+
+/** Serials of LUNs, by path and site. */
+function serialsOf(observation: Observation): (lunPath: string) => Pick<PlannedVolume, "lunPath" | "serials"> {
+  const bySite = siteNames(observation.pair).map(
+    (site) => [site, new Map(arrayOf(observation, site)?.luns.map(({ path, serial }) => [path, serial]))] as const,
+  );
+  return (lunPath) => {
+    const held = bySite.flatMap(([site, serials]) => {
+      const serial = serials.get(lunPath);
+      return serial === undefined ? [] : [[site, serial] as const];
+    });
+    return { lunPath, serials: Object.fromEntries(held) };
   };
 }
 
@@ -588,7 +625,9 @@ function inventoryOf(observation: Observation, from: string, to: string): Invent
       },
     ];
   });
+  const serials = serialsOf(observation);
   return {
+    sites: sitesOf(observation),
     servers: servers
       .filter((server) => volumesOfServer(server).length > 0)
       .sort((a, b) => a.name.localeCompare(b.name)),
@@ -599,6 +638,7 @@ function inventoryOf(observation: Observation, from: string, to: string): Invent
         flexVol: poolOf(volume.host),
         sizeGiB: volume.sizeGiB,
         snapshotIds: snapshots.get(volume.id) ?? [],
+        ...serials(lunPathOf(volume)),
       }))
       .sort((a, b) => a.id.localeCompare(b.id)),
     mirrors,

@@ -11,3 +11,7 @@ export interface PlannedStep {
   readonly sentence: string;
   readonly forecastSeconds: number;
 }
+
+/** What stands in a plan for itself: a step, or a group's part of one. */
+export const partOf = ({ id, group }: Pick<PlannedStep, "id" | "group">): string =>
+  group === undefined ? id : `${id} ${group}`;

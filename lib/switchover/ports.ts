@@ -415,6 +415,7 @@ export interface LeaseHolder {
   readonly planDigest: string;
 }
 
+/** Who holds the lease of a pair. */
 export interface LeaseRow extends LeaseHolder {
   readonly pair: string;
   readonly token: string;
@@ -422,6 +423,14 @@ export interface LeaseRow extends LeaseHolder {
   readonly expiresAt: string;
   /** By the database's clock: nobody else's counts. */
   readonly expired: boolean;
+}
+
+export interface ListedSwitchover {
+  readonly switchoverId: string;
+  readonly startedAt: string;
+  readonly open: boolean;
+  /** By the database's clock; absent while it's open. */
+  readonly closedSecondsAgo?: number;
 }
 
 /** Schema `cinder_cheesecake` on Cinder's database server. Times are the database's. */
@@ -434,6 +443,10 @@ export interface CoordinationPort {
   /** False = the lease is no longer ours. */
   renewLease(pair: string, token: string, ttlSeconds: number): Promise<boolean>;
   releaseLease(pair: string, token: string): Promise<void>;
+  /** For the run that holds the lease with this token; a later one counts instead of it. */
+  requestStop(pair: string, token: string, by: string): Promise<void>;
+  /** Who asked the run with this token to stop. */
+  findStop(pair: string, token: string): Promise<string | undefined>;
   /** The stack that owns the pair, set by the first one that asks. */
   claimOwnership(pair: string, stack: string): Promise<{ readonly stack: string }>;
   /**
@@ -443,9 +456,7 @@ export interface CoordinationPort {
   appendJournal(switchoverId: string, seq: number, pair: string, entries: readonly string[]): Promise<void>;
   readJournal(switchoverId: string): Promise<readonly string[]>;
   /** Newest first. */
-  listSwitchovers(
-    pair: string,
-  ): Promise<readonly { readonly switchoverId: string; readonly startedAt: string; readonly open: boolean }[]>;
+  listSwitchovers(pair: string): Promise<readonly ListedSwitchover[]>;
   closeSwitchover(switchoverId: string): Promise<void>;
 }
 
@@ -539,6 +550,8 @@ export interface HookOutcome {
   readonly exitCode?: number;
   readonly status?: number;
   readonly timedOut?: true;
+  /** By the signal, before its end. */
+  readonly cutOff?: true;
   readonly durationSeconds: number;
   /** The last of its output, or of its answer. */
   readonly output?: string;
@@ -550,6 +563,8 @@ export interface HookPort {
     readonly hook: HookSpec;
     readonly facts: Readonly<Partial<Record<FactName, string>>>;
     readonly instances: readonly { readonly id: string; readonly name: string }[];
+    /** It's ended then. */
+    readonly signal: AbortSignal;
   }): Promise<HookOutcome>;
 }
 
@@ -572,4 +587,6 @@ export interface Ports {
   readonly config: ConfigEditor;
   readonly hooks: HookPort;
   readonly clock: Clock;
+  /** How many requests were sent again, as they or their answer got lost or were put off. */
+  readonly retries?: () => number;
 }

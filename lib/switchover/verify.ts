@@ -43,6 +43,7 @@ interface Question {
   readonly journalDir: string;
 }
 
+/** Everything that has to hold when production has come to rest, proved one by one. Read-only. */
 export async function verifyEndState(o: Question): Promise<readonly Proof[]> {
   const observation = await observe(o.pair, o.ports);
   const { site, promoted, mismatches } = verdictOf(observation);

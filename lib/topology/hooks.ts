@@ -19,6 +19,7 @@ export const phases = [
   "reprotect",
   "abort",
 ] as const;
+/** One of {@link phases}. */
 export type Phase = (typeof phases)[number];
 
 /** `during:promote`: while Cinder's services are stopped. */
@@ -151,6 +152,7 @@ export const hookSchema = z
       });
   });
 
+/** A command or an HTTP call of the operator's at a boundary of a phase. */
 export type HookSpec = z.output<typeof hookSchema>;
 
 /** Names of secrets that it needs. */

@@ -7,8 +7,11 @@ import { priorityGroupsSchema } from "./priority-groups";
  * and reports as it is. Secrets travel beside it, in `PairSecrets`.
  */
 
-const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "letters, digits, dots, dashes and underscores only");
-const port = z.number().int().min(1).max(65535);
+const name = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "letters, digits, dots, dashes and underscores only")
+  .meta({ title: "name" });
+const port = z.number().int().min(1).max(65535).meta({ title: "port" });
 
 /** Keystone's. The pair goes into journals, so that no password may be in it. */
 const authUrl = z
@@ -44,22 +47,37 @@ const backend = name.refine((value) => !reserved.includes(value.toLowerCase()), 
 
 /** ONTAP's REST API of the cluster that holds the site's SVM. */
 const ontapSchema = z.strictObject({
-  address: z.string().min(1),
-  port: port.default(443),
-  username: z.string().min(1),
-  /** PEM file of the CA that signed the cluster's certificate; the system's CAs where absent. TLS is always verified. */
-  caFile: z.string().optional(),
-  /** Addresses of the intercluster interfaces, for cluster peering. */
-  interclusterAddresses: z.array(z.string().min(1)).default([]),
+  address: z
+    .string()
+    .min(1)
+    .meta({ title: "host", description: "Management LIF of the cluster, as its certificate names it." }),
+  port: port.default(443).describe("HTTPS port of the management LIF."),
+  username: z
+    .string()
+    .min(1)
+    .describe("Account of the cluster, used by this software and, through the stanza, by Cinder's driver."),
+  caFile: z.string().optional().meta({
+    title: "path",
+    description:
+      "PEM file of the CA that signed the cluster's certificate; the system's CAs without it. It's also written into the stanza (`netapp_ssl_cert_path`), so the path has to hold on the controllers, too; override that option in `stanza` where it differs.",
+  }),
+  interclusterAddresses: z.array(z.string().min(1)).default([]).meta({
+    title: "list of addresses",
+    description: "Intercluster LIFs, for cluster peering. Not needed where peering is there already.",
+  }),
 });
 
 const siteObject = z.strictObject({
-  /** Name of the stanza in cinder.conf; Cinder's backend id is the same word. */
-  backend,
-  svm: name,
+  backend: backend.describe(
+    "Name of the stanza in cinder.conf, and so Cinder's backend id. There are exactly two sites.",
+  ),
+  svm: name.describe("The SVM that serves this backend."),
   ontap: ontapSchema,
-  /** Options of the stanza besides those that follow from the fields above. */
-  stanza: stanzaSchema.default({}),
+  stanza: stanzaSchema
+    .default({})
+    .describe(
+      "More options of the stanza, and overrides. Not `replication_device`, which belongs to the switchover, and no password; no `netapp_vserver` or `backend_host` that differs from `svm` or `volumeHost`.",
+    ),
 });
 
 const siteSchema = siteObject.superRefine(({ svm, stanza }, ctx) => {
@@ -74,24 +92,33 @@ const siteSchema = siteObject.superRefine(({ svm, stanza }, ctx) => {
 /** How a controller's services are operated and its files are read. */
 const controllerSchema = z.discriminatedUnion("kind", [
   z.strictObject({
-    kind: z.literal("local"),
+    kind: z.literal("local").describe("`local` is the machine that runs Pulumi."),
     name,
     cinderConf: z.string().default("/etc/cinder/cinder.conf"),
     services: z.lazy(() => servicesSchema),
   }),
   z.strictObject({
     kind: z.literal("ssh"),
-    name,
-    address: z.string().min(1),
-    port: port.default(22),
-    username: z.string().min(1),
-    privateKeyFile: z.string().min(1),
-    /** SHA-256 of the host key as `ssh-keygen -lf` prints it: the host is always verified. */
+    name: name.describe("Unique among the controllers."),
+    address: z.string().min(1).meta({ title: "host", description: "Name or address of the host." }),
+    port: port.default(22).describe("Of its sshd."),
+    username: z.string().min(1).describe("Account on the host; see [real-cloud.md](real-cloud.md#controllers)."),
+    privateKeyFile: z
+      .string()
+      .min(1)
+      .meta({ title: "path", description: "Private key without a passphrase, on the machine that runs Pulumi." }),
     hostKeySha256: z
       .string()
-      .regex(/^(SHA256:)?[A-Za-z0-9+/]{43}=?$/, "not a fingerprint as `ssh-keygen -lf` prints it (SHA256:…)"),
-    sudo: z.boolean().default(true),
-    cinderConf: z.string().default("/etc/cinder/cinder.conf"),
+      .regex(/^(SHA256:)?[A-Za-z0-9+/]{43}=?$/, "not a fingerprint as `ssh-keygen -lf` prints it (SHA256:…)")
+      .meta({
+        title: "fingerprint",
+        description: "As `ssh-keygen -lf` prints it on the host. Another key is refused.",
+      }),
+    sudo: z.boolean().default(true).describe("Runs every command through `sudo -n`."),
+    cinderConf: z
+      .string()
+      .default("/etc/cinder/cinder.conf")
+      .meta({ title: "path", description: "The file that cinder-volume reads on this host." }),
     services: z.lazy(() => servicesSchema),
   }),
 ]);
@@ -107,30 +134,46 @@ function checkTls(server: { readonly host: string; readonly tls: boolean }, ctx:
 }
 
 const unit = z.strictObject({
-  role: z.enum(["api", "scheduler", "volume", "backup"]),
-  /** systemd unit, container name, or the word given to the custom commands as {service}. */
-  unit: z.string().min(1),
-  /** False for a standby that is started by a cluster manager or by hand only (active/passive cinder-volume). */
-  startedHere: z.boolean().default(true),
-  /** Where its log is, read for initialisation errors after a start. */
-  logFile: z.string().optional(),
+  role: z.enum(["api", "scheduler", "volume", "backup"]).describe("Decides the order of stopping and starting."),
+  unit: z.string().min(1).describe("systemd unit, container, or the word for `{service}`."),
+  startedHere: z
+    .boolean()
+    .default(true)
+    .describe("False for a standby that only a cluster manager or a person starts (active/passive cinder-volume)."),
+  logFile: z.string().optional().meta({
+    title: "path",
+    description:
+      "Where its log is, as seen by the host. Without it systemd's journal or the container's output is read; `custom` needs it for `volume`.",
+  }),
 });
 
+const units = z
+  .array(unit)
+  .min(1)
+  .describe("Its services of Cinder, all of them: promotion stops what is listed here.");
+
 const servicesSchema = z.discriminatedUnion("manager", [
-  z.strictObject({ manager: z.literal("systemd"), units: z.array(unit).min(1) }),
-  z.strictObject({ manager: z.literal("kolla"), engine: z.enum(["docker", "podman"]), units: z.array(unit).min(1) }),
+  z.strictObject({ manager: z.literal("systemd").describe("How its services are operated."), units }),
+  z.strictObject({
+    manager: z.literal("kolla"),
+    engine: z.enum(["docker", "podman"]).describe("Which engine the containers run in."),
+    units,
+  }),
   z.strictObject({
     manager: z.literal("custom"),
     /** Argument vectors; "{service}" is replaced. isActive exits 0 when running, 3 when not. isMasked likewise. */
     commands: z.strictObject({
-      start: z.array(z.string()).min(1),
-      stop: z.array(z.string()).min(1),
-      mask: z.array(z.string()).min(1),
-      unmask: z.array(z.string()).min(1),
-      isActive: z.array(z.string()).min(1),
-      isMasked: z.array(z.string()).min(1),
+      start: z.array(z.string()).min(1).describe("Argument vector; `{service}` is replaced."),
+      stop: z.array(z.string()).min(1).describe("Ends it; returns when no process is left, or soon before."),
+      mask: z.array(z.string()).min(1).describe("From then on nothing may start it, also not a reboot."),
+      unmask: z.array(z.string()).min(1).describe("Takes that back; starts nothing."),
+      isActive: z
+        .array(z.string())
+        .min(1)
+        .describe("Ends with 0 when a process of it runs, 3 when none does; anything else is an error."),
+      isMasked: z.array(z.string()).min(1).describe("0 or 3 likewise."),
     }),
-    units: z.array(unit).min(1),
+    units,
   }),
 ]);
 
@@ -176,84 +219,126 @@ function checkControllers(controllers: readonly z.output<typeof controllerSchema
     ctx.addIssue({ code: "custom", message: "none has a unit of the role volume, which is to be restarted" });
 }
 
+/** Checks a pair as it's written down, and puts the defaults in. */
 export const sitePairSchema = z
   .strictObject({
-    /** Names the pair in the lease, the journal and the reports. */
-    name,
+    name: name.describe(
+      "Names the pair in lease, journal and reports. Also the `volume_backend_name` of both stanzas.",
+    ),
     sites: z.record(name, siteSchema).superRefine(checkSites),
-    /** FlexVols that hold the backend's volumes: the same names on both sites, each mirrored by one relationship. */
     flexVols: z
       .array(name)
       .min(1)
-      .refine((names) => new Set(names).size === names.length, "a FlexVol is listed twice"),
+      .refine((names) => new Set(names).size === names.length, "a FlexVol is listed twice")
+      .describe(
+        "FlexVols that hold the backend's volumes: the same names on both sites, each mirrored by one relationship.",
+      ),
     replication: z
       .strictObject({
-        policy: z.string().default("MirrorAllSnapshots"),
-        /** ONTAP cron schedule of the transfers; the driver's own default is hourly. */
-        schedule: z.string().default("hourly"),
-        /** A mirror counts as healthy for a switchover below this lag. */
-        targetLagSeconds: z.number().int().positive().default(7200),
+        policy: z
+          .string()
+          .default("MirrorAllSnapshots")
+          .describe("SnapMirror policy of relationships made here, and `netapp_replication_policy`."),
+        schedule: z
+          .string()
+          .default("hourly")
+          .describe("ONTAP schedule of relationships made here. It bounds the loss of an unplanned failover."),
+        scheduleSeconds: z
+          .number()
+          .int()
+          .positive()
+          .optional()
+          .describe("Time between two transfers, of a schedule that ONTAP doesn't come with."),
+        targetLagSeconds: z
+          .number()
+          .int()
+          .positive()
+          .default(7200)
+          .describe(
+            "A mirror is healthy below this lag: a warning before a switchover, and what `reprotect` waits for after it.",
+          ),
       })
       .prefault({}),
     cinder: z.strictObject({
-      /** `backend_host` (or `host`) of the stanzas: the part before "@" in Cinder's services rows. */
-      volumeHost: name,
-      controllers: z.array(controllerSchema).min(1).superRefine(checkControllers),
+      volumeHost: name.describe("`backend_host` of both stanzas: the part before `@` in Cinder's services rows."),
+      controllers: z
+        .array(controllerSchema)
+        .min(1)
+        .superRefine(checkControllers)
+        .describe("Every host on which a service of Cinder is installed."),
       database: z
         .strictObject({
-          host: z.string().min(1),
-          port: port.default(3306),
-          user: z.string().min(1),
-          cinderSchema: name.default("cinder"),
-          caFile: z.string().optional(),
-          /** Loopback or a socket-like private path only: a remote database without TLS is refused. */
-          tls: z.boolean().default(true),
+          host: z.string().min(1).meta({
+            title: "host or socket path",
+            description: "Server of Cinder's database. With Galera: one node, not the load balancer.",
+          }),
+          port: port.default(3306).describe("Of the database server."),
+          user: z.string().min(1).describe("See [real-cloud.md](real-cloud.md#database) for its rights."),
+          cinderSchema: name.default("cinder").describe("Cinder's own schema."),
+          caFile: z.string().optional().meta({ title: "path", description: "PEM file of the server's CA." }),
+          tls: z.boolean().default(true).describe("False is accepted for loopback and sockets only."),
         })
         .superRefine(checkTls),
       messageQueue: z
         .strictObject({
-          host: z.string().min(1),
-          port: port.default(5672),
-          user: z.string().min(1),
-          vhost: z.string().default("/"),
-          caFile: z.string().optional(),
-          tls: z.boolean().default(true),
+          host: z.string().min(1).meta({ title: "host", description: "RabbitMQ." }),
+          port: port.default(5672).describe("5671 is the usual one with TLS."),
+          user: z.string().min(1).describe("See [real-cloud.md](real-cloud.md#message-queue) for its rights."),
+          vhost: z.string().default("/").describe("The one of Cinder's `transport_url`."),
+          caFile: z.string().optional().meta({ title: "path", description: "PEM file of the server's CA." }),
+          tls: z.boolean().default(true).describe("False is accepted for loopback only."),
         })
         .superRefine(checkTls),
     }),
-    /** Where `nova-manage` runs with Nova's own configuration: needed only where instances boot from the pair's volumes. */
     novaManage: z
       .strictObject({
-        /** Name of one of `cinder.controllers`. */
-        controller: name,
-        /** What leads to where it's installed, such as `docker exec -i nova_api`. */
-        prefix: z.array(z.string().min(1)).default([]),
-        /** The program, and options such as `--config-file` that come before its command. */
-        command: z.array(z.string().min(1)).min(1).default(["nova-manage"]),
+        controller: name.describe("One of `pair.cinder.controllers`, reached the same way."),
+        prefix: z
+          .array(z.string().min(1))
+          .default([])
+          .describe(
+            "What leads to where it's installed, such as `[docker, exec, -i, nova_api]` or `[sudo, -u, nova]`.",
+          ),
+        command: z
+          .array(z.string().min(1))
+          .min(1)
+          .default(["nova-manage"])
+          .describe("The program, and options that come before its command, such as `--config-file`."),
       })
-      .optional(),
+      .optional()
+      .describe("Where `nova-manage` runs with Nova's own configuration. Without it roots on the pair are refused."),
     openstack: z.strictObject({
-      authUrl,
-      region: z.string().min(1),
-      interface: z.enum(["public", "internal", "admin"]).default("public"),
-      /**
-       * Instances that are stopped, detached, attached or started side by side; within one, calls follow each other. As many
-       * as nova-compute works on at once (executor_thread_pool_size): more would wait in its queue, with an RPC's
-       * time-out running.
-       */
-      instancesAtOnce: z.number().int().min(1).max(1000).default(64),
-      /** Instances that are started one group after another, and stopped in the reverse order. */
+      authUrl: authUrl.describe("Keystone."),
+      region: z.string().min(1).describe("Region of the endpoints."),
+      interface: z
+        .enum(["public", "internal", "admin"])
+        .default("public")
+        .describe("Which endpoints of the catalogue are used."),
+      instancesAtOnce: z
+        .number()
+        .int()
+        .min(1)
+        .max(1000)
+        .default(64)
+        .describe(
+          "Instances that are stopped, detached, attached or started side by side; within one, calls follow each other. nova-compute works on 64 messages at once (`executor_thread_pool_size`), even if all instances are on one host; more would wait in its queue while the time-outs of their calls run. Where Cinder's or ONTAP's APIs bear less, set less: a switchover takes as many rounds as instances don't fit.",
+        ),
       priorityGroups: priorityGroupsSchema,
-      caFile: z.string().optional(),
+      caFile: z.string().optional().meta({ title: "path", description: "PEM file of the endpoints' CA." }),
       credential: z.discriminatedUnion("kind", [
         z.strictObject({
-          kind: z.literal("password"),
-          username: z.string().min(1),
-          userDomainName: z.string().default("Default"),
-          projectName: z.string().min(1),
-          projectDomainName: z.string().default("Default"),
+          kind: z
+            .literal("password")
+            .describe("An account with the role admin on a project; system scope is refused by Nova."),
+          username: z.string().min(1).describe("The password goes to `openstackSecret`."),
+          userDomainName: z.string().default("Default").describe("Domain of the user."),
+          projectName: z.string().min(1).describe("Project on which it is admin."),
+          projectDomainName: z.string().default("Default").describe("Domain of the project."),
         }),
-        z.strictObject({ kind: z.literal("applicationCredential"), id: z.string().min(1) }),
+        z.strictObject({
+          kind: z.literal("applicationCredential"),
+          id: z.string().min(1).describe("The secret goes to `openstackSecret`."),
+        }),
       ]),
     }),
   })
@@ -275,33 +360,43 @@ export const sitePairSchema = z
       });
   });
 
+/** The pair, checked, with its defaults. Without a secret. */
 export type SitePair = z.output<typeof sitePairSchema>;
+/** The pair as it's written down. */
 export type SitePairInput = z.input<typeof sitePairSchema>;
+/** One of the two sites. */
 export type Site = z.output<typeof siteSchema>;
+/** A host on which services of Cinder are installed. */
 export type Controller = SitePair["cinder"]["controllers"][number];
+/** How a controller's services are operated, and which they are. */
 export type ControllerServices = z.output<typeof servicesSchema>;
+/** One service on one controller. */
 export type ServiceUnit = z.output<typeof unit>;
 
 /** Passwords of the pair. Never serialised: they come from the stack's secret configuration or the environment. */
 export const pairSecretsSchema = z.strictObject({
-  /** By site name. */
-  ontapPasswords: z.record(z.string(), z.string().min(1)),
-  databasePassword: z.string().min(1),
-  messageQueuePassword: z.string().min(1),
-  /** Keystone password, or the application credential's secret. */
-  openstackSecret: z.string().min(1),
+  ontapPasswords: z.record(z.string(), z.string().min(1)).meta({
+    title: "text for each site",
+    description: "`ontapPasswords.iprod`, `ontapPasswords.idr`. Also written into the stanzas as `netapp_password`.",
+  }),
+  databasePassword: z.string().min(1).describe("Of `pair.cinder.database.user`."),
+  messageQueuePassword: z.string().min(1).describe("Of `pair.cinder.messageQueue.user`."),
+  openstackSecret: z.string().min(1).describe("Keystone password, or the application credential's secret."),
   hookSecrets: z
     .record(z.string(), z.string().min(1))
     .exactOptional()
     .meta({ title: "text for each name", description: "What hooks name as `{secret:<name>}`." }),
 });
+/** The passwords, by {@link pairSecretsSchema}. */
 export type PairSecrets = z.output<typeof pairSecretsSchema>;
 
+/** Both names, in the order in which they are written down. */
 export function siteNames(pair: SitePair): readonly [string, string] {
   const names = Object.keys(pair.sites);
   return [names[0] ?? "", names[1] ?? ""];
 }
 
+/** The site of this name. @throws RangeError where the pair has none. */
 export function siteOf(pair: SitePair, siteName: string): Site {
   const site = pair.sites[siteName];
   if (site === undefined) throw new RangeError(`site "${siteName}" is not one of ${siteNames(pair).join(", ")}`);

@@ -178,6 +178,9 @@ no item of any step was carried out twice; every instance runs, unlocked, with i
 and every byte that was written is read back through the path that Nova names. After an unplanned one exactly what was
 written after the last transfer is missing.
 
+A run that is [asked to stop](switchover.md#stop) does less: it ends between two items. That is tried at each boundary of
+each step by test/unit/switchover/stop.spec.ts.
+
 ${table(rows)}
 `;
 }

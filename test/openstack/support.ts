@@ -218,8 +218,7 @@ export class Scene {
       env,
       onLine: (line, pid) => {
         this.printed += `${line}\n`;
-        if (/ running .*\[\d+\/\d+\].*: done|^ *error:|Duration/.test(line))
-          say(line.replace(/^.* running /, "").trim());
+        if (/ running .*\[\d+\/\d+\] \S+: |^ *error:|Duration/.test(line)) say(line.replace(/^.* running /, "").trim());
         onLine?.(line, pid);
       },
     });
@@ -296,7 +295,7 @@ export class Scene {
     const files = readdirSync(this.reports, { withFileTypes: true, recursive: true });
     return new Map(
       files
-        .filter((entry) => entry.isFile() && /\.(jsonl?|md)$/.test(entry.name))
+        .filter((entry) => entry.isFile() && /\.(jsonl?|md|html)$/.test(entry.name))
         .map((entry) => path.join(entry.parentPath, entry.name))
         .map((file) => [file, readFileSync(file, "utf8")]),
     );

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
@@ -17,7 +18,7 @@ describe("a provider whose CLI ends", function () {
     folder = fs.mkdtempSync(path.join(os.tmpdir(), "orphan-"));
     trace = path.join(folder, "trace");
     project = await PulumiProject.create(this, path.join(__dirname, "projects/slow"), { plain: { trace } });
-    cli = project.start("up", "--yes", "--skip-preview");
+    cli = project.start("up", "--yes");
     await until("the provider takes steps", 90_000, () => read(trace).includes("step 3"));
   });
   afterEach(() => {
@@ -32,6 +33,24 @@ describe("a provider whose CLI ends", function () {
     cli.kill("SIGKILL");
     await until("the provider process is gone", 10_000, () => !isAlive(providerPid()));
     assert.match(read(trace), /^stopped: .*(engine is gone|nobody reads the output)/m);
+  });
+
+  it("stops at the first Ctrl-C, with its end told and the stack unlocked; what it told of itself meanwhile isn't repeated", async () => {
+    let output = "";
+    for (const stream of [cli.stdout, cli.stderr]) stream?.on("data", (chunk: Buffer) => (output += chunk.toString()));
+    const ended = once(cli, "close");
+    await until("it tells how it stands", 10_000, () => /at step \d+/.test(output));
+    cli.kill("SIGINT");
+    await until("the provider heard of it", 5_000, () => /^stopped: /m.test(read(trace)));
+    assert.match(read(trace), /^stopped: .*Ctrl-C/m);
+    await ended;
+    const [shown = "", repeated = ""] = output.split("Diagnostics:");
+    assert.match(shown, /at step \d+/);
+    assert.match(repeated, /^ +step 3$/m);
+    assert.match(repeated, /error: stopped/);
+    assert.doesNotMatch(repeated, /at step/);
+    await until("the provider process is gone", 10_000, () => !isAlive(providerPid()));
+    assert.equal((await project.run("preview")).exitCode, 0, "another run finds no lock");
   });
 
   it("stops when the second interrupt reaches it", async () => {

@@ -9,7 +9,7 @@ import { runCli } from "../../cli/run";
 import { missingFor } from "../../lab/lab";
 import { secretsOfLab } from "../../lab/pair";
 import { connect } from "../../lib/connections";
-import type { Report } from "../../lib/switchover";
+import type { LastSwitchover, MirrorLag, Readiness, Report, Runbook } from "../../lib/switchover";
 import type { Clock } from "../../lib/switchover/ports";
 import { sitePairSchema } from "../../lib/topology/site-pair";
 import { changeOntap } from "../openstack/site-pair";
@@ -139,8 +139,9 @@ describe("cheesecake (embedded lab)", function () {
     await scene.up();
     assert.deepEqual(await scene.everything(), before);
     const { report } = await scene.pulumi.outputs(scene.recovery);
-    const { switchoverId } = (await json("report")) as Report;
-    assert.equal(report, path.join(scene.reports, switchoverId));
+    const { switchoverId, begunAs } = (await json("report")) as Report;
+    const [time = ""] = switchoverId.split("-");
+    assert.equal(report, path.join(scene.reports, `${time}-${begunAs.from}-${begunAs.to}`));
     await scene.assertSettled(site);
   }
 
@@ -157,7 +158,7 @@ describe("cheesecake (embedded lab)", function () {
     assert.deepEqual(await scene.everything(), before);
 
     const done = await ends(0, "apply", "--to", "idr", "--digest", digest);
-    assert.match(done, /^\[\d+\/\d+\] attach\/volumes: done in /m);
+    assert.match(done, /^\[\d+\/\d+\] attach\/volumes: /m);
     const { verified, proofs } = (await json("verify")) as { verified: boolean; proofs: { what: string }[] };
     assert.equal(verified, true);
     assert.deepEqual(
@@ -168,6 +169,71 @@ describe("cheesecake (embedded lab)", function () {
     assert.deepEqual([verdict, mode, to], ["completed", "planned", "idr"]);
     await scene.assertBytes();
     await adopted("idr");
+  });
+
+  it("tells the way home as a runbook, and holds it back for a while", async () => {
+    const before = await scene.everything();
+    const { digest, runbook } = JSON.parse(await tells(0, ["plan", "--to", "iprod", "--json"])) as {
+      digest: string;
+      runbook: Runbook;
+    };
+    const markdown = await tells(0, ["plan", "--to", "iprod", "--markdown"]);
+    assert.ok(markdown.includes(`| Plan | ${digest} |`), markdown);
+    assert.deepEqual(
+      [runbook.from, runbook.to, runbook.checks.filter(({ mark }) => mark === "✗")],
+      ["idr", "iprod", []],
+    );
+    assert.equal(runbook.instances.length, (await scene.servers()).length);
+    scene.configure({ minimumSecondsBetweenSwitchovers: 3600 });
+    try {
+      const { switchoverId } = scene.lastReport();
+      const refused = await tells(3, ["plan", "--to", "iprod"]);
+      assert.match(
+        refused,
+        /✗ What was asked for: the switchover "iprod" → "idr" \(\S+\) ended \d+ s ago, needed 3600 s/,
+      );
+      assert.ok(refused.includes(`--soon-after ${switchoverId}`), refused);
+      assert.ok((await tells(0, ["plan", "--to", "iprod", "--soon-after", switchoverId])).includes(`plan ${digest}`));
+      assert.match(await tells(3, ["plan", "--to", "iprod", "--soon-after", switchoverId, "--expected-active", "iprod"]), /✗ .*production runs at "idr", but expectedActive is "iprod"/); // prettier-ignore
+    } finally {
+      scene.configure({ minimumSecondsBetweenSwitchovers: 0 });
+    }
+    assert.deepEqual(await scene.everything(), before);
+  });
+
+  it("tells status and metrics alike, and changes nothing by it", async () => {
+    const before = await scene.everything();
+    const seen = (await json("status")) as {
+      mirrors: MirrorLag[];
+      readiness: Readiness[];
+      lastSwitchover: LastSwitchover;
+    };
+    assert.deepEqual(
+      seen.readiness.map(({ to, mode, ready, reasons }) => [to, mode, ready, reasons]),
+      [
+        ["iprod", "planned", true, []],
+        ["iprod", "unplanned", true, []],
+      ],
+    );
+    assert.equal(seen.lastSwitchover.switchoverId, scene.lastReport().switchoverId);
+    assert.ok(
+      seen.mirrors.length > 0 && seen.mirrors.every(({ healthy, lagSeconds }) => healthy && lagSeconds !== undefined),
+    );
+    let metrics: Promise<string> | undefined;
+    const ended = await cheesecake(["exporter", "--listen", "127.0.0.1:0", "--every", "1"], (line, signal) => {
+      const url = /http:\S+/.exec(line)?.[0];
+      if (url === undefined) return;
+      metrics = until("the first look is over", async () => (await fetch(url)).text(), (text) => /^cheesecake_up\{.*\} 1$/m.test(text)); // prettier-ignore
+      void metrics.finally(() => signal("SIGTERM")).catch(() => undefined);
+    });
+    assert.equal(ended.code, 0, ended.output);
+    const text = (await metrics) ?? assert.fail(ended.output);
+    printed += text;
+    for (const { flexVol } of seen.mirrors)
+      assert.match(text, new RegExp(`^cheesecake_mirror_lag_seconds\\{flexvol="${flexVol}",source="idr",destination="iprod",`, "m")); // prettier-ignore
+    assert.match(text, /^cheesecake_ready\{to="iprod",mode="planned",.*\} 1$/m);
+    assert.match(text, /^cheesecake_protected\{.*\} 1$/m);
+    assert.deepEqual(await scene.everything(), before);
   });
 
   /** What Nova was asked to start and stop since, by the names of instances. */
@@ -233,19 +299,63 @@ describe("cheesecake (embedded lab)", function () {
     await adopted("iprod");
   });
 
-  it("stops at Ctrl-C where up goes on, and is killed where up goes on", async () => {
+  const startIntended = async (): Promise<number> => {
+    const pattern = '%"intent","step":"promote/start-services"%';
+    const sql = "SELECT seq FROM cinder_cheesecake.journal JOIN cinder_cheesecake.switchover USING (switchover_id) WHERE closed_at IS NULL AND entry LIKE ?"; // prettier-ignore
+    return ((await scene.sql(sql, [pattern], scene.lab.database.product)) as unknown[]).length;
+  };
+
+  it("stops at Ctrl-C and on request, also up, and ends at once at a second Ctrl-C: each goes on where the other ended", async () => {
     await scene.write("before-stopped-apply");
     const stopped = await cheesecake(["apply", "--to", "idr", "--yes"], (line, signal) => {
       if (/quiesce\/stop-instances: Stop/.test(line)) signal("SIGINT");
     });
     assert.equal(stopped.code, 1, stopped.output);
-    assert.match(stopped.output, /Stopping at the next safe point[^]*isn't finished: `cheesecake resume` goes on/);
-    const killed = await cheesecake(["resume"], (line, signal) => {
-      if (/promote\/edit-configuration: Name/.test(line)) signal("SIGKILL");
+    assert.match(
+      stopped.output,
+      /^Ctrl-C, or `cheesecake stop`, stops at the next safe point[^]*^stopping at the next safe point \(Ctrl-C\)[^]*isn't finished: `cheesecake resume` goes on/m,
+    );
+    assert.match(await tells(0, ["status"]), /^verdict +unfinished: \S+ was stopped by request at .*\(Ctrl-C\)$/m);
+
+    scene.configure({ activeSite: "idr" });
+    let asked: Promise<string> | undefined;
+    const up = await scene.up({
+      anyCode: true,
+      onLine: (line) => {
+        if (/detach\/volumes: Detach/.test(line)) asked ??= tells(0, ["stop"]);
+      },
     });
-    assert.equal(killed.code, null, killed.output);
+    assert.notEqual(up.code, 0);
+    assert.match(
+      (await asked) ?? "",
+      /^Stopped before \S+\/\S+\. Production's data is at "i\w+"\.[^]*^\S+ isn't finished\. Go on: /m,
+    );
+
+    let pressed: Promise<unknown> | undefined;
+    const ended = await cheesecake(["resume"], (line, signal) => {
+      if (!/promote\/start-services: /.test(line)) return;
+      pressed ??= until("the services start", startIntended, (count) => count > 0).then(() => {
+        signal("SIGINT");
+        setTimeout(() => signal("SIGINT"), 600); // later than one press may be heard twice
+      });
+    });
+    await pressed;
+    assert.equal(ended.code, 130, ended.output);
+    assert.match(ended.output, /^Ended at once\. /m);
+
+    let interrupts = 0;
+    const interrupted = await scene.up({
+      anyCode: true,
+      onLine: (line, pid) => {
+        if (/promote\/start-services: /.test(line) && interrupts++ === 0) process.kill(pid, "SIGINT");
+      },
+    });
+    assert.notEqual(interrupted.code, 0);
+    assert.match(interrupted.output, /stopping at the next safe point \(Ctrl-C\)/);
+    assert.match(await tells(0, ["status"]), /was stopped by request at .*, before \S+ \(Ctrl-C\)$/m);
+
     const report = await scene.flip("idr");
-    assert.deepEqual([report.verdict, report.resumes], ["completed", 2]);
+    assert.deepEqual([report.verdict, report.resumes], ["completed", 4]);
     scene.assertOnce(report.switchoverId);
     await scene.assertSettled("idr");
     await tells(0, ["verify"]);
@@ -292,7 +402,7 @@ describe("cheesecake (embedded lab)", function () {
       more: ["--verbose", "8", "--logflow", "--event-log", path.join(logs, "events.json")],
       env: { TMPDIR: logs, PULUMI_DEBUG_COMMANDS: "true" },
       onLine: (line) => {
-        if (/hold\/lock-instances: done/.test(line)) second ??= cheesecake(["resume"]);
+        if (/hold\/lock-instances: /.test(line)) second ??= cheesecake(["resume"]);
       },
     });
     const { code, output } = (await second) ?? assert.fail("up ended before its steps");

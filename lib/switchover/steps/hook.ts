@@ -2,8 +2,8 @@ import { DrError } from "../../errors";
 import type { FactName, HookSpec } from "../../topology/hooks";
 import { momentOf } from "../../topology/hooks";
 import type { Step, StepContext } from "../context";
-import { hookId, isHook } from "../hooks";
-import type { JournalEntry } from "../journal";
+import { hookId } from "../hooks";
+import type { Facts } from "../journal";
 import type { Plan } from "../plan";
 import type { HookOutcome } from "../ports";
 import { assertServicesStopped } from "./promote-stop-services";
@@ -24,9 +24,17 @@ export function hookStep(plan: Plan, id: string): Step {
     satisfied: () => Promise.resolve(undefined),
     async apply(ctx) {
       await ctx.guard();
-      return {
-        ...(await ctx.ports.hooks.run({ hook, facts: factsFor(ctx, hook), instances: instancesFor(ctx, hook) })),
-      };
+      const { signal } = ctx;
+      const about = { hook, facts: factsFor(ctx, hook), instances: instancesFor(ctx, hook), signal };
+      const outcome = await ctx.ports.hooks.run(about);
+      if (outcome.cutOff === true)
+        throw new DrError({
+          code: "stopped",
+          attempted: `Run hook "${hook.name}"`,
+          seen: `stopped: ${ctx.stop.by}; ${saidOf(outcome)}`,
+          remedy: "Run again: it runs this hook anew.",
+        });
+      return { ...outcome };
     },
     verify(ctx, _item, applied) {
       const outcome = applied as unknown as HookOutcome;
@@ -53,7 +61,7 @@ const saidOf = ({
 }: Pick<HookOutcome, "said" | "durationSeconds" | "output">): string =>
   `${said} after ${durationSeconds} s${output === "" ? "" : `; its last output: ${output}`}`;
 
-const failureOf = (name: string, outcome: Parameters<typeof saidOf>[0]): string =>
+export const failureOf = (name: string, outcome: Parameters<typeof saidOf>[0]): string =>
   `hook "${name}" failed: ${saidOf(outcome)}`;
 
 function factsFor({ plan, journal }: StepContext, hook: HookSpec): Readonly<Partial<Record<FactName, string>>> {
@@ -84,21 +92,8 @@ function instancesFor(
   return plan.servers.filter(({ id }) => wanted?.has(id) !== false).map(({ id, name }) => ({ id, name }));
 }
 
-/** What came of each, by the journal; of one that ended its run it stands with the step's failures. */
-export function hookResults(entries: readonly JournalEntry[]): readonly HookResult[] {
-  return entries.flatMap((entry) => {
-    if (entry.type !== "done" || !isHook({ id: entry.step })) return [];
-    const { passed, said, durationSeconds, output } = entry.facts as unknown as HookOutcome;
-    const told = { passed, said, durationSeconds, ...(output === undefined ? {} : { output }) };
-    return [{ name: entry.item, step: entry.step, ...told }];
-  });
+/** What a report tells of one, by its facts in the journal. */
+export function outcomeOf(facts: Facts): Pick<HookOutcome, "passed" | "said" | "durationSeconds" | "output"> {
+  const { passed, said, durationSeconds, output } = facts as unknown as HookOutcome;
+  return { passed, said, durationSeconds, ...(output === undefined ? {} : { output }) };
 }
-
-export type HookResult = Pick<HookOutcome, "passed" | "said" | "durationSeconds" | "output"> & {
-  readonly name: string;
-  readonly step: string;
-};
-
-/** Those that failed and were gone on from. */
-export const hookWarnings = (results: readonly HookResult[]): string[] =>
-  results.flatMap((result) => (result.passed ? [] : [failureOf(result.name, result)]));

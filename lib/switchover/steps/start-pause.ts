@@ -14,7 +14,9 @@ export const startPause: Step = {
   satisfied: () => Promise.resolve(undefined),
   async apply(ctx, item) {
     const group = ctx.plan.groups?.find(({ name }) => name === item.key);
-    await ctx.clock.sleep((group?.pauseAfterSeconds ?? 0) * 1000, ctx.signal);
+    // Half a pause is none: who asks to stop doesn't wait for its end.
+    const signal = AbortSignal.any([ctx.signal, ctx.stop.asked]);
+    await ctx.clock.sleep((group?.pauseAfterSeconds ?? 0) * 1000, signal);
   },
   verify: () => Promise.resolve({}),
 };

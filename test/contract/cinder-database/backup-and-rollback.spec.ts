@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSyn
 import path from "node:path";
 import { connectCinderDatabase, type PromotionChange } from "../../../lib/cinder-database";
 import { DrError, type DrErrorCode } from "../../../lib/errors";
+import { documentedGrants } from "../../support/documented-grants";
 import { withLittleRoom } from "../../support/little-room";
 import { idr, iprod, rows } from "../promotion/rows";
 import { type PrivateMariadb, contentOf, createCinderSchema, startMariadb } from "./private-mariadb";
@@ -39,7 +40,7 @@ describe("the backup and the way back, when things fail", function () {
       "cinder",
     );
     await server.sql(
-      `CREATE USER dr@'127.%' IDENTIFIED BY '${password.replace(/['\\]/g, "\\$&")}'; GRANT ALL ON cinder.* TO dr@'127.%'; GRANT ALL ON cinder_cheesecake.* TO dr@'127.%'`,
+      `CREATE USER dr@'127.%' IDENTIFIED BY '${password.replace(/['\\]/g, "\\$&")}'; ${documentedGrants("dr@'127.%'")}`,
     );
     const watched = { host: "127.71.0.10", port: 13309 };
     unwatch = await watchStatements(server, watched, (statement) => onStatement(statement));

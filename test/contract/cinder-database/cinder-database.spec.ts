@@ -635,14 +635,16 @@ describe("cinder-database against MariaDB with Cinder 29's schema", function () 
     it("lists switchovers newest first, with the open ones marked", async () => {
       for (const id of ["s1", "s2"]) await coordination.appendJournal(`${pair}-${id}`, 1, pair, ["x"]);
       await coordination.closeSwitchover(`${pair}-s1`);
-      await coordination.closeSwitchover(`${pair}-s1`);
-      assert.deepEqual(
-        (await coordination.listSwitchovers(pair)).map(({ switchoverId, open }) => [switchoverId, open]),
-        [
-          [`${pair}-s2`, true],
-          [`${pair}-s1`, false],
-        ],
+      await server.sql(
+        `UPDATE cinder_cheesecake.switchover SET closed_at = closed_at - INTERVAL 90 SECOND WHERE switchover_id = '${pair}-s1'`,
       );
+      await coordination.closeSwitchover(`${pair}-s1`);
+      const [second, first, ...others] = await coordination.listSwitchovers(pair);
+      assert.deepEqual([second?.switchoverId, second?.open], [`${pair}-s2`, true]);
+      assert.deepEqual([first?.switchoverId, first?.open, others], [`${pair}-s1`, false, []]);
+      assert.equal(second?.closedSecondsAgo, undefined);
+      const { closedSecondsAgo = 0 } = first ?? {};
+      assert.ok(closedSecondsAgo >= 90 && closedSecondsAgo < 120, String(closedSecondsAgo));
     });
   });
 });

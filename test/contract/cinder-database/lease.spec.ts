@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { connectCinderDatabase, type DatabaseOptions } from "../../../lib/cinder-database";
 import { systemClock } from "../../../lib/connections/system-clock";
 import { DrError } from "../../../lib/errors";
+import { requestStop } from "../../../lib/switchover";
 import { Lease } from "../../../lib/switchover/lease";
 import type { LeaseHolder } from "../../../lib/switchover/ports";
 import { skipBecause } from "../../support/skip";
@@ -221,6 +222,44 @@ describe("two operators, one pair", function () {
     // What it couldn't give back runs out.
     await server.sql("UPDATE cinder_cheesecake.lease SET expires_at = expires_at - INTERVAL 25 SECOND");
     await (await take()).release();
+  });
+
+  for (const [what, options] of [
+    ["somebody asks the run to stop, from another machine", () => optionsOf(server)],
+    ["somebody asks it who doesn't reach the database, in the same folder", () => ({ ...optionsOf(server), port: 1 })],
+  ] as const)
+    leaseCase(what, async () => {
+      const folder = mkdtempSync(path.join(root, "run-"));
+      const one = operator("pulumi", { waits: true, folder });
+      await one.says(/^at the hook/);
+      const calls = one.calls();
+      const said: string[] = [];
+      const ports = { coordination: client(options()), clock: systemClock };
+      const asked = requestStop({ pair, ports, journalDir: folder, waitSeconds: 60, say: (line) => said.push(line) });
+      await one.says(/^said: stopping at the next safe point \(`cheesecake stop` by /);
+      one.goOn();
+      await one.says(/^ended: stopped /);
+      const { run, said: told, open } = await asked;
+      assert.deepEqual([run, told.startsWith("Stopped before detach/volumes. ")], ["stopped", true], told);
+      assert.deepEqual(one.calls(), calls, "nothing was begun any more");
+      const [switchover] = await client().listSwitchovers(pair.name);
+      assert.deepEqual([switchover?.switchoverId, switchover?.open], [open, true]);
+      assert.equal(await client().findLease(pair.name), undefined);
+      assert.equal(said.length, 1, said.join("\n"));
+    });
+
+  leaseCase("a request to stop that another run finds", async () => {
+    const coordination = client();
+    await coordination.prepare();
+    await coordination.requestStop(pair.name, "of one that died", "ops on bastion");
+    assert.equal(await coordination.findStop(pair.name, "of one that died"), "ops on bastion");
+    assert.equal(await coordination.findStop(pair.name, "another"), undefined);
+    assert.equal(await coordination.findStop("another pair", "of one that died"), undefined);
+    const one = operator("pulumi");
+    await one.says(/^ended: idr/);
+    await coordination.requestStop(pair.name, "next", "somebody else");
+    assert.equal(await coordination.findStop(pair.name, "next"), "somebody else");
+    assert.equal(await coordination.findStop(pair.name, "of one that died"), undefined, "one row for each pair");
   });
 
   leaseCase("the answer to a statement is lost", async () => {

@@ -125,7 +125,7 @@ export class HazardLab {
   async up(site: Site, wish: Wish = {}, onLine: (line: string) => void = () => undefined): Promise<SwitchoverState> {
     say(`── to ${site}, ${Object.keys(wish).join(", ") || "nothing special"}`);
     const progress = (line: string): void => {
-      if (/: done|^warning|^removed|^lost|^going|^resuming/.test(line)) say(line);
+      if (/^\[\d+\/\d+\] |^warning|^removed|^lost|^going|^resuming/.test(line)) say(line);
       onLine(line);
     };
     this.state = await applySwitchover({

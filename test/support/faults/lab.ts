@@ -397,6 +397,8 @@ export class FaultLab {
       acquireLease: (...args) => coordination.acquireLease(...args),
       renewLease: (...args) => coordination.renewLease(...args),
       releaseLease: (...args) => coordination.releaseLease(...args),
+      requestStop: (...args) => coordination.requestStop(...args),
+      findStop: (...args) => coordination.findStop(...args),
       claimOwnership: (...args) => coordination.claimOwnership(...args),
       readJournal: (id) => coordination.readJournal(id),
       listSwitchovers: (pair) => coordination.listSwitchovers(pair),

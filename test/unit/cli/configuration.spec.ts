@@ -158,4 +158,23 @@ describe("readConfiguration", () => {
     const file = fileIn(newFolder(), "config.yaml", { program: "test-lab" });
     assert.deepEqual(faultsOf(file), ['program: "test-lab" is unknown; it is one of disaster-recovery']);
   });
+
+  it("reads the stack of a project that only uses the package: its name before the keys, keys of its own beside them", () => {
+    const { program: _, ...without } = { ...keys, ...secrets };
+    const config = Object.fromEntries(Object.entries(without).map(([key, value]) => [`my-cloud:${key}`, value]));
+    const others = { "my-cloud:vpc": "v", "aws:region": "r", "aws:activeSite": "mars" };
+    const file = fileIn(newFolder(), "Pulumi.prod.yaml", { config: { ...others, ...config } });
+    assert.equal(read(file).activeSite, "iprod");
+  });
+
+  it("takes a misspelt key of this project for a fault, whoever else has a pair", () => {
+    const config = Object.fromEntries(
+      Object.entries({ ...keys, ...secrets, approvedplan: "d" }).map(([key, value]) => [
+        `cinder-cheesecake:${key}`,
+        value,
+      ]),
+    );
+    const file = fileIn(newFolder(), "Pulumi.prod.yaml", { config: { "shoes:pair": "of them", ...config } });
+    assert.match(faultsOf(file).join(), /approvedplan: is no key/);
+  });
 });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { readdir, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { exitCodes } from "../../../cli/exit-codes";
@@ -44,8 +45,27 @@ describe("cheesecake status", () => {
     const table = await cli.run(["status"]);
     ended(table, 0, /^active site +iprod$/m);
     assert.match(table.out, /^promoted +yes\nprotected +yes\nopen switchover +none\nrun +none$/m);
-    assert.deepEqual(JSON.parse((await cli.run(["status", "--json"])).out), {
+    const mirror = { from: "iprod", to: "idr", state: "snapmirrored", healthy: true, lagSeconds: 60 };
+    const due = { targetLagSeconds: 7200, scheduleSeconds: 3600 };
+    const ready = { to: "idr", ready: true, reasons: [] };
+    const { readiness, ...facts } = JSON.parse((await cli.run(["status", "--json"])).out) as {
+      readiness: readonly { readonly warnings: readonly string[] }[];
+    };
+    assert.deepEqual(
+      readiness.map(({ warnings: _, ...rest }) => rest),
+      [
+        { ...ready, mode: "planned" },
+        { ...ready, mode: "unplanned", lossSeconds: 60 },
+      ],
+    );
+    assert.deepEqual(facts, {
       pair: "pair",
+      at: "2026-01-01T00:00:00.000Z",
+      mirrors: [
+        { flexVol: "pool1", ...mirror, ...due },
+        { flexVol: "pool2", ...mirror, ...due },
+      ],
+      lastSwitchover: null,
       activeSite: "iprod",
       promoted: true,
       protected: true,
@@ -86,7 +106,14 @@ describe("cheesecake plan", () => {
     const { sentences, digest } = await pulumi.preview(intentTo("idr"), at("iprod"));
     const answer = await cli.run(["plan", "--to", "idr"]);
     ended(answer, 0);
-    assert.ok(answer.out.includes(sentences.join("\n")), answer.out);
+    const lines = answer.out.split("\n").map((line) => line.trim());
+    for (const sentence of sentences) {
+      const said = sentence
+        .replace(/^(Users|Data|Not touched|Approval): /, "")
+        .replace(/^(\d+\.) [a-z-]+:/, "$1")
+        .replace(/(about .* in all): .*/, "$1");
+      assert.ok(lines.includes(said), sentence);
+    }
     assert.equal(digestIn(answer), digest);
     assert.deepEqual(world.calls, []);
   });
@@ -95,7 +122,7 @@ describe("cheesecake plan", () => {
     const { world, cli } = begin();
     world.reachable.iprod = false;
     ended(await cli.run(["plan", "--to", "idr"]), 3, /✗ /);
-    ended(await cli.run(["plan", "--to", "idr", "--unplanned-from", "iprod"]), 3, /✗ .*acceptLossSeconds/);
+    ended(await cli.run(["plan", "--to", "idr", "--unplanned-from", "iprod"]), 3, /✗ .*\n +→ .*acceptLossSeconds/);
     const flags = ["--unplanned-from", "iprod", "--accept-loss-seconds", "3600"];
     const planned = await cli.run(["plan", "--to", "idr", ...flags]);
     ended(planned, 0, /^unplanned switchover "iprod" → "idr"/m);
@@ -142,7 +169,8 @@ describe("cheesecake apply", () => {
     assert.deepEqual([adopted.activeSite, adopted.promoted, adopted.protected], ["idr", true, true]);
     const report = JSON.parse((await cli.run(["report", "--json"])).out) as Report;
     assert.equal(adopted.lastSwitchoverId, report.switchoverId);
-    assert.equal(adopted.reportDirectory, path.join(cli.journalDir, report.switchoverId));
+    const folder = `${report.switchoverId.split("-")[0] ?? ""}-iprod-idr`;
+    assert.equal(adopted.reportDirectory, path.join(cli.journalDir, folder));
     assert.equal((await pulumi.preview(intentTo("idr"), adopted)).decision, "nothing");
     assert.deepEqual(world.violations, []);
   });
@@ -326,7 +354,7 @@ describe("cheesecake report", () => {
     const { world, cli } = begin();
     ended(await cli.run(["report"]), 3, /No switchover of pair "pair" is recorded/);
     ended(await cli.run(["apply", "--to", "idr", "--yes"]), 0);
-    world.nowMs += 60_000;
+    world.nowMs += 600_000;
     ended(await cli.run(["apply", "--to", "iprod", "--yes"]), 0);
     ended(await cli.run(["report"]), 0, /^# switchover idr → iprod: completed$/m);
     const [first = ""] = [...world.journals.keys()];
@@ -349,13 +377,61 @@ describe("cheesecake approve", () => {
     const { openSwitchover } = JSON.parse(out) as { openSwitchover: { awaitsApprovalOf: string } };
     assert.equal(openSwitchover.awaitsApprovalOf, "database");
     const calls = world.calls.length;
-    ended(await cli.run(["resume"], { settings }), 5, /warning: it waits for the approval of group "database"/);
+    ended(await cli.run(["resume"], { settings }), 5, /! it waits for the approval of group "database"/);
     ended(await cli.run(["approve", "apps"], { settings }), 3, /it's group "database" that waits for one/);
     ended(await cli.run(["approve", "database", "--by", "ann"], { settings }), 0, /is approved\.\nTo go on: `cheesecake resume`/); // prettier-ignore
     assert.equal(world.calls.length, calls);
     ended(await cli.run(["resume"], { settings }), 0);
     const journal = [...world.journals.values()].flatMap(({ entries }) => entries);
     assert.ok(journal.some((line) => line.includes('"type":"approve","group":"database","by":"ann"')));
+  });
+});
+
+describe("cheesecake report and history", () => {
+  it("write the page beside the journals, and say where", async () => {
+    const { cli } = begin();
+    await cli.run(["apply", "--to", "idr", "--yes"]);
+    const answer = await cli.run(["report"]);
+    const folder = /^report: (.*)\/report\.html$/m.exec(answer.out)?.[1] ?? "";
+    assert.equal(path.dirname(folder), cli.journalDir);
+    await rm(folder, { recursive: true });
+    ended(await cli.run(["history"]), 0, /completed .* cheesecake report \d{8}T\d{6}Z-pair-switchover-iprod-idr$/m);
+    ended(await cli.run(["report"]), 0);
+    assert.deepEqual((await readdir(folder)).sort(), ["report.html", "report.json", "report.md"]);
+    ended(await cli.run(["history"]), 0, new RegExp(`completed .* ${folder}$`, "m"));
+  });
+
+  it("list nothing where nothing was done, and what was done newest first, for people and machines", async () => {
+    const { world, cli } = begin();
+    ended(await cli.run(["history"]), 0, /^No switchover of pair "pair" is recorded\.$/m);
+    assert.deepEqual(JSON.parse((await cli.run(["history", "--json"])).out), { switchovers: [], unread: [] });
+    await cli.run(["apply", "--to", "idr", "--yes"]);
+    world.nowMs += 600_000;
+    await cli.run(["apply", "--to", "iprod", "--yes"]);
+    const { out } = await cli.run(["history"]);
+    const [head, ...lines] = out.trimEnd().split("\n");
+    assert.match(head ?? "", /^when +from → to +kind +mode +verdict +RTO +RPO +volumes +duration +report$/);
+    assert.deepEqual(lines.map((line) => /idr → iprod|iprod → idr/.exec(line)?.[0]), ["idr → iprod", "iprod → idr"]); // prettier-ignore
+    const { switchovers } = JSON.parse((await cli.run(["history", "--json"])).out) as { switchovers: { to: string }[] };
+    assert.deepEqual(switchovers.map(({ to }) => to), ["iprod", "idr"]); // prettier-ignore
+  });
+
+  it("tell what was done also where it can't be written", async () => {
+    const { world, cli } = begin();
+    await cli.run(["apply", "--to", "idr", "--yes"]);
+    const answer = await cli.run(["report"]);
+    const folder = /^report: (.*)\/report\.html$/m.exec(answer.out)?.[1] ?? "";
+    await rm(folder, { recursive: true });
+    await writeFile(folder, "in the way");
+    const refused = await cli.run(["report"]);
+    ended(refused, 3, /The report isn't written: .*(EEXIST|ENOTDIR)/);
+    assert.match(refused.out, /^# switchover iprod → idr: completed/);
+    // Each journal's damage is told, and so is that it's all there is.
+    for (const journal of world.journals.values()) journal.entries.splice(1, 1, "{ torn");
+    for (const file of (await readdir(cli.journalDir)).filter((name) => name.endsWith(".jsonl")))
+      await writeFile(path.join(cli.journalDir, file), "no journal\n");
+    ended(await cli.run(["history"]), 4, /not read: /);
+    ended(await cli.run(["report"]), 3, /Ask again where one of its copies can be read/);
   });
 });
 
@@ -383,7 +459,19 @@ describe("the command line", () => {
     const { cli } = begin();
     const told = rows(read("docs/cli.md"));
     const options = new Map<string, string[]>();
-    for (const command of ["status", "plan", "apply", "resume", "approve", "verify", "report"]) {
+    const commands = [
+      "status",
+      "exporter",
+      "plan",
+      "apply",
+      "resume",
+      "approve",
+      "stop",
+      "verify",
+      "history",
+      "report",
+    ];
+    for (const command of commands) {
       assert.ok(
         told.some(([first = ""]) => first.startsWith(`\`${command}`)),
         command,
@@ -399,7 +487,8 @@ describe("the command line", () => {
         : [[option, of.startsWith("all") ? "all" : of.replace(/, required$/, "")] as const];
     });
     const real = [...options].map(
-      ([option, of]) => [option, of.length === 7 ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
+      ([option, of]) =>
+        [option, of.length === commands.length ? "all" : of.map((name) => `\`${name}\``).join(", ")] as const,
     );
     assert.deepEqual(documented.sort(), real.sort());
     const codes = [...read("docs/cli.md").text.matchAll(/^\| (\d+) +\|/gm)].map(([, number]) => Number(number));
@@ -408,7 +497,14 @@ describe("the command line", () => {
 
   it("prints no secret, whatever happens", async () => {
     const { world, cli } = begin();
-    for (const args of [["status"], ["plan", "--to", "idr"], ["apply", "--to", "idr", "--yes"], ["verify"], ["report"]])
+    for (const args of [
+      ["status"],
+      ["plan", "--to", "idr"],
+      ["apply", "--to", "idr", "--yes"],
+      ["verify"],
+      ["history"],
+      ["report"],
+    ])
       await cli.run(args);
     world.reachable.idr = false;
     for (const args of [["status", "--json"], ["plan", "--to", "iprod"], ["verify"]]) await cli.run(args);

@@ -38,7 +38,12 @@ export interface Cli {
   /** A command on the world, with the configuration; a line that `stopAt` fits is followed by Ctrl-C. */
   run(
     args: readonly string[],
-    o?: { readonly stopAt?: RegExp; readonly settings?: object; readonly file?: string },
+    o?: {
+      readonly stopAt?: RegExp;
+      readonly settings?: object;
+      readonly file?: string;
+      readonly redraw?: Surroundings["redraw"];
+    },
   ): Promise<Answer>;
 }
 
@@ -64,6 +69,7 @@ export function cliOn(world: World, dir: string, heard: (line: string) => void =
         },
         err: (line) => void err.push(line),
         stopSignal: () => stop.signal,
+        ...(o.redraw === undefined ? {} : { redraw: o.redraw }),
         connect: () => ({ ports: world.ports(), close: () => Promise.resolve() }),
       };
       const code = await runCli([command, "--config", file, ...more], surroundings);

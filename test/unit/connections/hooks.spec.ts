@@ -32,11 +32,12 @@ const facts = {
   hook: "h",
 };
 const instances = [{ id: "1", name: "server-1" }];
-const run = (declared: Record<string, unknown>): Promise<HookOutcome> =>
+const run = (declared: Record<string, unknown>, signal = new AbortController().signal): Promise<HookOutcome> =>
   hookRunner(secrets).run({
     hook: hookSchema.parse({ name: "h", when: "before:quiesce", timeoutSeconds: 20, ...declared }),
     facts,
     instances,
+    signal,
   });
 const script = (text: string, more: Record<string, unknown> = {}): Promise<HookOutcome> =>
   run({ command: [process.execPath, "-e", text], ...more });
@@ -105,6 +106,21 @@ describe("a hook's command", () => {
     assert.equal(await readFile(file, "utf8"), last);
   });
 
+  it("is ended with its group where the run may wait no longer", async () => {
+    const file = path.join(folder, "late");
+    const stop = new AbortController();
+    const text = `require("node:child_process").spawn("/bin/sh", ["-c", "sleep 2; touch ${file}"]); setTimeout(() => undefined, 60_000);`;
+    setTimeout(() => stop.abort(), 500);
+    const { passed, said, cutOff, durationSeconds } = await run(
+      { command: [process.execPath, "-e", text] },
+      stop.signal,
+    );
+    assert.deepEqual([passed, said, cutOff], [false, "it was killed before its end", true]);
+    assert.ok(durationSeconds < 10);
+    const late = await run({ command: ["/bin/true"] }, stop.signal);
+    assert.equal(late.cutOff, true);
+  });
+
   it("says that it couldn't be started", async () => {
     const { passed, said } = await run({ command: [path.join(folder, "nowhere")] });
     assert.equal(passed, false);
@@ -117,6 +133,7 @@ describe("a hook's command", () => {
       hook: hookSchema.parse({ name: "h", when: "before:quiesce", command: ["/bin/true"] }),
       facts,
       instances: many,
+      signal: new AbortController().signal,
     });
     assert.equal(outcome.passed, true);
   });

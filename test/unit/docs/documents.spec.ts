@@ -13,13 +13,13 @@ describe("the documents", () => {
     });
 
   it("are all reachable from README.md", () => {
+    const files = documents().map(({ file }) => file);
     const reached = new Set(["README.md"]);
     for (const file of reached)
       for (const link of linksOf(read(file).text)) {
         const target = path.posix.join(path.posix.dirname(file), link.split("#")[0] ?? "");
-        if (target.startsWith("docs/") && target.endsWith(".md")) reached.add(target);
+        if (files.includes(target)) reached.add(target);
       }
-    const files = documents().map(({ file }) => file);
     assert.deepEqual(
       files.filter((file) => !reached.has(file)),
       [],
@@ -161,6 +161,49 @@ describe("docs/real-cloud.md", () => {
     assert.deepEqual(without, []);
   });
 
+  it("grants the methods, too, with which each path is called", async () => {
+    const levels: Readonly<Record<string, string>> = {
+      readonly: "",
+      read_create: "POST",
+      read_modify: "PATCH",
+      read_create_modify: "POST PATCH",
+      all: "POST PATCH DELETE",
+    };
+    const text = read("docs/real-cloud.md").text;
+    const granted = [...text.matchAll(/-api (\/api\/\S+) -access (\w+)/g)].map(([, api = "", level = ""]) => ({
+      api,
+      level,
+    }));
+    assert.deepEqual(
+      granted.filter(({ level }) => !(level in levels)),
+      [],
+    );
+    const areas = fs
+      .readdirSync(path.join(root, "lib", "ontap"), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory());
+    const changes: { method: string; url: string }[] = [];
+    for (const { name } of areas) {
+      const urls = (await import(`../../../lib/ontap/${name}/urls`)) as Record<
+        string,
+        string | ((...ids: string[]) => string)
+      >;
+      const source = read(`lib/ontap/${name}/requests.ts`).text;
+      for (const [, method = "", url = ""] of source.matchAll(/method: "(POST|PATCH|DELETE)",\s*path: (\w+)/g)) {
+        const made = urls[url];
+        assert.ok(made !== undefined, `lib/ontap/${name}/urls.ts has no ${url}`);
+        changes.push({ method, url: typeof made === "string" ? made : made("x", "y") });
+      }
+    }
+    assert.ok(changes.length >= 18, `${changes.length} changes were found`);
+    const without = changes.filter(
+      ({ method, url }) =>
+        !granted.some(
+          ({ api, level }) => (url === api || url.startsWith(`${api}/`)) && levels[level]?.includes(method),
+        ),
+    );
+    assert.deepEqual(without, []);
+  });
+
   it("grants every table of the database that is written", () => {
     const source = read("lib/cinder-database/sql.ts").text;
     const tables = /changedColumns = \{([\s\S]*?)\n\} as const/.exec(source)?.[1] ?? "";
@@ -171,23 +214,58 @@ describe("docs/real-cloud.md", () => {
   });
 });
 
-describe("docs/what-if.md", () => {
-  const source = sources("lib").join("\n");
-  const prose = read("docs/what-if.md").text.replaceAll(/^```[\s\S]*?^```$/gm, "");
-  const quotes = [...prose.matchAll(/`([^`]+)`/g)].flatMap(([, quote = ""]) =>
-    quote.split(" ").length > 4 && !/^(pulumi|mariadb|rabbitmqctl) /.test(quote) ? [quote.replaceAll("\n", " ")] : [],
-  );
+for (const [file, least] of [
+  ["docs/what-if.md", 20],
+  ["docs/bad-day.md", 4],
+] as const)
+  describe(file, () => {
+    const source = sources("lib").join("\n");
+    const prose = read(file).text.replaceAll(/^```[\s\S]*?^```$/gm, "");
+    const quotes = [...prose.matchAll(/`([^`]+)`/g)].flatMap(([, quote = ""]) =>
+      quote.split(" ").length > 4 && !/^(pulumi|mariadb|rabbitmqctl|cheesecake|openstack) /.test(quote)
+        ? [quote.replaceAll("\n", " ")]
+        : [],
+    );
 
-  it("quotes the software", () => assert.ok(quotes.length >= 20));
+    it("quotes the software", () => assert.ok(quotes.length >= least));
 
-  for (const quote of quotes)
-    it(`quotes it as it speaks: ${quote.slice(0, 60)}`, () => {
-      // Names and numbers are filled in; what stands between them is in the source.
-      const parts = quote.split(/"[^"]*"|\([^)]*\)|…|\d[\w-]*|\S+[/@]\S+|[.;:,](?= |$)/).map((part) => part.trim());
-      const longest = parts.reduce((a, b) => (b.length > a.length ? b : a), "");
-      assert.ok(longest.length >= 12, `too little to compare: ${longest}`);
-      assert.ok(source.includes(longest), `nothing in lib/ says "${longest}"`);
-    });
+    for (const quote of quotes)
+      it(`quotes it as it speaks: ${quote.slice(0, 60)}`, () => {
+        // Names and numbers are filled in; what stands between them is in the source.
+        const parts = quote.split(/"[^"]*"|\([^)]*\)|…|\d[\w-]*|\S+[/@]\S+|[.;:,](?= |$)/).map((part) => part.trim());
+        const longest = parts.reduce((a, b) => (b.length > a.length ? b : a), "");
+        assert.ok(longest.length >= 12, `too little to compare: ${longest}`);
+        assert.ok(source.includes(longest), `nothing in lib/ says "${longest}"`);
+      });
+  });
+
+describe("docs/comparison.md", () => {
+  it("has a source for every note, and a note for every source", () => {
+    const [text = "", sources = ""] = read("docs/comparison.md").text.split("\n## Sources\n");
+    const listed = [...sources.matchAll(/^(\d+)\. .*https:\/\//gm)].map(([, number]) => Number(number));
+    const cited = [...text.matchAll(/\[(\d+)\]/g)].map(([, number]) => Number(number));
+    assert.ok(listed.length >= 15);
+    assert.deepEqual(
+      [...new Set(cited)].sort((a, b) => a - b),
+      listed,
+    );
+  });
+});
+
+describe("CONTRIBUTING.md", () => {
+  const { text } = read("CONTRIBUTING.md");
+
+  it("names only files and folders that there are", () => {
+    const named = [...text.matchAll(/`((?:lib|lab|test|docs|cli|components|dynamic-providers|stacks)\/[^`<…]+)`/g)];
+    assert.ok(named.length > 40);
+    const missing = named.flatMap(([, name = ""]) => (fs.existsSync(path.join(root, name)) ? [] : [name]));
+    assert.deepEqual(missing, []);
+  });
+
+  it("names the list that a step has to be in", () => {
+    assert.match(read("lib/switchover/steps/index.ts").text, /export const allSteps/);
+    assert.match(text, /`lib\/switchover\/steps\/index\.ts`: into `allSteps`/);
+  });
 });
 
 function sources(folder: string): string[] {

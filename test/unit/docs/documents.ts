@@ -13,11 +13,11 @@ export function read(file: string): Document {
   return { file, text: fs.readFileSync(path.join(root, file), "utf8") };
 }
 
-/** README.md and all of docs/. */
+/** README.md, what stands beside it, and all of docs/. */
 export function documents(): readonly Document[] {
   const names = fs.readdirSync(path.join(root, "docs"), { recursive: true, encoding: "utf8" });
   const files = names.filter((name) => name.endsWith(".md")).map((name) => path.posix.join("docs", name));
-  return ["README.md", ...files.sort()].map(read);
+  return ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", ...files.sort()].map(read);
 }
 
 /** Bodies of the fenced blocks whose line of the opening fence, after the backticks, is `info`. */

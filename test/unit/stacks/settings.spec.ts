@@ -29,6 +29,7 @@ describe("activeSettings", () => {
       approvedPlan: "d1",
       requireApproval: false,
       startIncomplete: false,
+      minimumSecondsBetweenSwitchovers: 600,
       journalDir: "reports",
     });
   });

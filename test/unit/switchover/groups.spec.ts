@@ -4,7 +4,7 @@ import type { HookSpec } from "../../../lib/switchover";
 import { Journal } from "../../../lib/switchover/journal";
 import { forecastSeconds, planAbort, planSwitchover } from "../../../lib/switchover/plan";
 import { preflight } from "../../../lib/switchover/preflight";
-import { buildReport } from "../../../lib/switchover/report";
+import { buildReport, reportAsMarkdown } from "../../../lib/switchover/report";
 import { hookSchema } from "../../../lib/topology/hooks";
 import { priorityGroupsSchema, startOrderOf } from "../../../lib/topology/priority-groups";
 import { type SitePair } from "../../../lib/topology/site-pair";
@@ -131,6 +131,8 @@ describe("a switchover with priority groups", () => {
         'start: End as waiting until group "database" is approved (`cheesecake approve database`)',
         'start: Start the 2 instances of group "apps" that ran',
         'start: Start the 1 instance of group "default" that ran',
+        'Users: one group after another is started: "database", "apps", "default"',
+        'Users: after group "database" the run ends, and nothing more is started until somebody approves it (cheesecake approve database): that counts on top',
       ],
     );
     await assert.rejects(dr.up(intentTo("idr"), at("iprod")), fails("approval", /waits for an approval/));
@@ -155,12 +157,13 @@ describe("a switchover with priority groups", () => {
     const [file = ""] = await Journal.list(dr.journalDir);
     const waiting = buildReport(await Journal.read(file));
     assert.equal(waiting.verdict, "open");
-    assert.deepEqual(waiting.remaining, ['Group "database" waits for its approval: `cheesecake approve database`, then run again.']); // prettier-ignore
+    assert.equal(waiting.remaining[0], 'See that group "database" works, then approve it: `cheesecake approve database`.'); // prettier-ignore
     assert.equal((await dr.open())?.awaitsApprovalOf, "database");
-    assert.match(
-      (await dr.preview(intentTo("idr"), at("iprod"))).warnings.join(),
-      /waits for the approval of group "database"/,
-    );
+    const { warnings, runbook } = await dr.preview(intentTo("idr"), at("iprod"));
+    assert.match(warnings.join(), /waits for the approval of group "database"/);
+    // What was started already isn't told as stopped.
+    assert.match(runbook?.users[0] ?? "", /^running: 3 instances, stopped already and started again: server-0, server-1, server-2$/); // prettier-ignore
+    assert.ok(runbook?.checks.some(({ mark, text }) => mark === "!" && text.startsWith("it waits for the approval")));
 
     const calls = world.calls.length;
     await assert.rejects(dr.up(intentTo("idr"), at("iprod")), fails("approval", /waits/));
@@ -173,6 +176,9 @@ describe("a switchover with priority groups", () => {
     await dr.up(intentTo("idr"), at("iprod"));
     const done = (await Journal.read(file)).find((e) => e.type === "done" && e.step === "start/await-approval");
     assert.equal(done?.type === "done" && done.facts["approvedBy"], "ann");
+    const report = buildReport(await Journal.read(file));
+    assert.deepEqual(report.approvals.map(({ group, by }) => [group, by]), [["database", "ann"]]); // prettier-ignore
+    assert.match(reportAsMarkdown(report), /\| Approved \| database by ann at /);
   });
 
   it("goes the way back in their order, without an approval", async () => {

@@ -39,8 +39,12 @@ describe("a report", () => {
     assert.deepEqual([report.lostVolumes, report.lostSnapshotIds, report.remaining], [[], [], []]);
     assert.deepEqual(Object.keys(report.recoveryPoints), ["pool1", "pool2"]);
     for (const { attachments } of report.servers)
-      for (const { before, after, serialAtDestination } of attachments)
-        assert.deepEqual([before?.iqn, after?.iqn, serialAtDestination?.startsWith("idr")], ["iqn.iprod", "iqn.idr", true]);
+      for (const { before, after } of attachments) assert.deepEqual([before?.iqn, after?.iqn], ["iqn.iprod", "iqn.idr"]);
+    for (const { id, flexVol, luns } of report.volumes)
+      for (const site of ["iprod", "idr"]) {
+        const { lunPath, serial } = luns[site] ?? assert.fail(`${id} at ${site}`);
+        assert.deepEqual([lunPath, serial.startsWith(site)], [`/vol/${flexVol}/volume-${id}`, true]);
+      }
     const stored = JSON.parse(await readFile(path.join(state.reportDirectory ?? "", "report.json"), "utf8")) as Report;
     assert.deepEqual(stored, JSON.parse(JSON.stringify(report)));
     assert.equal(report.durationSeconds, inTenths(msBetween(entries[0]?.at, entries.at(-1)?.at)));
@@ -62,6 +66,7 @@ describe("a report", () => {
     assert.deepEqual(report.lostVolumes, [{ id: "01", name: "v01" }]);
     assert.deepEqual(report.lostSnapshotIds, ["s1"]);
     assert.match(report.remaining.join("\n"), /"iprod" isn't protected yet and holds the only copy/);
+    assert.match(report.remaining.join("\n"), /^Instance "server-0" \(server-0\) is left stopped: /m);
     const text = reportAsMarkdown(report);
     assert.match(text, /- volume "v01" \(01\)\n- snapshot s1/);
     assert.match(text, /# switchover iprod → idr: completed/);

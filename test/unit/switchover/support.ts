@@ -5,7 +5,7 @@ import os from "node:os";
 import path from "node:path";
 import { DrError } from "../../../lib/errors";
 import type { DrErrorCode } from "../../../lib/errors";
-import type { Intent, OpenSwitchover, Preview, SwitchoverState } from "../../../lib/switchover";
+import type { ApplyOptions, Intent, OpenSwitchover, Preview, SwitchoverState } from "../../../lib/switchover";
 import { applySwitchover, approveGroup, openSwitchover, previewSwitchover } from "../../../lib/switchover";
 import type { ExecutionEvent } from "../../../lib/switchover/execute";
 import type { Observation } from "../../../lib/switchover/observation";
@@ -49,7 +49,12 @@ export function journals(): () => string {
 export interface Operator {
   readonly said: string[];
   readonly journalDir: string;
-  up(intent: Intent, state?: SwitchoverState, onEvent?: (event: ExecutionEvent) => void): Promise<SwitchoverState>;
+  up(
+    intent: Intent,
+    state?: SwitchoverState,
+    onEvent?: ApplyOptions["onEvent"],
+    more?: Partial<ApplyOptions>,
+  ): Promise<SwitchoverState>;
   preview(intent: Intent, state?: SwitchoverState): Promise<Preview>;
   approve(group?: string): Promise<{ readonly switchoverId: string; readonly group: string }>;
   open(): Promise<OpenSwitchover | undefined>;
@@ -68,12 +73,13 @@ export function operator(world: World, journalDir: string, stack = "test", on: S
   return {
     said,
     journalDir,
-    up: (intent, state, onEvent) =>
+    up: (intent, state, onEvent, more) =>
       applySwitchover({
         ...question(intent, state),
         signal: new AbortController().signal,
         progress: (line) => void said.push(line),
         ...(onEvent === undefined ? {} : { onEvent }),
+        ...more,
       }),
     preview: (intent, state) => previewSwitchover(question(intent, state)),
     approve: (group) =>

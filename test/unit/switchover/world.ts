@@ -153,8 +153,9 @@ export class World {
   readonly controllers: Record<string, { content: string; units: WorldUnit[]; dropIns?: Record<string, string> }>;
   readonly queues = new Map<string, string[]>();
   lease: (LeaseRow & { expiresMs: number }) | undefined;
+  stopRequest: { token: string; by: string } | undefined;
   owner: string | undefined;
-  readonly journals = new Map<string, { pair: string; open: boolean; entries: string[] }>();
+  readonly journals = new Map<string, { pair: string; open: boolean; closedMs?: number; entries: string[] }>();
   /** A site that came back with the maps it had: nobody could take them away while it was gone. */
   unfenced: Site | undefined;
   baselineSeconds = 0;
@@ -188,6 +189,8 @@ export class World {
     gateway: false,
     /** By hook. */
     hook: new Map<string, number>(),
+    /** Until it's ended. */
+    hookHangs: new Set<string>(),
     failoverError: 0,
     unbrokenFlexVol: undefined as string | undefined,
     /** By volume: after which of its calls nova-manage dies; "busy": another one is at it. */
@@ -905,6 +908,8 @@ export class World {
         releaseLease: async (_name, token) => {
           if (this.lease?.token === token) this.lease = undefined;
         },
+        requestStop: async (_name, token, by) => void (this.stopRequest = { token, by }),
+        findStop: async (_name, token) => (this.stopRequest?.token === token ? this.stopRequest.by : undefined),
         claimOwnership: async (_name, stack) => ({ stack: (this.owner ??= stack) }),
         appendJournal: async (id, seq, name, entries) => {
           const { journalWrite } = this.faults;
@@ -922,11 +927,18 @@ export class World {
         readJournal: async (id) => this.journals.get(id)?.entries ?? [],
         listSwitchovers: async () =>
           [...this.journals]
-            .map(([switchoverId, journal]) => ({ switchoverId, startedAt: "", open: journal.open }))
+            .map(([switchoverId, { open, closedMs }]) => ({
+              switchoverId,
+              startedAt: "",
+              open,
+              ...(closedMs === undefined ? {} : { closedSecondsAgo: (this.nowMs - closedMs) / 1000 }),
+            }))
             .reverse(),
         closeSwitchover: async (id) => {
           const journal = this.journals.get(id);
-          if (journal !== undefined) journal.open = false;
+          if (journal === undefined) return;
+          journal.open = false;
+          journal.closedMs ??= this.nowMs;
         },
       },
       controllers: Object.keys(this.controllers).map(controller),
@@ -944,8 +956,12 @@ export class World {
       },
       config: osloConfig,
       hooks: {
-        run: ({ hook: { name }, facts, instances }) => {
+        run: async ({ hook: { name }, facts, instances, signal }) => {
           this.did(`hook ${name}`);
+          if (this.faults.hookHangs.has(name)) {
+            await new Promise((ended) => signal.addEventListener("abort", ended, { once: true }));
+            return { passed: false, said: "it was killed before its end", cutOff: true, durationSeconds: 0 };
+          }
           this.hooked.push({ ...facts, instances: instances.map((each) => each.name) });
           const exitCode = used(this.faults.hook, name) ? 1 : 0;
           const said = `it ended with status ${exitCode}`;
@@ -966,6 +982,8 @@ export class World {
             return new Promise((_resolve, reject) =>
               signal?.addEventListener("abort", () => reject(new Error("closed"))),
             );
+          if (signal?.aborted === true)
+            throw new DrError({ code: "stopped", attempted: "Wait", seen: "the signal fired" });
           this.nowMs += ms;
           if (volumeUp() && !this.faults.silent && !this.faults.driverDead) this.servingMs += ms;
           await Promise.resolve();
@@ -1095,7 +1113,7 @@ export class World {
     this.did("promote");
     return {
       before,
-      after: { volumes: 0 },
+      after: { volumes: [...this.volumes.values()].filter(({ host }) => host.startsWith(`${change.toHost}#`)).length },
       beforeImage: { volumes: moved.map(({ id, host }) => ({ keys: [id], before: { host } })) },
       rollbackSql: [],
     };

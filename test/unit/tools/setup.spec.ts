@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
+import { skipBecause } from "../../support/skip";
 
 interface Setup {
   ensureToolchain(options: {
@@ -43,7 +44,7 @@ describe("the set-up", function () {
     assert.deepEqual([...setup.expandNeed(["python-older"])], ["python-older"]);
     assert.throws(
       () => setup.expandNeed(["docker"]),
-      /no part "docker".*node_modules, pulumi, system, python, python-older, bench, embedded/,
+      /no part "docker".*node_modules, pulumi, system, python, python-older, bench, embedded, browser/,
     );
   });
 
@@ -293,6 +294,53 @@ describe("the set-up", function () {
         process.getuid = getuid;
       }
       assert.match(lines.join("\n"), /system can't be set up: .*\n[^]*going on without .*qemu-io/);
+    });
+  });
+
+  describe("the browser", () => {
+    let searchPath: string | undefined;
+    beforeEach(() => {
+      searchPath = process.env.PATH;
+      process.env.PATH = folder;
+    });
+    afterEach(() => {
+      process.env.PATH = searchPath;
+    });
+    const ensure = (lines: string[] = []) =>
+      setup.ensureToolchain({ need: ["browser"], log: (line) => lines.push(line) });
+
+    it("is the one that is there", async () => {
+      const chromium = path.join(folder, "chromium");
+      fs.writeFileSync(chromium, "#!/bin/sh\n", { mode: 0o755 });
+      assert.deepEqual(await ensure(), { browser: chromium });
+    });
+
+    it("may be missing, which is said with the way to get it on each system", async function () {
+      if (process.platform === "darwin")
+        skipBecause(this, "an application that is installed is found, wherever PATH leads");
+      const lines: string[] = [];
+      assert.deepEqual(await ensure(lines), {});
+      assert.match(
+        lines.join("\n"),
+        /going on without Chromium\. Get it by `apt-get install chromium` \(Debian; as root\)/,
+      );
+      assert.match(
+        lines.join("\n"),
+        /`dnf install chromium` \(Fedora; as root\), `brew install --cask chromium` \(macOS\)/,
+      );
+    });
+
+    it("may be impossible to install", async () => {
+      fs.writeFileSync(path.join(folder, "apt-get"), "#!/bin/sh\necho no network >&2\nexit 100\n", { mode: 0o755 });
+      const getuid = process.getuid as () => number;
+      process.getuid = () => 0;
+      const lines: string[] = [];
+      try {
+        assert.deepEqual(await ensure(lines), {});
+      } finally {
+        process.getuid = getuid;
+      }
+      assert.match(lines.join("\n"), /browser can't be set up: [^]*going on without Chromium/);
     });
   });
 

@@ -1,7 +1,10 @@
 import * as fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { defineProvider } from "../../../../dynamic-providers/runtime/lifecycle";
-import { stopSignal } from "../../../../dynamic-providers/runtime/orphan";
+import { cancelSignal, stopSignal } from "../../../../dynamic-providers/runtime/orphan";
+import { watched } from "../../../../dynamic-providers/runtime/status";
+
+const asked = AbortSignal.any([stopSignal, cancelSignal]);
 
 /** Takes steps without end, says so on stdout and in a file, and stops at a step's boundary when it's told to. */
 export const provider = defineProvider({
@@ -10,12 +13,16 @@ export const provider = defineProvider({
   async create({ trace }) {
     const say = (line: string) => fs.appendFileSync(trace as string, `${line}\n`);
     say(`pid ${process.pid}`);
-    for (let step = 1; !stopSignal.aborted; step += 1) {
-      console.log(`step ${step}`);
-      say(`step ${step}`);
-      await sleep(100);
-    }
-    say(`stopped: ${(stopSignal.reason as Error).message}`);
+    let step = 0;
+    await watched(async (onStatus) => {
+      onStatus(() => `at step ${step}`);
+      for (step = 1; !asked.aborted; step += 1) {
+        console.log(`step ${step}`);
+        say(`step ${step}`);
+        await sleep(100);
+      }
+    }, 200);
+    say(`stopped: ${(asked.reason as Error).message}`);
     throw new Error("stopped");
   },
   read: (id, properties) => Promise.resolve({ id, props: properties }),
