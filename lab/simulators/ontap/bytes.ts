@@ -1,6 +1,6 @@
 /**
  * The bytes of LUNs: sparse files, copies, and differences by 4 KiB blocks over allocated extents.
- * `cp` and `qemu-img map` do what Node can't: sparse copies and SEEK_DATA. Without `qemu-img` files are read from end to end.
+ * `cp` and `perl` do what Node can't: sparse copies and SEEK_DATA. Without `perl` files are read from end to end.
  */
 import { execFile } from "node:child_process";
 import { promises as fs } from "node:fs";
@@ -50,26 +50,86 @@ export async function copyInto(files: readonly string[], target: string): Promis
   }
 }
 
-interface MapEntry {
-  start: number;
-  length: number;
-  data: boolean;
-}
-
-async function dataExtents(file: string): Promise<Range[]> {
+async function dataExtents(file: string): Promise<readonly Range[]> {
   const { size, blocks } = await fs.stat(file);
   if (size === 0 || blocks === 0) return [];
-  if (size <= 4 * chunkBytes) return [{ offset: 0, length: size }];
-  const map = await processes(() =>
-    run("qemu-img", ["map", "-U", "-f", "raw", "--output=json", file], { maxBuffer: 1 << 28 }),
-  ).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return undefined;
-    throw error;
+  const whole = [{ offset: 0, length: size }];
+  return size <= 4 * chunkBytes ? whole : ((await lookUpExtents(file)) ?? whole);
+}
+
+/** For each file named on standard input, ended by NUL, a line: its extents' beginnings and ends, or what failed. Linux's numbers. */
+const seekData = `
+  my ($SEEK_DATA, $SEEK_HOLE, $ENXIO) = (3, 4, 6);
+  $/ = "\\0";
+  FILE: while (my $file = <STDIN>) {
+    chomp $file;
+    my ($at, $handle, @ends) = (0);
+    my $failed = sub { print "failed: $!\\n" };
+    open($handle, "<", $file) or $failed->(), next;
+    while (defined(my $data = sysseek($handle, $at, $SEEK_DATA))) {
+      $at = sysseek($handle, $data, $SEEK_HOLE) or $failed->(), next FILE;
+      push @ends, $data + 0, $at + 0;
+    }
+    $! == $ENXIO or $failed->(), next;
+    print "@ends\\n";
+  }`;
+
+interface LookUp {
+  readonly file: string;
+  readonly resolve: (extents: readonly Range[] | undefined) => void;
+  readonly reject: (error: unknown) => void;
+}
+let waiting: LookUp[] = [];
+const oneLookUp = pLimit(1);
+
+/**
+ * Undefined where there's no `perl`, or another system's numbers. It takes far longer to start than to look at a file, so
+ * those that are asked for while it's at work share the next one.
+ */
+function lookUpExtents(file: string): Promise<readonly Range[] | undefined> {
+  return new Promise((resolve, reject) => {
+    waiting.push({ file, resolve, reject });
+    if (waiting.length === 1) setImmediate(() => void oneLookUp(lookUpWaiting));
   });
-  if (map === undefined) return [{ offset: 0, length: size }];
-  return (JSON.parse(map.stdout) as MapEntry[])
-    .filter((e) => e.data)
-    .map((e) => ({ offset: e.start, length: e.length }));
+}
+
+async function lookUpWaiting(): Promise<void> {
+  const batch = waiting;
+  waiting = [];
+  try {
+    const lines = await seekDataIn(batch.map(({ file }) => file));
+    for (const [index, { file, resolve, reject }] of batch.entries()) {
+      const line = lines?.[index];
+      if (line?.startsWith("failed") === true) reject(new Error(`Look for the extents of ${file}: ${line}`));
+      else resolve(line === undefined ? undefined : extentsOf(line));
+    }
+  } catch (error) {
+    for (const { reject } of batch) reject(error);
+  }
+}
+
+/** A line for each file. */
+async function seekDataIn(names: readonly string[]): Promise<readonly string[] | undefined> {
+  if (process.platform !== "linux") return undefined;
+  const running = run("perl", ["-e", seekData], { maxBuffer: 1 << 28 });
+  running.child.stdin?.on("error", () => undefined); // it ended before it had read all: what `run` throws says why
+  running.child.stdin?.end(names.map((name) => `${name}\0`).join(""));
+  try {
+    const lines = (await running).stdout.split("\n").slice(0, -1);
+    if (lines.length !== names.length) throw new Error(`perl told of ${lines.length} files, asked for ${names.length}`);
+    return lines;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function extentsOf(line: string): Range[] {
+  const ends = line.split(" ").filter(Boolean).map(Number);
+  return ends.flatMap((end, i) => {
+    const offset = ends[i - 1] ?? 0;
+    return i % 2 === 1 ? [{ offset, length: end - offset }] : [];
+  });
 }
 
 /** Union of ranges, rounded out to blocks, cut at `size`, in order. */
@@ -91,14 +151,13 @@ export function mergeRanges(ranges: readonly Range[], sizeBytes: number): Range[
 }
 
 async function readAt(handle: fs.FileHandle | undefined, buffer: Buffer, offset: number): Promise<void> {
-  buffer.fill(0);
-  if (!handle) return;
   let done = 0;
-  while (done < buffer.length) {
+  while (handle !== undefined && done < buffer.length) {
     const { bytesRead } = await handle.read(buffer, done, buffer.length - done, offset + done);
-    if (bytesRead === 0) return;
+    if (bytesRead === 0) break;
     done += bytesRead;
   }
+  buffer.fill(0, done);
 }
 
 /**
@@ -134,14 +193,14 @@ export async function difference(
 
 async function compare(base: string | undefined, next: string, signal?: AbortSignal): Promise<Range[]> {
   const { size } = await fs.stat(next);
-  const extents = [...(await dataExtents(next)), ...(base === undefined ? [] : await dataExtents(base))];
+  const extents = (await Promise.all((base === undefined ? [next] : [next, base]).map(dataExtents))).flat();
   const out: Range[] = [];
   if (extents.length === 0) return out;
   const nextHandle = await fs.open(next, "r");
   let baseHandle: fs.FileHandle | undefined;
   try {
     if (base !== undefined) baseHandle = await fs.open(base, "r");
-    const [a, b] = [Buffer.alloc(chunkBytes), Buffer.alloc(chunkBytes)];
+    const [a, b] = [Buffer.allocUnsafe(chunkBytes), Buffer.allocUnsafe(chunkBytes)];
     for (const extent of mergeRanges(extents, size)) {
       for (let offset = extent.offset; offset < extent.offset + extent.length; offset += chunkBytes) {
         if (signal?.aborted) return out;
@@ -181,7 +240,7 @@ export async function applyRanges(source: string, target: string, ranges: readon
   const to = await fs.open(target, "r+");
   try {
     if ((await to.stat()).size !== size) await to.truncate(size);
-    const buffer = Buffer.alloc(chunkBytes);
+    const buffer = Buffer.allocUnsafe(chunkBytes);
     for (const range of ranges) {
       for (let offset = range.offset; offset < range.offset + range.length; offset += chunkBytes) {
         const part = buffer.subarray(0, Math.min(chunkBytes, range.offset + range.length - offset));

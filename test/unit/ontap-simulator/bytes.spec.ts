@@ -104,7 +104,7 @@ describe("the simulator's bytes", () => {
     });
   }
 
-  it("finds the same blocks without qemu-img", async () => {
+  it("finds the same blocks without perl", async () => {
     await bytes.createSparse(file("a"), 64 * mb);
     await write("a", 40 * mb, "only here");
     await bytes.copyInto([file("a")], file("b"));
@@ -122,6 +122,21 @@ describe("the simulator's bytes", () => {
       process.env["PATH"] = searchPath;
     }
     assert.deepEqual(expected, [[{ offset: 40 * mb, length: 4096 }], [{ offset: 50 * mb, length: 4096 }]]);
+  });
+
+  it("finds each file's own blocks where many are asked for at once", async () => {
+    const names = Array.from({ length: 40 }, (_, i) => `many-${i}`);
+    for (const [i, name] of names.entries()) {
+      await bytes.createSparse(file(name), 64 * mb);
+      await write(name, i * mb, "here");
+      if (i % 2 === 1) await write(name, 63 * mb, "and there");
+    }
+    const asked = await Promise.all(names.map((name) => bytes.difference(undefined, file(name))));
+    const block = (i: number): { offset: number; length: number } => ({ offset: i * mb, length: 4096 });
+    assert.deepEqual(
+      asked,
+      names.map((_, i) => (i % 2 === 1 ? [block(i), block(63)] : [block(i)])),
+    );
   });
 
   it("keeps copies sparse", async () => {

@@ -397,19 +397,18 @@ const deltas = new WeakMap<ApiRequest, JsonObject>();
 
 /** Bytes that differ between the snapshot and the active file system, by blocks. */
 async function changedSince(cluster: Cluster, volume: Volume, snapshot: Snapshot): Promise<number> {
-  const sum = (ranges: readonly bytes.Range[]): number => ranges.reduce((all, { length }) => all + length, 0);
-  let changed = 0;
-  for (const lun of volume.luns.values()) {
+  const ofLuns = await bytes.forEachFile(volume.luns.values(), async (lun) => {
     const now = lunFile(cluster, volume, lun.fileId);
     const old = snapshot.files.find((file) => file.fileId === lun.fileId);
     const then = old && snapshotFile(cluster, volume, snapshot, old.fileId);
-    if (old && then !== undefined && (await bytes.seemsUnchanged(then, old.copiedAtMs, now))) continue;
-    changed += sum(await bytes.difference(then, now));
-  }
-  for (const { fileId } of snapshot.files)
-    if (!volume.luns.has(fileId))
-      changed += sum(await bytes.difference(undefined, snapshotFile(cluster, volume, snapshot, fileId)));
-  return changed;
+    if (old && then !== undefined && (await bytes.seemsUnchanged(then, old.copiedAtMs, now))) return 0;
+    return bytes.bytesOf(await bytes.difference(then, now));
+  });
+  const removed = snapshot.files.filter(({ fileId }) => !volume.luns.has(fileId));
+  const ofRemoved = await bytes.forEachFile(removed, async ({ fileId }) =>
+    bytes.bytesOf(await bytes.difference(undefined, snapshotFile(cluster, volume, snapshot, fileId))),
+  );
+  return [...ofLuns, ...ofRemoved].reduce((sum, changed) => sum + changed, 0);
 }
 
 /** GET of the collection; `delta`, which is computed on demand, only for a single snapshot against the active file system. */
