@@ -39,7 +39,7 @@ export const attachVolumes: Step = {
   async apply(ctx, item) {
     const [server, volumes] = await Promise.all([untilAtRest(ctx, item), ctx.live.volumes()]);
     const present = await mappedVolumes(ctx, item, server, volumes);
-    await attachAll(ctx, item, server, outstanding(ctx, item, present), volumes);
+    await attachAll(ctx, item, server, present, volumes);
   },
   async verify(ctx, item) {
     let attempts = 1;
@@ -57,7 +57,8 @@ export const attachVolumes: Step = {
         // Nova gave up on it: the name is free again. The lowest first, so that each gets its own back.
         if (failed.length > 0 && waiting.length === failed.length) {
           const server = (await ctx.live.servers()).get(item.key);
-          const left = outstanding(ctx, item, await mappedVolumes(ctx, item, server, volumes));
+          const present = await mappedVolumes(ctx, item, server, volumes);
+          const left = outstanding(ctx, item, present);
           if (left.length === 0) await assertNoGhosts(ctx, item);
           if (left.length === 0) return { seen: "Nova and Cinder disagree" };
           if (attempts >= 4 || failed.some((a) => status(a) !== "available"))
@@ -69,7 +70,7 @@ export const attachVolumes: Step = {
               remedy: "Look at nova-compute's log on its host and at cinder-volume's; then run again.",
             });
           attempts += 1;
-          await attachAll(ctx, item, server, left, volumes);
+          await attachAll(ctx, item, server, present, volumes);
         }
         return { seen: waiting.map((a) => `${a.device} is ${status(a)}`).join(", ") };
       },
@@ -108,23 +109,79 @@ async function assertNoGhosts(ctx: StepContext, item: StepItem): Promise<void> {
     });
 }
 
-/** One after another. An instance that has everything needs no cinder-volume, so the way back goes without it. */
+/**
+ * One after another. An instance that has everything needs no cinder-volume, so the way back goes without it. Where Nova
+ * gives up on one while the next is asked for, that one gets its name: no more is asked for then, and `verify` comes back
+ * when what is under way has ended.
+ */
 async function attachAll(
   ctx: StepContext,
   item: StepItem,
   server: Server | undefined,
-  left: readonly PlannedAttachment[],
+  present: ReadonlySet<string>,
   volumes: ReadonlyMap<string, CinderVolume>,
 ): Promise<void> {
+  const misnamed = await misnamedOf(ctx, item, present);
+  if (misnamed.some(({ volumeId }) => volumes.get(volumeId)?.status !== "in-use")) return;
+  const left = wantedAttachments(ctx, item).filter((a) => !present.has(a.volumeId) || misnamed.includes(a));
   if (left.length > 0) await assertServed(ctx, item, left, volumes);
+  if (misnamed.length > 0) await release(ctx, item, misnamed);
   for (const attachment of left) {
     // An attach while nova-compute is down leaves a mapping without attachment that blocks the volume everywhere.
     await assertComputeUp(ctx, server, `Attach "${attachment.volumeName}" to instance "${item.label}"`);
-    await attach(ctx, item, attachment);
+    if (!(await attach(ctx, item, attachment))) return;
   }
 }
 
-async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<void> {
+/** Those that have the name of one before them, which Nova gave up on: this step's own doing, also that of a run before. */
+async function misnamedOf(
+  ctx: StepContext,
+  item: StepItem,
+  present: ReadonlySet<string>,
+): Promise<readonly PlannedAttachment[]> {
+  const wanted = wantedAttachments(ctx, item);
+  if (!keepsNames(ctx, item) || !wanted.some(({ volumeId }) => present.has(volumeId))) return [];
+  const rows = await ctx.ports.compute.listServerAttachments(item.key);
+  const devices = new Map(rows.map(({ volumeId, device }) => [volumeId, device]));
+  return wanted.filter((attachment) => isOfOneBefore(wanted, attachment, devices.get(attachment.volumeId)));
+}
+
+function isOfOneBefore(
+  wanted: readonly PlannedAttachment[],
+  attachment: PlannedAttachment,
+  device: string | undefined,
+): boolean {
+  return wanted.slice(0, wanted.indexOf(attachment)).some((before) => before.device === device);
+}
+
+/** The instance is stopped and no guest has seen the name. A repeat finds them detached, or waits for it. */
+async function release(ctx: StepContext, item: StepItem, misnamed: readonly PlannedAttachment[]): Promise<void> {
+  for (const { volumeId } of misnamed) {
+    await ctx.guard();
+    await ctx.ports.compute.detachVolume(item.key, volumeId);
+  }
+  const names = misnamed.map(({ volumeName }) => `"${volumeName}"`).join(", ");
+  ctx.say(`instance "${item.label}": Nova gave up on a volume and its name to another one; attaching ${names} anew`);
+  await waitFor(ctx, {
+    attempted: `Detach ${names}, which have names of others, from instance "${item.label}"`,
+    deadlineSeconds: deadlines.detachInstance * misnamed.length,
+    everyMs: pollListsMs,
+    check: async () => {
+      const [servers, volumes] = await Promise.all([ctx.live.serversJustNow(), ctx.live.volumes()]);
+      const present = await mappedVolumes(ctx, item, servers.get(item.key), volumes);
+      const left = misnamed.filter(
+        ({ volumeId }) => present.has(volumeId) || volumes.get(volumeId)?.status !== "available",
+      );
+      if (left.length === 0) return { value: true };
+      return {
+        seen: left.map((a) => `"${a.volumeName}" is ${volumes.get(a.volumeId)?.status ?? "unknown"}`).join(", "),
+      };
+    },
+  });
+}
+
+/** False where it got the name of one before it. */
+async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttachment): Promise<boolean> {
   await ctx.guard();
   const device = await ctx.ports.compute.attachVolume({
     serverId: item.key,
@@ -133,14 +190,15 @@ async function attach(ctx: StepContext, item: StepItem, attachment: PlannedAttac
     ...(attachment.tag === undefined ? {} : { tag: attachment.tag }),
     deleteOnTermination: attachment.deleteOnTermination,
   });
-  if (device !== attachment.device && keepsNames(ctx, item))
-    throw new DrError({
-      code: "failure-state",
-      attempted: `Attach "${attachment.volumeName}" to instance "${item.label}" as ${attachment.device}`,
-      seen: `Nova took ${device}`,
-      state: "The instance is stopped; no guest has seen the wrong name.",
-      remedy: `See which device names are taken, detach "${attachment.volumeName}" by hand; then run again.`,
-    });
+  if (device === attachment.device || !keepsNames(ctx, item)) return true;
+  if (isOfOneBefore(wantedAttachments(ctx, item), attachment, device)) return false;
+  throw new DrError({
+    code: "failure-state",
+    attempted: `Attach "${attachment.volumeName}" to instance "${item.label}" as ${attachment.device}`,
+    seen: `Nova took ${device}`,
+    state: "The instance is stopped; no guest has seen the wrong name.",
+    remedy: `See which device names are taken, detach "${attachment.volumeName}" by hand; then run again.`,
+  });
 }
 
 /** `server` as it is now: it may have been evacuated since the plan. */

@@ -73,6 +73,12 @@ async function cutOffThere(world: World, dr: Operator, step: string, kind: Execu
 const journeys: readonly Journey[] = [
   { name: "planned", intent: intentTo("idr"), state: at("iprod") },
   {
+    name: "planned, an attach given up on whose name the next one gets",
+    prepare: async (world) => void world.faults.attachFallsBack.set("00", 1),
+    intent: intentTo("idr"),
+    state: at("iprod"),
+  },
+  {
     name: "planned, mirrors turned round by a new relationship",
     prepare: async (world) => void (world.reversal = "refused"),
     intent: intentTo("idr"),

@@ -540,6 +540,23 @@ describe("attach and start", () => {
     assert.equal(calls(/ attach 01/).length, 3);
   });
 
+  it("gives each its own name where Nova gives up on the first while the second is asked for", async () => {
+    world.faults.attachFallsBack.set("00", 2);
+    await completed();
+    const names = world.servers.get("server-0")?.attachments.map(({ volumeId, device }) => [volumeId, device]);
+    assert.deepEqual(names?.sort(), [["00", "/dev/vdb"], ["01", "/dev/vdc"]]);
+    assert.equal(calls(/ attach 00/).length, 3);
+  }); // prettier-ignore
+
+  it("gives up where the first always falls back, and gives names anew once it doesn't", async () => {
+    world.faults.attachFallsBack.set("00", 99);
+    await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /"v00" is available.* after 4 attempts/));
+    assert.equal(world.servers.get("server-0")?.running, false);
+    world.faults.attachFallsBack.clear();
+    await completed();
+    assert.deepEqual(world.servers.get("server-0")?.attachments.find(({ volumeId }) => volumeId === "01")?.device, "/dev/vdc"); // prettier-ignore
+  });
+
   it("gives up where it always falls back, with the instance stopped", async () => {
     world.faults.attachFallsBack.set("01", 99);
     await assert.rejects(dr.up(toIdr, at("iprod")), fails("failure-state", /"v01" is available after 4 attempts/));
