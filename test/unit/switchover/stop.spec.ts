@@ -164,6 +164,26 @@ describe("a switchover that is asked to stop", () => {
     assert.deepEqual([world.calls, world.journals.size, world.lease], [[], 0, undefined]);
   });
 
+  it("changes nothing where it's asked while it still looks whether there's something to do", async () => {
+    const { world, dr } = start();
+    const stop = new AbortController();
+    const ports = world.ports();
+    const listServers = async () => {
+      // The step has begun, and looks at its first items.
+      if (dr.said.at(-1)?.includes("hold/lock-instances: ") === true) stop.abort();
+      return ports.compute.listServers();
+    };
+    const up = dr.up(intentTo("idr"), at("iprod"), undefined, {
+      signal: stop.signal,
+      ports: { ...ports, compute: { ...ports.compute, listServers } },
+    });
+    await assert.rejects(up, fails("stopped", /hold\/lock-instances/));
+    assert.ok(entriesOf(world).some((entry) => entry.type === "step" && entry.step === "hold/lock-instances"));
+    assert.ok(!entriesOf(world).some((entry) => entry.type === "intent" && entry.step === "hold/lock-instances"));
+    assert.equal(last(world).type, "stopped");
+    assert.ok(!world.calls.some((call) => call.endsWith(" lock")), world.calls.join(", "));
+  });
+
   it("begins no other item of the step, says what Ctrl-C does, and what becomes of it", async () => {
     const { world, dr } = start();
     const stop = new AbortController();
