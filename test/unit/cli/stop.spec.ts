@@ -60,4 +60,14 @@ describe("cheesecake stop", () => {
       assert.deepEqual([code, said.test(out), world.stopRequest?.token], [1, true, "token"], out);
     }
   });
+
+  it("says how to go on also where the run has died, and its lease is left", async () => {
+    const { world, cli, pulumi } = begin();
+    await assert.rejects(pulumi.up(intentTo("idr"), at("iprod"), killAt("detach/volumes", "before-call")));
+    await world.ports().coordination.acquireLease(pair.name, holder, "token", 30);
+    world.nowMs += 31_000;
+    const { code, out } = await cli.run(["stop"]);
+    assert.equal(code, 1);
+    assert.match(out, /doesn't renew its lease[^]*-switchover-iprod-idr isn't finished\. Go on: `cheesecake resume`/);
+  });
 });

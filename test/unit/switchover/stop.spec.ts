@@ -335,6 +335,45 @@ describe("a request to stop", () => {
     assert.deepEqual([run, /ops on bastion \(pid 7, stack test\) doesn't renew its lease/.test(said)], ["dead", true]);
   });
 
+  it("isn't told as done where another run took the lease, nor as having changed nothing where that can't be read", async () => {
+    for (const [how, ended, told] of [
+      ["taken over", "running", /but ann on bastion .* is at it now/],
+      ["unread", "ended", /^It ended, but how can't be read: [^]*no answer/],
+    ] as const) {
+      const { world, dr } = start();
+      const found = world.ports().coordination;
+      const holder = { owner: "ops", host: "bastion", pid: 7, stack: "test", planDigest: "" };
+      await found.acquireLease(pair.name, holder, "token", 30);
+      const asked = asking(world, dr.journalDir, { ...found, listSwitchovers: unreachable }).outcome();
+      await delay(10);
+      const lease = world.lease ?? assert.fail("nobody has it");
+      world.lease = how === "unread" ? undefined : { ...lease, token: "another", owner: "ann" };
+      const { run, said } = await asked;
+      assert.deepEqual([run, told.test(said)], [ended, true], said);
+    }
+  });
+
+  it("isn't told that its run failed by what a former one failed by", async () => {
+    const world = new World();
+    const group = { name: "database", instances: [{ name: "server-0" }], priority: 1, approveAfter: true };
+    const openstack = { ...pair.openstack, priorityGroups: priorityGroupsSchema.parse([group]) };
+    const dr = operator(world, newJournal(), "test", { ...pair, openstack });
+    await assert.rejects(
+      dr.up(intentTo("idr"), at("iprod"), ({ step }) => {
+        if (step === "attach/volumes") throw new Error("the array burns");
+      }),
+    );
+    const deaf: CoordinationPort = { ...world.ports().coordination, requestStop: () => Promise.resolve() };
+    let asked: Promise<StopOutcome> | undefined;
+    const up = dr.up(intentTo("idr"), at("iprod"), async ({ step }) => {
+      if (step === "attach/volumes") asked ??= asking(world, dr.journalDir, deaf).outcome();
+      await unhurried();
+    });
+    await assert.rejects(up, (error) => DrError.is(error, "approval"));
+    const { run, said } = (await asked) ?? assert.fail("not asked");
+    assert.deepEqual([run, said], ["failed", "It ended without having finished"]);
+  });
+
   it("goes by a file beside the journal where the database doesn't answer", async () => {
     const { world, dr } = start();
     const away = { ...world.ports().coordination, findLease: unreachable, requestStop: unreachable, listSwitchovers: unreachable }; // prettier-ignore
