@@ -17,7 +17,7 @@ import type { Clock, CoordinationPort, LeaseRow, Ports } from "./ports";
 export const stopWithinSeconds = 60;
 
 export const aboutStopping =
-  "Ctrl-C, or `cheesecake stop`, stops at the next safe point: what is under way is finished, nothing new is begun, and the next run goes on from there. " +
+  `Ctrl-C, or \`cheesecake stop\`, stops at the next safe point: what is under way gets ${stopWithinSeconds} s to be finished, nothing new is begun, and the next run goes on from there. ` +
   "A second Ctrl-C ends it at once: as safe, but an item may be half done, which the next run finishes, once the lease has run out";
 
 const fileOf = (directory: string, switchoverId: string): string => path.join(directory, `${switchoverId}.stop`);
@@ -94,7 +94,8 @@ export class Stop {
 
   private begin(): void {
     if (this.closed.signal.aborted) return;
-    this.o.say(`stopping at the next safe point (${this.by}): what is under way is finished, nothing new is begun`);
+    const under = `what is under way gets ${stopWithinSeconds} s to be finished`;
+    this.o.say(`stopping at the next safe point (${this.by}): ${under}, nothing new is begun`);
     this.o.clock.sleep(stopWithinSeconds * 1000, this.closed.signal).then(
       () => this.late.abort(stopped(this.by)),
       () => undefined,
