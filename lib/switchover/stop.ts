@@ -273,7 +273,7 @@ function toldBy(entries: readonly JournalEntry[]): StopOutcome {
   if (last?.type === "end") return { run: "ended", said: `${begin.switchoverId} had ended before: ${last.outcome}` };
   const open = begin.switchoverId;
   const stop = stoppedAt(entries);
-  if (stop !== undefined) return { run: "stopped", said: `Stopped before ${stop.step}. ${stop.state}`, open };
+  if (stop !== undefined) return { run: "stopped", said: `Stopped at ${stop.step}. ${stop.state}`, open };
   // A former run's isn't this one's.
   const failed = entries.slice(entries.findLastIndex(isRun)).findLast(({ type }) => type === "failed");
   const why = failed?.type === "failed" ? `: ${failed.error}` : "";

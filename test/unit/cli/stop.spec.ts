@@ -38,7 +38,7 @@ describe("cheesecake stop", () => {
     assert.equal((await cli.run(["apply", "--to", "idr", "--yes"], { stopAt: /detach\/volumes/ })).code, 1);
     assert.match(
       (await cli.run(["status"])).out,
-      /^verdict +unfinished: \S+ was stopped by request at .*, before \S+/m,
+      /^verdict +unfinished: \S+ was stopped by request at .*, at \S+/m,
     );
     const { openSwitchover } = JSON.parse((await cli.run(["status", "--json"])).out) as {
       openSwitchover: { stopped: Record<string, string> };

@@ -124,7 +124,7 @@ describe("a switchover that is asked to stop", () => {
     assert.ok(seconds(last(world)) - paused() < 5);
     const report = buildReport(entriesOf(world));
     assert.equal(report.verdict, "open");
-    assert.match(report.summary, /^Stopped on request \(Ctrl-C\) before start\/pause, and not finished: production is at "idr"/); // prettier-ignore
+    assert.match(report.summary, /^Stopped on request \(Ctrl-C\) at start\/pause, and not finished: production is at "idr"/); // prettier-ignore
     assert.match(report.remaining[0] ?? "", /`cheesecake resume`/);
     assert.deepEqual([report.stopped?.by, report.stopped?.step], ["Ctrl-C", "start/pause"]);
     await dr.up(intentTo("idr"), at("iprod"));
@@ -263,14 +263,14 @@ describe("a request to stop", () => {
     // Where that is depends on when it heard of it.
     const stopped = last(world);
     assert.ok(stopped.type === "stopped" && /^Production's data is at "(iprod|idr)"\./.test(stopped.state));
-    assert.equal(told, `Stopped before ${stopped.step}. ${stopped.state}`);
+    assert.equal(told, `Stopped at ${stopped.step}. ${stopped.state}`);
     assert.match(open ?? "", /-switchover-iprod-idr$/);
     assert.match(said.join("\n"), /^asked \S+ on \S+ \(pid \d+, stack test\) to stop at the next safe point; waiting/);
 
     const status = await statusOf({ pair, ports: world.ports(), journalDir: dr.journalDir, expected: "iprod" });
     assert.match(
       status.judgement.said,
-      /-switchover-iprod-idr was stopped by request at 2026-.*Z, before \S+ \(`cheesecake stop` by .*\)$/,
+      /-switchover-iprod-idr was stopped by request at 2026-.*Z, at \S+ \(`cheesecake stop` by .*\)$/,
     );
     assert.equal((await dr.up(intentTo("idr"), at("iprod"))).activeSite, "idr", "the next run isn't meant");
     assert.equal(await openSwitchover({ pair, ports: world.ports(), journalDir: dr.journalDir }), undefined);
