@@ -25,6 +25,7 @@ interface Running {
 }
 
 export class Progress {
+  private latestMs = Number.NEGATIVE_INFINITY;
   private readonly beganMs: number;
   /** By identity: a plan may have a step more than once. */
   private readonly left: Set<PlannedStep>;
@@ -138,8 +139,10 @@ export class Progress {
     return `[${this.steps.indexOf(planned) + 1}/${this.steps.length}] ${planned.id}`;
   }
 
+  /** Never before what it was: a clock may be put back. */
   private nowMs(): number {
-    return this.now().getTime();
+    this.latestMs = Math.max(this.latestMs, this.now().getTime());
+    return this.latestMs;
   }
 }
 
