@@ -9,7 +9,7 @@ import type { PlannedStep } from "./plan";
 /** What is seen counts more the longer it was seen; the forecast counts like so much of it. */
 const PRIOR_SECONDS = 10;
 const SLOWEST_PACE = 10;
-/** What a step remarks on single objects; the journal has them all. */
+/** What a step remarks on single objects. */
 const REMARKS_OF_A_STEP = 25;
 
 interface Running {
@@ -80,7 +80,7 @@ export class Progress {
     if (this.running === undefined) return line;
     this.running.remarks += 1;
     if (this.running.remarks < REMARKS_OF_A_STEP) return line;
-    return this.running.remarks === REMARKS_OF_A_STEP ? `${line} (further ones are in the journal alone)` : undefined;
+    return this.running.remarks === REMARKS_OF_A_STEP ? `${line} (further ones of this step are not shown)` : undefined;
   }
 
   /** How things stand now. */

@@ -147,7 +147,7 @@ describe("the progress of a run", () => {
     assert.ok(heartbeats >= 95 && heartbeats <= 100, String(heartbeats));
     const remarks = lines.filter((line) => line.startsWith("removing"));
     assert.equal(remarks.length, 25 * steps.length);
-    assert.match(remarks[24] ?? "", /\(further ones are in the journal alone\)$/);
+    assert.match(remarks[24] ?? "", /\(further ones of this step are not shown\)$/);
     assert.equal(lines.length, steps.length + heartbeats + remarks.length + 1);
     assert.ok(Math.max(...lines.map((line) => line.length)) < 160);
     assert.match(lines.at(-1) ?? "", /^all 5 steps are done; this run took 50 min, the forecast for all was 50 min$/); // prettier-ignore
