@@ -50,9 +50,10 @@ export class Screen {
     if (this.terminal && this.status !== undefined) this.stdout.write(ERASE);
   }
 
-  /** Shorter than the terminal is wide: one that wraps can't be written over. */
+  /** Shorter than the terminal is wide, where that's known (0: it isn't): one that wraps can't be written over. */
   private draw(): void {
     if (!this.terminal || this.status === undefined) return;
-    this.stdout.write(ERASE + this.status().slice(0, (this.stdout.columns ?? 80) - 1));
+    const { columns = 0 } = this.stdout;
+    this.stdout.write(ERASE + this.status().slice(0, (columns > 0 ? columns : 80) - 1));
   }
 }

@@ -15,11 +15,11 @@ export async function stop(session: Session, o: { readonly wait?: number }): Pro
     say: terminal.out,
   });
   terminal.out(`${said}.`.replace(/\.\.$/, "."));
-  if (run === "running" || run === "dead") return exitCodes.unfinished;
+  if (run === "running") return exitCodes.unfinished;
   if (open !== undefined) {
     const begun = await openSwitchover(pair).catch(() => undefined);
     const back = begun !== undefined && begun.canAbort ? `; back: \`cheesecake apply --to ${begun.plan.from}\`` : "";
     terminal.out(`${open} isn't finished. Go on: \`cheesecake resume\`, or \`pulumi up\`${back}.`);
   }
-  return exitCodes.fine;
+  return run === "dead" ? exitCodes.unfinished : exitCodes.fine;
 }

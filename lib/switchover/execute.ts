@@ -79,6 +79,8 @@ async function runItem(o: ExecutionOptions, step: Step, item: StepItem): Promise
       return;
     }
     await ctx.guard();
+    // A look may take long: who asked meanwhile doesn't want the change any more.
+    stopIfAsked(ctx, step.id);
     await ctx.journal.append({ type: "intent", step: step.id, item: item.key });
     await o.onEvent?.({ kind: "before-call", step: step.id, item: item.key });
     const applied = (await step.apply(ctx, item)) ?? {};

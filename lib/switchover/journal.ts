@@ -23,7 +23,7 @@ export type JournalEntry = { readonly at: string } & (
       readonly run?: string;
     }
   | { readonly type: "resume"; readonly owner: string; readonly run?: string }
-  /** On request, before this step's next item; in which state things were then. */
+  /** On request, at this step, before its next item or in one that took too long; in which state things were then. */
   | { readonly type: "stopped"; readonly by: string; readonly step: string; readonly state: string }
   /** The way back was chosen before cutover: from here on the abort's plan counts. */
   | { readonly type: "abort"; readonly plan: Plan }

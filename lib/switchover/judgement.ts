@@ -43,7 +43,7 @@ export function judge(o: {
     const { at, by, step } = o.open.stopped;
     return {
       word: "unfinished",
-      said: `${o.open.switchoverId} was stopped by request at ${at}, before ${step} (${by})`,
+      said: `${o.open.switchoverId} was stopped by request at ${at}, at ${step} (${by})`,
       remedy: "Run up, which goes on, or `cheesecake resume`.",
     };
   }

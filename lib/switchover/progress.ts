@@ -9,7 +9,7 @@ import type { PlannedStep } from "./plan";
 /** What is seen counts more the longer it was seen; the forecast counts like so much of it. */
 const PRIOR_SECONDS = 10;
 const SLOWEST_PACE = 10;
-/** What a step remarks on single objects; the journal has them all. */
+/** What a step remarks on single objects. */
 const REMARKS_OF_A_STEP = 25;
 
 interface Running {
@@ -25,6 +25,7 @@ interface Running {
 }
 
 export class Progress {
+  private latestMs = Number.NEGATIVE_INFINITY;
   private readonly beganMs: number;
   /** By identity: a plan may have a step more than once. */
   private readonly left: Set<PlannedStep>;
@@ -79,7 +80,7 @@ export class Progress {
     if (this.running === undefined) return line;
     this.running.remarks += 1;
     if (this.running.remarks < REMARKS_OF_A_STEP) return line;
-    return this.running.remarks === REMARKS_OF_A_STEP ? `${line} (further ones are in the journal alone)` : undefined;
+    return this.running.remarks === REMARKS_OF_A_STEP ? `${line} (further ones of this step are not shown)` : undefined;
   }
 
   /** How things stand now. */
@@ -138,8 +139,10 @@ export class Progress {
     return `[${this.steps.indexOf(planned) + 1}/${this.steps.length}] ${planned.id}`;
   }
 
+  /** Never before what it was: a clock may be put back. */
   private nowMs(): number {
-    return this.now().getTime();
+    this.latestMs = Math.max(this.latestMs, this.now().getTime());
+    return this.latestMs;
   }
 }
 

@@ -17,7 +17,7 @@ import type { Clock, CoordinationPort, LeaseRow, Ports } from "./ports";
 export const stopWithinSeconds = 60;
 
 export const aboutStopping =
-  "Ctrl-C, or `cheesecake stop`, stops at the next safe point: what is under way is finished, nothing new is begun, and the next run goes on from there. " +
+  `Ctrl-C, or \`cheesecake stop\`, stops at the next safe point: what is under way gets ${stopWithinSeconds} s to be finished, nothing new is begun, and the next run goes on from there. ` +
   "A second Ctrl-C ends it at once: as safe, but an item may be half done, which the next run finishes, once the lease has run out";
 
 const fileOf = (directory: string, switchoverId: string): string => path.join(directory, `${switchoverId}.stop`);
@@ -94,7 +94,8 @@ export class Stop {
 
   private begin(): void {
     if (this.closed.signal.aborted) return;
-    this.o.say(`stopping at the next safe point (${this.by}): what is under way is finished, nothing new is begun`);
+    const under = `what is under way gets ${stopWithinSeconds} s to be finished`;
+    this.o.say(`stopping at the next safe point (${this.by}): ${under}, nothing new is begun`);
     this.o.clock.sleep(stopWithinSeconds * 1000, this.closed.signal).then(
       () => this.late.abort(stopped(this.by)),
       () => undefined,
@@ -134,7 +135,10 @@ export function stoppedAt(entries: readonly JournalEntry[]): StoppedAt | undefin
 
 /** What became of a request to stop. */
 export interface StopOutcome {
-  /** `idle`: no run is under way. `dead`: one is, by its lease, but it doesn't renew that. `running`: the time is over. */
+  /**
+   * `idle`: no run is under way. `dead`: one is, by its lease, but it doesn't renew that. `running`: the time is over,
+   * or another run is at it.
+   */
   readonly run: "idle" | "stopped" | "ended" | "failed" | "dead" | "running";
   readonly said: string;
   /** What isn't finished. */
@@ -162,23 +166,34 @@ export async function requestStop(o: StopQuestion): Promise<StopOutcome> {
     if (!DrError.is(error, "unreachable")) throw error;
     return requestByFile(o, by, error);
   }
-  const who = `${lease.owner} on ${lease.host} (pid ${lease.pid}, stack ${lease.stack})`;
+  const who = whoHas(lease);
   const { token } = lease;
   o.say(`asked ${who} to stop at the next safe point; waiting for it, up to ${o.waitSeconds} s`);
-  const ended = await waited(o, async () => {
+  const ended = await waited<"expired" | { readonly next: LeaseRow | undefined }>(o, async () => {
     const now = await coordination.findLease(o.pair.name).catch((error: unknown) => {
       if (DrError.is(error, "unreachable")) return lease;
       throw error;
     });
-    if (now?.token !== token) return "gone";
+    if (now?.token !== token) return { next: now };
     return now.expired ? "expired" : undefined;
   });
   if (ended === undefined)
     return { run: "running", said: `${who} is still at it: it was asked, and stops when it can` };
   if (ended === "expired")
-    return { run: "dead", said: `${who} doesn't renew its lease: it has ended, or it will before its next change` };
-  return toldBy(await lastEntries(o, (entries) => tokenOf(entries) === token));
+    return {
+      run: "dead",
+      said: `${who} doesn't renew its lease: it has ended, or it will before its next change`,
+      ...(await openOf(o)),
+    };
+  if (ended.next !== undefined)
+    return { run: "running", said: `${who} ended, but ${whoHas(ended.next)} is at it now: ask again to stop that one` };
+  const { entries, faults } = await lastEntries(o);
+  if (entries.some((entry) => runOf(entry) === token)) return toldBy(entries);
+  if (faults.length > 0) return { run: "ended", said: `It ended, but how can't be read: ${faults.join("; ")}` };
+  return { run: "ended", said: "It ended before it began a switchover: nothing was changed" };
 }
+
+const whoHas = ({ owner, host, pid, stack }: LeaseRow): string => `${owner} on ${host} (pid ${pid}, stack ${stack})`;
 
 /** Where the database doesn't answer: the run that writes its journal into this very folder. */
 async function requestByFile(o: StopQuestion, by: string, cause: DrError): Promise<StopOutcome> {
@@ -221,39 +236,46 @@ async function waited<T>(o: StopQuestion, look: () => Promise<T | undefined>): P
   }
 }
 
-const tokenOf = (entries: readonly JournalEntry[]): string | undefined => {
-  const run = entries.findLast(({ type }) => type === "begin" || type === "resume");
-  return run?.type === "begin" || run?.type === "resume" ? run.run : undefined;
-};
+const runOf = (entry: JournalEntry): string | undefined =>
+  entry.type === "begin" || entry.type === "resume" ? entry.run : undefined;
 
-async function lastEntries(
-  o: StopQuestion,
-  isOurs: (entries: readonly JournalEntry[]) => boolean,
-): Promise<readonly JournalEntry[]> {
-  const { name: pair } = o.pair;
-  const { coordination } = o.ports;
-  // One that can't be read isn't told of: what was asked for is done all the same.
-  for await (const { entries } of Journal.all({ directory: o.journalDir, coordination, pair }))
-    return isOurs(entries) ? entries : [];
-  return [];
+const isRun = ({ type }: JournalEntry): boolean => type === "begin" || type === "resume";
+
+function tokenOf(entries: readonly JournalEntry[]): string | undefined {
+  const last = entries.findLast(isRun);
+  return last && runOf(last);
 }
 
+/** Of the newest switchover, and what of it couldn't be read. */
+async function lastEntries(
+  o: StopQuestion,
+): Promise<{ readonly entries: readonly JournalEntry[]; readonly faults: readonly string[] }> {
+  const { name: pair } = o.pair;
+  const { coordination } = o.ports;
+  const faults: string[] = [];
+  const onFault = (fault: string): void => void faults.push(fault);
+  for await (const { entries } of Journal.all({ directory: o.journalDir, coordination, pair, onFault }))
+    return { entries, faults };
+  return { entries: [], faults };
+}
+
+/** What can't be read isn't told of. */
 async function openOf(o: StopQuestion): Promise<{ readonly open?: string }> {
-  const entries = await lastEntries(o, () => true);
+  const { entries } = await lastEntries(o);
   const [begin] = entries;
   return begin?.type !== "begin" || entries.at(-1)?.type === "end" ? {} : { open: begin.switchoverId };
 }
 
 function toldBy(entries: readonly JournalEntry[]): StopOutcome {
   const [begin] = entries;
-  if (begin?.type !== "begin")
-    return { run: "ended", said: "It ended before it began a switchover: nothing was changed" };
+  if (begin?.type !== "begin") return { run: "ended", said: "It ended" };
   const last = entries.at(-1);
   if (last?.type === "end") return { run: "ended", said: `${begin.switchoverId} had ended before: ${last.outcome}` };
   const open = begin.switchoverId;
   const stop = stoppedAt(entries);
-  if (stop !== undefined) return { run: "stopped", said: `Stopped before ${stop.step}. ${stop.state}`, open };
-  const failed = entries.findLast(({ type }) => type === "failed");
+  if (stop !== undefined) return { run: "stopped", said: `Stopped at ${stop.step}. ${stop.state}`, open };
+  // A former run's isn't this one's.
+  const failed = entries.slice(entries.findLastIndex(isRun)).findLast(({ type }) => type === "failed");
   const why = failed?.type === "failed" ? `: ${failed.error}` : "";
   return { run: "failed", said: `It ended without having finished${why}`, open };
 }

@@ -328,7 +328,7 @@ describe("cheesecake (embedded lab)", function () {
     assert.notEqual(up.code, 0);
     assert.match(
       (await asked) ?? "",
-      /^Stopped before \S+\/\S+\. Production's data is at "i\w+"\.[^]*^\S+ isn't finished\. Go on: /m,
+      /^Stopped at \S+\/\S+\. Production's data is at "i\w+"\.[^]*^\S+ isn't finished\. Go on: /m,
     );
 
     let pressed: Promise<unknown> | undefined;
@@ -352,7 +352,7 @@ describe("cheesecake (embedded lab)", function () {
     });
     assert.notEqual(interrupted.code, 0);
     assert.match(interrupted.output, /stopping at the next safe point \(Ctrl-C\)/);
-    assert.match(await tells(0, ["status"]), /was stopped by request at .*, before \S+ \(Ctrl-C\)$/m);
+    assert.match(await tells(0, ["status"]), /was stopped by request at .*, at \S+ \(Ctrl-C\)$/m);
 
     const report = await scene.flip("idr");
     assert.deepEqual([report.verdict, report.resumes], ["completed", 4]);

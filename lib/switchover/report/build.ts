@@ -450,7 +450,7 @@ function summaryOf(
     case "open":
       if (at.awaited !== undefined) return `Waits for the approval of group "${at.awaited}": ${stands}.`;
       if (at.stopped !== undefined)
-        return `Stopped on request (${at.stopped.by}) before ${at.stopped.step}, and not finished: ${stands}.`;
+        return `Stopped on request (${at.stopped.by}) at ${at.stopped.step}, and not finished: ${stands}.`;
       return `Not finished: ${stands}.`;
     case "failed":
       return `Failed at ${at.failed?.step ?? "a step"}, and not finished: ${stands}.`;

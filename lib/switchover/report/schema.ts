@@ -122,7 +122,7 @@ export const reportSchema = z.strictObject({
       output: z.string().exactOptional(),
     }),
   ),
-  /** Of one that is open: its last run was stopped on request, before this step's next item. */
+  /** Of one that is open: its last run was stopped on request, at this step. */
   stopped: z.strictObject({ at, by: z.string(), step: z.string() }).exactOptional(),
   /** Of priority groups. */
   approvals: z.array(z.strictObject({ group: z.string(), by: z.string(), at })),

@@ -240,7 +240,7 @@ describe("two operators, one pair", function () {
       one.goOn();
       await one.says(/^ended: stopped /);
       const { run, said: told, open } = await asked;
-      assert.deepEqual([run, told.startsWith("Stopped before detach/volumes. ")], ["stopped", true], told);
+      assert.deepEqual([run, told.startsWith("Stopped at detach/volumes. ")], ["stopped", true], told);
       assert.deepEqual(one.calls(), calls, "nothing was begun any more");
       const [switchover] = await client().listSwitchovers(pair.name);
       assert.deepEqual([switchover?.switchoverId, switchover?.open], [open, true]);

@@ -5,8 +5,10 @@ import { heartbeatMs, Screen } from "../../../cli/screen";
 /** What a stream was given, and what a terminal of one width shows of it: escapes for column 0 and "erase line" only. */
 class Fake {
   written = "";
-  readonly columns = 40;
-  constructor(readonly isTTY: boolean) {}
+  constructor(
+    readonly isTTY: boolean,
+    readonly columns = 40,
+  ) {}
 
   write(chunk: string): void {
     this.written += chunk;
@@ -53,6 +55,13 @@ describe("the screen of a run", () => {
     mock.timers.tick(5_000);
     screen.out("after");
     assert.deepEqual(terminal.shown, ["before", "first", "second", "after", ""]);
+  });
+
+  it("takes a terminal that doesn't know its width for one of 80", () => {
+    const terminal = new Fake(true, 0);
+    const unwatch = new Screen(terminal, terminal).watch(() => "x".repeat(200));
+    assert.deepEqual(terminal.shown, ["x".repeat(79)]);
+    unwatch();
   });
 
   it("prints the line from time to time where there's no terminal", () => {

@@ -38,7 +38,7 @@ describe("cheesecake stop", () => {
     assert.equal((await cli.run(["apply", "--to", "idr", "--yes"], { stopAt: /detach\/volumes/ })).code, 1);
     assert.match(
       (await cli.run(["status"])).out,
-      /^verdict +unfinished: \S+ was stopped by request at .*, before \S+/m,
+      /^verdict +unfinished: \S+ was stopped by request at .*, at \S+/m,
     );
     const { openSwitchover } = JSON.parse((await cli.run(["status", "--json"])).out) as {
       openSwitchover: { stopped: Record<string, string> };
@@ -59,5 +59,15 @@ describe("cheesecake stop", () => {
       const { code, out } = await cli.run(["stop", "--wait", "0"]);
       assert.deepEqual([code, said.test(out), world.stopRequest?.token], [1, true, "token"], out);
     }
+  });
+
+  it("says how to go on also where the run has died, and its lease is left", async () => {
+    const { world, cli, pulumi } = begin();
+    await assert.rejects(pulumi.up(intentTo("idr"), at("iprod"), killAt("detach/volumes", "before-call")));
+    await world.ports().coordination.acquireLease(pair.name, holder, "token", 30);
+    world.nowMs += 31_000;
+    const { code, out } = await cli.run(["stop"]);
+    assert.equal(code, 1);
+    assert.match(out, /doesn't renew its lease[^]*-switchover-iprod-idr isn't finished\. Go on: `cheesecake resume`/);
   });
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { stackOf } from "../../../cli/configuration";
 import { runCli } from "../../../cli/run";
 import { disasterRecoverySchema } from "../../../lib/settings";
 import { keysOf } from "../../support/configuration-reference";
@@ -49,6 +50,10 @@ describe("the commands in the documents", () => {
       for (const option of options) assert.match(help, new RegExp(`^ +${option}\\b`, "m"), `${where}: ${option}`);
       for (const needed of ["--config", ...(["plan", "apply"].includes(command) ? ["--to"] : [])])
         assert.ok(options.includes(needed), `${where}: lacks ${needed}`);
+      // What changes something has to know whose the pair is.
+      const [, config = ""] = / --config (\S+)/.exec(call) ?? [];
+      if (["apply", "resume", "approve"].includes(command) && config !== "…")
+        assert.ok(options.includes("--stack") || stackOf(config) !== undefined, `${where}: names no stack`);
     }
   });
 

@@ -100,6 +100,18 @@ describe("the progress of a run", () => {
     assert.equal(Math.round(progress.secondsToGo()), 300, "20 of 100 s were left, and 20 it took");
   });
 
+  it("tells no negative times where the clock is put back", () => {
+    const { progress, pass } = begin(plan);
+    progress.stepBegins(hold, 1, 0);
+    pass(-3600);
+    assert.match(progress.status(), /^\[1\/3\] hold\/it: since 0 s; about 7 min to go$/);
+    progress.stepEnds();
+    assert.match(progress.stepBegins(detach, 49, 0), /about 3 min to go; hold\/it took 0 s\)$/);
+    progress.stepEnds();
+    assert.ok(progress.secondsToGo() > 0, String(progress.secondsToGo()));
+    assert.match(progress.summary(), /this run took 0 s,/);
+  });
+
   it("claims no precision", () => {
     const told = (seconds: number): string | undefined => {
       const planned = step("a/b", seconds);
@@ -135,7 +147,7 @@ describe("the progress of a run", () => {
     assert.ok(heartbeats >= 95 && heartbeats <= 100, String(heartbeats));
     const remarks = lines.filter((line) => line.startsWith("removing"));
     assert.equal(remarks.length, 25 * steps.length);
-    assert.match(remarks[24] ?? "", /\(further ones are in the journal alone\)$/);
+    assert.match(remarks[24] ?? "", /\(further ones of this step are not shown\)$/);
     assert.equal(lines.length, steps.length + heartbeats + remarks.length + 1);
     assert.ok(Math.max(...lines.map((line) => line.length)) < 160);
     assert.match(lines.at(-1) ?? "", /^all 5 steps are done; this run took 50 min, the forecast for all was 50 min$/); // prettier-ignore

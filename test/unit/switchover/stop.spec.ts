@@ -124,7 +124,7 @@ describe("a switchover that is asked to stop", () => {
     assert.ok(seconds(last(world)) - paused() < 5);
     const report = buildReport(entriesOf(world));
     assert.equal(report.verdict, "open");
-    assert.match(report.summary, /^Stopped on request \(Ctrl-C\) before start\/pause, and not finished: production is at "idr"/); // prettier-ignore
+    assert.match(report.summary, /^Stopped on request \(Ctrl-C\) at start\/pause, and not finished: production is at "idr"/); // prettier-ignore
     assert.match(report.remaining[0] ?? "", /`cheesecake resume`/);
     assert.deepEqual([report.stopped?.by, report.stopped?.step], ["Ctrl-C", "start/pause"]);
     await dr.up(intentTo("idr"), at("iprod"));
@@ -164,6 +164,26 @@ describe("a switchover that is asked to stop", () => {
     assert.deepEqual([world.calls, world.journals.size, world.lease], [[], 0, undefined]);
   });
 
+  it("changes nothing where it's asked while it still looks whether there's something to do", async () => {
+    const { world, dr } = start();
+    const stop = new AbortController();
+    const ports = world.ports();
+    const listServers = async () => {
+      // The step has begun, and looks at its first items.
+      if (dr.said.at(-1)?.includes("hold/lock-instances: ") === true) stop.abort();
+      return ports.compute.listServers();
+    };
+    const up = dr.up(intentTo("idr"), at("iprod"), undefined, {
+      signal: stop.signal,
+      ports: { ...ports, compute: { ...ports.compute, listServers } },
+    });
+    await assert.rejects(up, fails("stopped", /hold\/lock-instances/));
+    assert.ok(entriesOf(world).some((entry) => entry.type === "step" && entry.step === "hold/lock-instances"));
+    assert.ok(!entriesOf(world).some((entry) => entry.type === "intent" && entry.step === "hold/lock-instances"));
+    assert.equal(last(world).type, "stopped");
+    assert.ok(!world.calls.some((call) => call.endsWith(" lock")), world.calls.join(", "));
+  });
+
   it("begins no other item of the step, says what Ctrl-C does, and what becomes of it", async () => {
     const { world, dr } = start();
     const stop = new AbortController();
@@ -175,8 +195,8 @@ describe("a switchover that is asked to stop", () => {
     await assert.rejects(up, fails("stopped", /Production's data is at "iprod"\. Instances may be stopped/));
     const begun = entriesOf(world).filter((entry) => entry.type === "intent" && entry.step === "detach/volumes");
     assert.deepEqual([begun.length, halfDone(world)], [1, []]);
-    assert.match(dr.said.join("\n"), /^Ctrl-C, or `cheesecake stop`, stops at the next safe point: /m);
-    assert.match(dr.said.join("\n"), /^stopping at the next safe point \(.*\): what is under way is finished/m);
+    assert.match(dr.said.join("\n"), /^Ctrl-C, or `cheesecake stop`, stops at the next safe point: what is under way gets 60 s/m);
+    assert.match(dr.said.join("\n"), /^stopping at the next safe point \(.*\): what is under way gets 60 s to be finished/m);
   });
 
   it("doesn't wait any longer for what takes long, nor where it has to end at once", async () => {
@@ -243,14 +263,14 @@ describe("a request to stop", () => {
     // Where that is depends on when it heard of it.
     const stopped = last(world);
     assert.ok(stopped.type === "stopped" && /^Production's data is at "(iprod|idr)"\./.test(stopped.state));
-    assert.equal(told, `Stopped before ${stopped.step}. ${stopped.state}`);
+    assert.equal(told, `Stopped at ${stopped.step}. ${stopped.state}`);
     assert.match(open ?? "", /-switchover-iprod-idr$/);
     assert.match(said.join("\n"), /^asked \S+ on \S+ \(pid \d+, stack test\) to stop at the next safe point; waiting/);
 
     const status = await statusOf({ pair, ports: world.ports(), journalDir: dr.journalDir, expected: "iprod" });
     assert.match(
       status.judgement.said,
-      /-switchover-iprod-idr was stopped by request at 2026-.*Z, before \S+ \(`cheesecake stop` by .*\)$/,
+      /-switchover-iprod-idr was stopped by request at 2026-.*Z, at \S+ \(`cheesecake stop` by .*\)$/,
     );
     assert.equal((await dr.up(intentTo("idr"), at("iprod"))).activeSite, "idr", "the next run isn't meant");
     assert.equal(await openSwitchover({ pair, ports: world.ports(), journalDir: dr.journalDir }), undefined);
@@ -313,6 +333,45 @@ describe("a request to stop", () => {
     world.nowMs += 31_000;
     const { run, said } = await asking(world, dr.journalDir).outcome();
     assert.deepEqual([run, /ops on bastion \(pid 7, stack test\) doesn't renew its lease/.test(said)], ["dead", true]);
+  });
+
+  it("isn't told as done where another run took the lease, nor as having changed nothing where that can't be read", async () => {
+    for (const [how, ended, told] of [
+      ["taken over", "running", /but ann on bastion .* is at it now/],
+      ["unread", "ended", /^It ended, but how can't be read: [^]*no answer/],
+    ] as const) {
+      const { world, dr } = start();
+      const found = world.ports().coordination;
+      const holder = { owner: "ops", host: "bastion", pid: 7, stack: "test", planDigest: "" };
+      await found.acquireLease(pair.name, holder, "token", 30);
+      const asked = asking(world, dr.journalDir, { ...found, listSwitchovers: unreachable }).outcome();
+      await delay(10);
+      const lease = world.lease ?? assert.fail("nobody has it");
+      world.lease = how === "unread" ? undefined : { ...lease, token: "another", owner: "ann" };
+      const { run, said } = await asked;
+      assert.deepEqual([run, told.test(said)], [ended, true], said);
+    }
+  });
+
+  it("isn't told that its run failed by what a former one failed by", async () => {
+    const world = new World();
+    const group = { name: "database", instances: [{ name: "server-0" }], priority: 1, approveAfter: true };
+    const openstack = { ...pair.openstack, priorityGroups: priorityGroupsSchema.parse([group]) };
+    const dr = operator(world, newJournal(), "test", { ...pair, openstack });
+    await assert.rejects(
+      dr.up(intentTo("idr"), at("iprod"), ({ step }) => {
+        if (step === "attach/volumes") throw new Error("the array burns");
+      }),
+    );
+    const deaf: CoordinationPort = { ...world.ports().coordination, requestStop: () => Promise.resolve() };
+    let asked: Promise<StopOutcome> | undefined;
+    const up = dr.up(intentTo("idr"), at("iprod"), async ({ step }) => {
+      if (step === "attach/volumes") asked ??= asking(world, dr.journalDir, deaf).outcome();
+      await unhurried();
+    });
+    await assert.rejects(up, (error) => DrError.is(error, "approval"));
+    const { run, said } = (await asked) ?? assert.fail("not asked");
+    assert.deepEqual([run, said], ["failed", "It ended without having finished"]);
   });
 
   it("goes by a file beside the journal where the database doesn't answer", async () => {
