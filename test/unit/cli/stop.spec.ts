@@ -36,10 +36,7 @@ describe("cheesecake stop", () => {
   it("tells of what it stopped, as status does until it's gone on with", async () => {
     const { cli } = begin();
     assert.equal((await cli.run(["apply", "--to", "idr", "--yes"], { stopAt: /detach\/volumes/ })).code, 1);
-    assert.match(
-      (await cli.run(["status"])).out,
-      /^verdict +unfinished: \S+ was stopped by request at .*, at \S+/m,
-    );
+    assert.match((await cli.run(["status"])).out, /^verdict +unfinished: \S+ was stopped by request at .*, at \S+/m);
     const { openSwitchover } = JSON.parse((await cli.run(["status", "--json"])).out) as {
       openSwitchover: { stopped: Record<string, string> };
     };

@@ -195,8 +195,14 @@ describe("a switchover that is asked to stop", () => {
     await assert.rejects(up, fails("stopped", /Production's data is at "iprod"\. Instances may be stopped/));
     const begun = entriesOf(world).filter((entry) => entry.type === "intent" && entry.step === "detach/volumes");
     assert.deepEqual([begun.length, halfDone(world)], [1, []]);
-    assert.match(dr.said.join("\n"), /^Ctrl-C, or `cheesecake stop`, stops at the next safe point: what is under way gets 60 s/m);
-    assert.match(dr.said.join("\n"), /^stopping at the next safe point \(.*\): what is under way gets 60 s to be finished/m);
+    assert.match(
+      dr.said.join("\n"),
+      /^Ctrl-C, or `cheesecake stop`, stops at the next safe point: what is under way gets 60 s/m,
+    );
+    assert.match(
+      dr.said.join("\n"),
+      /^stopping at the next safe point \(.*\): what is under way gets 60 s to be finished/m,
+    );
   });
 
   it("doesn't wait any longer for what takes long, nor where it has to end at once", async () => {
