@@ -93,7 +93,7 @@ function fill({ seen, readiness }: Snapshot, set: Set): void {
     set("mirror_lag_seconds", lagSeconds, labels);
     set("mirror_healthy", healthy, labels);
   }
-  set("open_switchover", overview.open !== undefined);
+  if (overview.openUnknown === undefined) set("open_switchover", overview.open !== undefined);
   if (overview.open?.awaitsApprovalOf !== undefined)
     set("awaits_approval", true, { group: overview.open.awaitsApprovalOf });
   set("run", overview.run !== undefined);

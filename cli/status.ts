@@ -103,7 +103,7 @@ function rowsOf(seen: Overview): Row[] {
     ["protected", verdict.protected ? "yes" : "no"],
     [
       "open switchover",
-      open ? `${open.switchoverId} (${open.plan.kind} "${open.plan.from}" → "${open.plan.to}")` : "none",
+      open ? `${open.switchoverId} (${open.plan.kind} "${open.plan.from}" → "${open.plan.to}")` : noneOpen(seen),
     ],
     ...awaitedRow(open),
     ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid}, stack ${run.stack})` : "none"],
@@ -120,6 +120,9 @@ function rowsOf(seen: Overview): Row[] {
     ...seen.unseen.map((text) => ["not compared", text] as const),
   ];
 }
+
+/** What can't be read isn't told as none. */
+const noneOpen = ({ openUnknown }: Overview): string => (openUnknown === undefined ? "none" : "unclear");
 
 const awaitedRow = (open: Overview["open"]): Row[] =>
   open?.awaitsApprovalOf === undefined ? [] : [["waits for", `the approval of group "${open.awaitsApprovalOf}"`]];
@@ -172,7 +175,7 @@ function conditions(seen: Overview): Map<string, string> {
     ["active site", verdict.site ?? "unclear"],
     ["promoted", verdict.promoted ? "yes" : "no"],
     ["protected", verdict.protected ? "yes" : "no"],
-    ["open switchover", open?.switchoverId ?? "none"],
+    ["open switchover", open?.switchoverId ?? noneOpen(seen)],
     ...awaitedRow(open),
     ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid})` : "none"],
     ["last switchover", last === undefined ? "none" : `${last.switchoverId} ${last.verdict}`],

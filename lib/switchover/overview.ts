@@ -170,7 +170,7 @@ async function lastOf(
 async function readinessOf(
   o: { readonly pair: SitePair; readonly ports: Ports; readonly intent: Intent },
   observation: Observation,
-  { verdict, open }: Pick<Status, "verdict" | "open">,
+  { verdict, open, openUnknown }: Pick<Status, "verdict" | "open" | "openUnknown">,
 ): Promise<Readiness[]> {
   const { site } = verdict;
   const blind = unreadable(observation);
@@ -199,6 +199,9 @@ async function readinessOf(
     ...(open === undefined
       ? []
       : [{ id: "open", message: `${open.switchoverId} isn't finished`, remedy: "Let its run end, or run up, which goes on." }]), // prettier-ignore
+    ...(openUnknown === undefined
+      ? []
+      : [{ id: "open", message: `whether a switchover is open can't be told: ${openUnknown}`, remedy: "Make its journal readable, in the database and in journalDir, then look again." }]), // prettier-ignore
     ...(verdict.promoted
       ? []
       : [

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { exitCodes } from "../../../cli/exit-codes";
+import { exposition } from "../../../cli/metrics";
 import { type Overview, overviewOf } from "../../../lib/switchover";
+import { Journal } from "../../../lib/switchover/journal";
 import { scheduleSecondsOf } from "../../../lib/switchover/schedule";
 import { at, killAt, operator } from "../switchover/support";
 import { intentTo, pair, World } from "../switchover/world";
@@ -105,6 +108,25 @@ describe("cheesecake status, of a switchover now", () => {
       readiness.map(({ to, ready, reasons }) => [to, ready, reasons.length > 0]),
       ["iprod", "iprod", "idr", "idr"].map((to) => [to, false, true]),
     );
+  });
+
+  it("isn't ready where it can't be read whether something is open, and doesn't say that nothing is", async () => {
+    const { world, cli, pulumi } = begin();
+    await assert.rejects(pulumi.up(intentTo("idr"), at("iprod"), killAt("hold/disable-backend", "before-call")));
+    const [file = ""] = await Journal.list(cli.journalDir);
+    writeFileSync(file, "another journal\n");
+    const seen = await overview(world, cli.journalDir);
+    assert.deepEqual([seen.open, /differs between/.test(seen.openUnknown ?? "")], [undefined, true]);
+    const both = Object.values(readinessOf(seen));
+    assert.equal(both.length, 2);
+    for (const [ready, ...reasons] of both) {
+      assert.equal(ready, false);
+      assert.ok(reasons.some((reason) => String(reason).startsWith("whether a switchover is open can't be told")));
+    }
+    assert.doesNotMatch((await exposition({ pair: "pair", seen: { overview: seen, beganMs: 0, tookSeconds: 0 } })).text, /^cheesecake_open_switchover\{/m); // prettier-ignore
+    const { out, code } = await cli.run(["status"]);
+    assert.match(out, /^open switchover +unclear$/m);
+    assert.equal(code, exitCodes.mismatch);
   });
 
   it("asks Nova for nothing without readiness", async () => {
