@@ -131,8 +131,8 @@ function linesOf(seen: Overview): string[] {
   return rowsOf(seen).map(([name, value]) => `${name.padEnd(17)}${value}`);
 }
 
-function lastSaid({ last }: Overview): string {
-  if (last === undefined) return "none is recorded";
+function lastSaid({ last, history }: Overview): string {
+  if (last === undefined) return history === undefined ? "unclear" : "none is recorded";
   const off = last.rtoSeconds === undefined ? "" : `, RTO ${durationOf(last.rtoSeconds)}`;
   return `"${last.from}" → "${last.to}", ${last.mode}, ${last.verdict} ${last.endedAt}${off}`;
 }
@@ -178,7 +178,7 @@ function conditions(seen: Overview): Map<string, string> {
     ["open switchover", open?.switchoverId ?? noneOpen(seen)],
     ...awaitedRow(open),
     ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid})` : "none"],
-    ["last switchover", last === undefined ? "none" : `${last.switchoverId} ${last.verdict}`],
+    ["last switchover", last === undefined ? lastSaid(seen) : `${last.switchoverId} ${last.verdict}`],
     ...seen.sites.map(({ name, answers }) => [`array of "${name}"`, answers ? "answers" : "doesn't answer"] as const),
     ...seen.mirrors.map(
       (mirror) =>

@@ -55,8 +55,8 @@ export interface Overview extends Status {
   readonly run?: LeaseRow;
   /** Absent where it wasn't asked for, or can't be told. */
   readonly readiness?: readonly Readiness[];
-  /** To be handed in again: a journal is long, and an ended one stays as it is. */
-  readonly history: LastSeen;
+  /** To be handed in again: a journal is long, and an ended one stays as it is. Absent where it can't be read. */
+  readonly history?: LastSeen;
 }
 
 export interface LastSeen {
@@ -99,7 +99,7 @@ export async function overviewOf(o: {
     ...(history.value?.last === undefined ? {} : { last: history.value.last }),
     ...(run === undefined ? {} : { run }),
     ...(readiness?.value === undefined ? {} : { readiness: readiness.value }),
-    history: history.value ?? { key: "" },
+    ...(history.value === undefined ? {} : { history: history.value }),
   };
 }
 

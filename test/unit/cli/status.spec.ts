@@ -129,6 +129,15 @@ describe("cheesecake status, of a switchover now", () => {
     assert.equal(code, exitCodes.mismatch);
   });
 
+  it("doesn't say that no switchover is recorded where that can't be read", async () => {
+    const { world, cli } = begin();
+    const listSwitchovers = () => Promise.reject(new Error("hush-db: no answer"));
+    through(world, (ports) => ({ ...ports, coordination: { ...ports.coordination, listSwitchovers } }));
+    const { out, code } = await cli.run(["status"]);
+    assert.match(out, /^last switchover +unclear$/m);
+    assert.equal(code, exitCodes.mismatch);
+  });
+
   it("asks Nova for nothing without readiness", async () => {
     const { world, cli } = begin();
     through(world, (ports) => ({
@@ -169,7 +178,7 @@ describe("cheesecake status, of a switchover now", () => {
     }));
     const seen = async (before?: Overview) => {
       reads = 0;
-      return overview(world, cli.journalDir, { readiness: false, ...(before && { history: before.history }) });
+      return overview(world, cli.journalDir, { readiness: false, history: before?.history });
     };
     await pulumi.up(intentTo("idr"), at("iprod"));
     const first = await seen();
