@@ -7,7 +7,8 @@ import { type ExporterOptions, listen } from "../../../cli/exporter";
 import { labelNames, metricNames } from "../../../cli/metrics";
 import { disasterRecoverySchema } from "../../../lib/settings";
 import { read } from "../docs/documents";
-import { pair, World } from "../switchover/world";
+import { at, operator } from "../switchover/support";
+import { intentTo, pair, World } from "../switchover/world";
 import { cliOn, folder, secrets } from "./support";
 
 const newFolder = folder();
@@ -185,6 +186,31 @@ describe("cheesecake exporter", () => {
     await scene.open({ readinessEverySeconds: 0 });
     assert.equal(asked, 0);
     assert.doesNotMatch((await scene.scrape()).text, /^cheesecake_ready\{/m);
+  });
+
+  it("tells no readiness for longer than it could be told", async () => {
+    let silent = false;
+    const listSwitchovers = () => Promise.reject(new Error("no answer"));
+    scene.ports = (ports) => (silent ? { ...ports, coordination: { ...ports.coordination, listSwitchovers } } : ports);
+    await scene.open({ readinessEverySeconds: 60 });
+    assert.match((await scene.scrape()).text, /^cheesecake_ready\{/m);
+    silent = true;
+    await scene.next();
+    const { text, values } = await scene.scrape();
+    assert.equal(values.get("up{}"), 1);
+    assert.doesNotMatch(text, /^cheesecake_(ready|reasons_against|readiness_timestamp_seconds)\{/m);
+  });
+
+  it("tells no readiness for the site that production moved to", async () => {
+    await scene.open({ readinessEverySeconds: 86_400 });
+    assert.equal((await scene.scrape()).values.get('ready{to="idr",mode="planned"}'), 1);
+    await operator(scene.world, newFolder()).up(intentTo("idr"), at("iprod"));
+    await scene.next();
+    const { text, values } = await scene.scrape();
+    assert.equal(values.get('site_active{site="idr"}'), 1);
+    assert.doesNotMatch(text, /^cheesecake_ready\{/m);
+    await scene.next();
+    assert.ok((await scene.scrape()).values.has('ready{to="iprod",mode="planned"}'));
   });
 
   it("tells that it isn't up, and nothing else, while its looks fail; and all again when they succeed", async () => {
