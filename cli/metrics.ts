@@ -82,10 +82,9 @@ function fill({ seen, readiness }: Snapshot, set: Set): void {
   for (const word of words) set("verdict", judgement.word === word, { word });
   set("mismatches", verdict.mismatches.length);
   set("unseen", overview.unseen.length);
-  set(
-    "both_sites_writable",
-    verdict.mismatches.some(({ kind }) => kind === "alarm"),
-  );
+  const alarm = verdict.mismatches.some(({ kind }) => kind === "alarm");
+  // What a silent array maps isn't known.
+  if (alarm || overview.sites.every(({ answers }) => answers)) set("both_sites_writable", alarm);
   set("target_lag_seconds", overview.mirrors[0]?.targetLagSeconds);
   set("schedule_seconds", overview.mirrors[0]?.scheduleSeconds);
   for (const { flexVol, from, to, healthy, lagSeconds } of overview.mirrors) {
