@@ -96,7 +96,9 @@ function fill({ seen, readiness }: Snapshot, set: Set): void {
   if (overview.open?.awaitsApprovalOf !== undefined)
     set("awaits_approval", true, { group: overview.open.awaitsApprovalOf });
   set("run", overview.run !== undefined);
-  set("last_switchover_timestamp_seconds", last && Date.parse(last.endedAt) / 1000);
+  // An open one hasn't ended: its time is that of its last entry.
+  const hasEnded = last?.verdict === "completed" || last?.verdict === "aborted";
+  if (hasEnded) set("last_switchover_timestamp_seconds", Date.parse(last.endedAt) / 1000);
   set("last_switchover_rto_seconds", last?.rtoSeconds);
   if (readiness !== undefined) {
     set("readiness_timestamp_seconds", readiness.beganMs / 1000);

@@ -7,7 +7,7 @@ import { type ExporterOptions, listen } from "../../../cli/exporter";
 import { labelNames, metricNames } from "../../../cli/metrics";
 import { disasterRecoverySchema } from "../../../lib/settings";
 import { read } from "../docs/documents";
-import { at, operator } from "../switchover/support";
+import { at, killAt, operator } from "../switchover/support";
 import { intentTo, pair, World } from "../switchover/world";
 import { cliOn, folder, secrets } from "./support";
 
@@ -211,6 +211,19 @@ describe("cheesecake exporter", () => {
     assert.doesNotMatch(text, /^cheesecake_ready\{/m);
     await scene.next();
     assert.ok((await scene.scrape()).values.has('ready{to="iprod",mode="planned"}'));
+  });
+
+  it("tells no end of a switchover that hasn't ended", async () => {
+    const { world } = scene;
+    const dr = operator(world, newFolder());
+    const after = await dr.up(intentTo("idr"), at("iprod"));
+    await scene.open({ readinessEverySeconds: 0 });
+    const ended = (await scene.scrape()).values.get("last_switchover_timestamp_seconds{}") ?? 0;
+    assert.ok(ended > Date.parse("2026-01-01T00:00:00Z") / 1000);
+    await assert.rejects(dr.up(intentTo("iprod"), after, killAt("detach/volumes", "before-call")));
+    await scene.next();
+    const { values } = await scene.scrape();
+    assert.deepEqual([values.get("open_switchover{}"), values.has("last_switchover_timestamp_seconds{}")], [1, false]); // prettier-ignore
   });
 
   it("tells that it isn't up, and nothing else, while its looks fail; and all again when they succeed", async () => {
