@@ -362,6 +362,8 @@ describe("docs/prometheus-rules.yaml", () => {
         alert,
       );
     const expr = (name: string) => rules.find((rule) => rule.alert === `Cheesecake${name}`)?.expr ?? "";
+    // Another pair's exporter goes on: what is gone is told until somebody has seen to it.
+    assert.match(expr("ExporterDown"), /last_over_time\(cheesecake_up\[1w\]\) unless on \(pair\) cheesecake_up\b/);
     assert.match(expr("LagBeyondTwoSchedules"), /mirror_lag_seconds > .* 2 \* cheesecake_schedule_seconds/);
     assert.match(expr("LagBeyondThreeSchedules"), /mirror_lag_seconds >= .* 3 \* cheesecake_schedule_seconds/);
   });
