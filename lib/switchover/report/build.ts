@@ -281,10 +281,11 @@ function hooksOf(told: Told): Report["hooks"] {
   );
 }
 
-/** Between the last word of a run and the next one's first. */
+/** Between the last word of a run and the next one's first; an approval is neither's. */
 function pausesOf(entries: readonly JournalEntry[]): Report["pauses"] {
-  return entries.flatMap((entry, index) => {
-    const former = entries[index - 1];
+  const ofRuns = entries.filter(({ type }) => type !== "approve");
+  return ofRuns.flatMap((entry, index) => {
+    const former = ofRuns[index - 1];
     return entry.type === "resume" && former !== undefined ? [{ from: former.at, to: entry.at }] : [];
   });
 }

@@ -11,7 +11,7 @@ import { Journal } from "../../../lib/switchover/journal";
 import type { Report } from "../../../lib/switchover/report";
 import { buildReport, reportAsHtml, reportAsMarkdown, reportSchema, writeReport } from "../../../lib/switchover/report";
 import { reportFrom, widened } from "../../support/reports";
-import { at, journals, killAt, lost, operator } from "./support";
+import { at, fails, journals, killAt, lost, operator } from "./support";
 import { intentTo, pair, World } from "./world";
 
 const newJournal = journals();
@@ -216,6 +216,20 @@ describe("a report's account", () => {
     // In 570 units for less than a minute of work, each step is still seen.
     const widths = [...reportAsHtml(report).matchAll(/width="([\d.]+)" height="11" class="bar"/g)].map(([, w]) => Number(w)); // prettier-ignore
     assert.ok(Math.max(...widths) > 50, widths.join(" "));
+  });
+
+  it("counts the time until an approval, and from it to the next run, as one in which no run was at it", async () => {
+    const world = new World();
+    const journalDir = newJournal();
+    const dr = operator(world, journalDir, "test", grouped);
+    await assert.rejects(dr.up(intentTo("idr"), at("iprod")), fails("approval", /database/));
+    world.nowMs += 3 * 3600 * 1000;
+    await dr.approve();
+    world.nowMs += 3600 * 1000;
+    await dr.up(intentTo("idr"), at("iprod"));
+    const { pauses } = buildReport(await Journal.read((await Journal.list(journalDir))[0] ?? ""));
+    const hours = pauses.map(({ from, to }) => Math.round((Date.parse(to) - Date.parse(from)) / 3_600_000));
+    assert.deepEqual(hours, [4]);
   });
 
   it("grows by less than a kilobyte a volume", async () => {
