@@ -284,6 +284,20 @@ describe("a report's folder", () => {
       assert.match(await readFile(path.join(folder, `report.${form}`), "utf8"), /again/i, form);
   });
 
+  it("ends no run where it can't be written, nor hides what ended one: that is said", async () => {
+    for (const broken of [false, true]) {
+      const [world, journalDir] = [new World(), newJournal()];
+      await mkdir(journalDir, { recursive: true });
+      writeFileSync(path.join(journalDir, "20260101T000000Z-iprod-idr"), "in the way");
+      if (broken) world.faults.attachFallsBack.set("01", 99);
+      const dr = operator(world, journalDir);
+      const run = dr.up(intentTo("idr"), at("iprod"));
+      if (broken) await assert.rejects(run, /"v01" is available/);
+      else assert.equal((await run).reportDirectory, undefined);
+      assert.match(dr.said.join("\n"), /^the report isn't written: .*(EEXIST|ENOTDIR).*`cheesecake report`/m);
+    }
+  });
+
   it("isn't taken from another pair's of the same second", async () => {
     const directory = newJournal();
     const report = await reportFrom(new World());
