@@ -240,7 +240,8 @@ function serverReport(server: Plan["servers"][number], told: Told): ReportedServ
     return span === undefined ? [] : [{ step, ...span }];
   });
   const stopped = told.items.get(stopStep)?.get(id);
-  const stoppedAt = stopped?.startedAt;
+  // One that was found stopped, as by its owner, is out of service since then at the latest.
+  const stoppedAt = stopped?.startedAt ?? stopped?.endedAt;
   const startedAt = told.items.get(startStep)?.get(id)?.endedAt;
   const connections = Object.assign(
     {},
