@@ -137,8 +137,8 @@ function lastSaid({ last, history }: Overview): string {
   return `"${last.from}" → "${last.to}", ${last.mode}, ${last.verdict} ${last.endedAt}${off}`;
 }
 
-/** Against its schedule where that's known: a mirror that is healthy is never more than twice that behind. */
-export function lagVerdict(mirror: MirrorLag): "fine" | "late" | "missing" | "unknown" {
+/** Against its target. */
+function lagVerdict(mirror: MirrorLag): "fine" | "late" | "missing" | "unknown" {
   const { state, lagSeconds, targetLagSeconds } = mirror;
   if (state === undefined) return "unknown";
   if (state === "missing") return "missing";
