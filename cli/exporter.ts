@@ -99,7 +99,8 @@ class Looking {
     const pair = this.session.settings.pair.name;
     const { seen, readiness } = this;
     if (seen === undefined || !fresh(seen.beganMs + seen.tookSeconds * 1000, everySeconds)) return { pair };
-    const isReadinessFresh = readiness !== undefined && fresh(readiness.beganMs, readinessEverySeconds);
+    const isReadinessFresh =
+      readiness !== undefined && fresh(readiness.beganMs, Math.max(everySeconds, readinessEverySeconds));
     return { pair, seen, ...(isReadinessFresh ? { readiness } : {}) };
   }
 

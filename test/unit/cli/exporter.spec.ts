@@ -201,6 +201,12 @@ describe("cheesecake exporter", () => {
     assert.doesNotMatch(text, /^cheesecake_(ready|reasons_against|readiness_timestamp_seconds)\{/m);
   });
 
+  it("tells readiness from one look to the next, also where it's due at each", async () => {
+    await scene.open({ readinessEverySeconds: 1 });
+    scene.world.nowMs += 59_000;
+    assert.equal((await scene.scrape()).values.get('ready{to="idr",mode="planned"}'), 1);
+  });
+
   it("tells no readiness for the site that production moved to", async () => {
     await scene.open({ readinessEverySeconds: 86_400 });
     assert.equal((await scene.scrape()).values.get('ready{to="idr",mode="planned"}'), 1);
