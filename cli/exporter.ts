@@ -99,7 +99,8 @@ class Looking {
     const pair = this.session.settings.pair.name;
     const { seen, readiness } = this;
     if (seen === undefined || !fresh(seen.beganMs + seen.tookSeconds * 1000, everySeconds)) return { pair };
-    const isReadinessFresh = readiness !== undefined && fresh(readiness.beganMs, readinessEverySeconds);
+    const isReadinessFresh =
+      readiness !== undefined && fresh(readiness.beganMs, Math.max(everySeconds, readinessEverySeconds));
     return { pair, seen, ...(isReadinessFresh ? { readiness } : {}) };
   }
 
@@ -124,7 +125,9 @@ class Looking {
     const due = every > 0 && beganMs - (this.readiness?.beganMs ?? -Infinity) >= every * 1000;
     try {
       const overview = await look(this.session, due, before);
-      if (overview.readiness !== undefined) this.readiness = { of: overview.readiness, beganMs };
+      // What can't be told any more, or was told of a site that was left since, isn't told on.
+      if (due || before?.verdict.site !== overview.verdict.site)
+        this.readiness = overview.readiness && { of: overview.readiness, beganMs };
       this.seen = { overview, beganMs, tookSeconds: (now() - beganMs) / 1000 };
       if (this.failing) this.session.terminal.err(`${overview.at} looks succeed again`);
       this.failing = false;

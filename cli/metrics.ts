@@ -82,10 +82,9 @@ function fill({ seen, readiness }: Snapshot, set: Set): void {
   for (const word of words) set("verdict", judgement.word === word, { word });
   set("mismatches", verdict.mismatches.length);
   set("unseen", overview.unseen.length);
-  set(
-    "both_sites_writable",
-    verdict.mismatches.some(({ kind }) => kind === "alarm"),
-  );
+  const alarm = verdict.mismatches.some(({ kind }) => kind === "alarm");
+  // What a silent array maps isn't known.
+  if (alarm || overview.sites.every(({ answers }) => answers)) set("both_sites_writable", alarm);
   set("target_lag_seconds", overview.mirrors[0]?.targetLagSeconds);
   set("schedule_seconds", overview.mirrors[0]?.scheduleSeconds);
   for (const { flexVol, from, to, healthy, lagSeconds } of overview.mirrors) {
@@ -93,11 +92,13 @@ function fill({ seen, readiness }: Snapshot, set: Set): void {
     set("mirror_lag_seconds", lagSeconds, labels);
     set("mirror_healthy", healthy, labels);
   }
-  set("open_switchover", overview.open !== undefined);
+  if (overview.openUnknown === undefined) set("open_switchover", overview.open !== undefined);
   if (overview.open?.awaitsApprovalOf !== undefined)
     set("awaits_approval", true, { group: overview.open.awaitsApprovalOf });
   set("run", overview.run !== undefined);
-  set("last_switchover_timestamp_seconds", last && Date.parse(last.endedAt) / 1000);
+  // An open one hasn't ended: its time is that of its last entry.
+  const hasEnded = last?.verdict === "completed" || last?.verdict === "aborted";
+  if (hasEnded) set("last_switchover_timestamp_seconds", Date.parse(last.endedAt) / 1000);
   set("last_switchover_rto_seconds", last?.rtoSeconds);
   if (readiness !== undefined) {
     set("readiness_timestamp_seconds", readiness.beganMs / 1000);

@@ -103,7 +103,7 @@ function rowsOf(seen: Overview): Row[] {
     ["protected", verdict.protected ? "yes" : "no"],
     [
       "open switchover",
-      open ? `${open.switchoverId} (${open.plan.kind} "${open.plan.from}" → "${open.plan.to}")` : "none",
+      open ? `${open.switchoverId} (${open.plan.kind} "${open.plan.from}" → "${open.plan.to}")` : noneOpen(seen),
     ],
     ...awaitedRow(open),
     ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid}, stack ${run.stack})` : "none"],
@@ -121,6 +121,9 @@ function rowsOf(seen: Overview): Row[] {
   ];
 }
 
+/** What can't be read isn't told as none. */
+const noneOpen = ({ openUnknown }: Overview): string => (openUnknown === undefined ? "none" : "unclear");
+
 const awaitedRow = (open: Overview["open"]): Row[] =>
   open?.awaitsApprovalOf === undefined ? [] : [["waits for", `the approval of group "${open.awaitsApprovalOf}"`]];
 
@@ -128,14 +131,14 @@ function linesOf(seen: Overview): string[] {
   return rowsOf(seen).map(([name, value]) => `${name.padEnd(17)}${value}`);
 }
 
-function lastSaid({ last }: Overview): string {
-  if (last === undefined) return "none is recorded";
+function lastSaid({ last, history }: Overview): string {
+  if (last === undefined) return history === undefined ? "unclear" : "none is recorded";
   const off = last.rtoSeconds === undefined ? "" : `, RTO ${durationOf(last.rtoSeconds)}`;
   return `"${last.from}" → "${last.to}", ${last.mode}, ${last.verdict} ${last.endedAt}${off}`;
 }
 
-/** Against its schedule where that's known: a mirror that is healthy is never more than twice that behind. */
-export function lagVerdict(mirror: MirrorLag): "fine" | "late" | "missing" | "unknown" {
+/** Against its target. */
+function lagVerdict(mirror: MirrorLag): "fine" | "late" | "missing" | "unknown" {
   const { state, lagSeconds, targetLagSeconds } = mirror;
   if (state === undefined) return "unknown";
   if (state === "missing") return "missing";
@@ -172,10 +175,10 @@ function conditions(seen: Overview): Map<string, string> {
     ["active site", verdict.site ?? "unclear"],
     ["promoted", verdict.promoted ? "yes" : "no"],
     ["protected", verdict.protected ? "yes" : "no"],
-    ["open switchover", open?.switchoverId ?? "none"],
+    ["open switchover", open?.switchoverId ?? noneOpen(seen)],
     ...awaitedRow(open),
     ["run", run ? `${run.owner} on ${run.host} (pid ${run.pid})` : "none"],
-    ["last switchover", last === undefined ? "none" : `${last.switchoverId} ${last.verdict}`],
+    ["last switchover", last === undefined ? lastSaid(seen) : `${last.switchoverId} ${last.verdict}`],
     ...seen.sites.map(({ name, answers }) => [`array of "${name}"`, answers ? "answers" : "doesn't answer"] as const),
     ...seen.mirrors.map(
       (mirror) =>

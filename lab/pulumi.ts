@@ -44,7 +44,7 @@ function readable(print: (line: string) => void): (line: string) => void {
       print(` … ${finished} resources so far, the latest:${line.replace(/^ [+~-]+ +/, " ")}`);
       return;
     }
-    print(line.replace(/^\s*pulumi:pulumi:Stack \S+ running /, "    "));
+    print(line.replace(/^\s*\+?\s*pulumi:pulumi:Stack \S+ (?:running|creating \(\d+s\)) (?=\S| )/, "    "));
   };
 }
 

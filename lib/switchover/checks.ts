@@ -47,6 +47,7 @@ export const groups: readonly Group[] = [
         "fits what is: the site that is left, the lag, the time since the last switchover, hooks and priority groups",
       unplanned: "fits what is: the site that is lost, and the loss that is accepted",
     },
+    needs: ["array-unreachable"],
   },
   {
     name: "Arrays",
@@ -111,6 +112,7 @@ export const groups: readonly Group[] = [
       planned: "all are in a state in which they can be moved, and have their LUN",
       unplanned: "all that are attached are in a state in which they can be moved",
     },
+    needs: ["array-unreachable"],
   },
   {
     name: "Instances",

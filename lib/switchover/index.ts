@@ -1,6 +1,6 @@
 import os from "node:os";
 import path from "node:path";
-import { DrError, sentence } from "../errors";
+import { DrError, readable, sentence } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { backendHost, siteNames, siteOf } from "../topology/site-pair";
 import { Live } from "./context";
@@ -262,7 +262,7 @@ async function underLease(o: ApplyOptions, lease: Lease, stop: Stop): Promise<Sw
     await lease.guard();
     await open.settle();
     await open.close("aborted");
-    await writeReport(o.journalDir, buildReport(open.entries)).catch(() => undefined);
+    await reported(o, open.entries);
   }
   const journal = await Journal.begin({
     directory: o.journalDir,
@@ -283,7 +283,7 @@ async function broughtBy(
 ): Promise<{ readonly switchoverId?: string; readonly reportDirectory?: string }> {
   for await (const { switchoverId, plan, entries } of endedSwitchovers(o.ports.coordination, o.pair.name)) {
     if (plan.to !== site) break;
-    const reportDirectory = await writeReport(o.journalDir, buildReport(entries)).catch(() => undefined);
+    const reportDirectory = await reported(o, entries);
     return { switchoverId, ...(reportDirectory === undefined ? {} : { reportDirectory }) };
   }
   return {};
@@ -329,13 +329,20 @@ async function carryOut(o: ApplyOptions, lease: Lease, journal: Journal, stop: S
     if (DrError.is(error, "stopped")) await toldStopped(journal, lease, stop, error);
     throw error;
   } finally {
-    reportDirectory = await writeReport(o.journalDir, buildReport(journal.entries)).catch(() => undefined);
+    reportDirectory = await reported(o, journal.entries);
   }
   if (reportDirectory !== undefined) o.progress(`report: ${path.join(reportDirectory, "report.html")}`);
   const verdict = verdictOf(await observeSites(o.pair, o.ports));
   // Proved a moment ago: that the other site doesn't answer now doesn't refute it.
   const asProved = verdict.promoted && verdict.replicating === undefined && journal.isEnded("reprotect/wait-healthy");
   return stateAfter(o, asProved ? { ...verdict, protected: true } : verdict, journal.switchoverId, reportDirectory);
+}
+
+/** A report that can't be written, as on a full disk, neither ends a run nor hides what ended it: that is said. */
+async function reported(o: ApplyOptions, entries: readonly JournalEntry[]): Promise<string | undefined> {
+  const { value, faults } = await readable(() => writeReport(o.journalDir, buildReport(entries)));
+  for (const fault of faults) o.progress(`the report isn't written: ${fault}. \`cheesecake report\` writes it anew`);
+  return value;
 }
 
 /** What can't be written isn't what ended the run: the next one goes on without it. */

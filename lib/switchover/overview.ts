@@ -55,8 +55,8 @@ export interface Overview extends Status {
   readonly run?: LeaseRow;
   /** Absent where it wasn't asked for, or can't be told. */
   readonly readiness?: readonly Readiness[];
-  /** To be handed in again: a journal is long, and an ended one stays as it is. */
-  readonly history: LastSeen;
+  /** To be handed in again: a journal is long, and an ended one stays as it is. Absent where it can't be read. */
+  readonly history?: LastSeen;
 }
 
 export interface LastSeen {
@@ -99,7 +99,7 @@ export async function overviewOf(o: {
     ...(history.value?.last === undefined ? {} : { last: history.value.last }),
     ...(run === undefined ? {} : { run }),
     ...(readiness?.value === undefined ? {} : { readiness: readiness.value }),
-    history: history.value ?? { key: "" },
+    ...(history.value === undefined ? {} : { history: history.value }),
   };
 }
 
@@ -170,7 +170,7 @@ async function lastOf(
 async function readinessOf(
   o: { readonly pair: SitePair; readonly ports: Ports; readonly intent: Intent },
   observation: Observation,
-  { verdict, open }: Pick<Status, "verdict" | "open">,
+  { verdict, open, openUnknown }: Pick<Status, "verdict" | "open" | "openUnknown">,
 ): Promise<Readiness[]> {
   const { site } = verdict;
   const blind = unreadable(observation);
@@ -199,6 +199,9 @@ async function readinessOf(
     ...(open === undefined
       ? []
       : [{ id: "open", message: `${open.switchoverId} isn't finished`, remedy: "Let its run end, or run up, which goes on." }]), // prettier-ignore
+    ...(openUnknown === undefined
+      ? []
+      : [{ id: "open", message: `whether a switchover is open can't be told: ${openUnknown}`, remedy: "Make its journal readable, in the database and in journalDir, then look again." }]), // prettier-ignore
     ...(verdict.promoted
       ? []
       : [

@@ -1,4 +1,4 @@
-import { messageOf } from "../errors";
+import { readable } from "../errors";
 import type { SitePair } from "../topology/site-pair";
 import { awaitedApproval } from "./approve";
 import { Journal } from "./journal";
@@ -71,6 +71,8 @@ export interface Status {
   readonly judgement: Judgement;
   /** What was begun and not ended. */
   readonly open?: OpenSwitchover;
+  /** Why it can't be told whether anything is open. */
+  readonly openUnknown?: string;
   /** What couldn't be compared, and why. */
   readonly unseen: readonly string[];
 }
@@ -78,13 +80,19 @@ export interface Status {
 /** One verdict on what cinder.conf, Cinder's rows, the mirrors and the attachments say; of a look that was taken, where given. */
 export async function statusOf(o: Asked & { readonly expected: string; readonly seen?: Verdict }): Promise<Status> {
   const verdict = o.seen ?? (await observeState(o));
-  const unseen = [...verdict.unseen];
   // In a disaster the rest is told also where this can't be read.
-  const open = await openSwitchover(o).catch((error: unknown) => void unseen.push(messageOf(error)));
+  const { value: open, faults } = await readable(() => openSwitchover(o));
+  const [openUnknown] = faults;
   const judgement = judge({
     verdict,
     expected: o.expected,
     ...(open === undefined ? {} : { open }),
   });
-  return { verdict, judgement, ...(open === undefined ? {} : { open }), unseen };
+  return {
+    verdict,
+    judgement,
+    ...(open === undefined ? {} : { open }),
+    ...(openUnknown === undefined ? {} : { openUnknown }),
+    unseen: [...verdict.unseen, ...faults],
+  };
 }

@@ -240,7 +240,8 @@ function serverReport(server: Plan["servers"][number], told: Told): ReportedServ
     return span === undefined ? [] : [{ step, ...span }];
   });
   const stopped = told.items.get(stopStep)?.get(id);
-  const stoppedAt = stopped?.startedAt;
+  // One that was found stopped, as by its owner, is out of service since then at the latest.
+  const stoppedAt = stopped?.startedAt ?? stopped?.endedAt;
   const startedAt = told.items.get(startStep)?.get(id)?.endedAt;
   const connections = Object.assign(
     {},
@@ -281,10 +282,11 @@ function hooksOf(told: Told): Report["hooks"] {
   );
 }
 
-/** Between the last word of a run and the next one's first. */
+/** Between the last word of a run and the next one's first; an approval is neither's. */
 function pausesOf(entries: readonly JournalEntry[]): Report["pauses"] {
-  return entries.flatMap((entry, index) => {
-    const former = entries[index - 1];
+  const ofRuns = entries.filter(({ type }) => type !== "approve");
+  return ofRuns.flatMap((entry, index) => {
+    const former = ofRuns[index - 1];
     return entry.type === "resume" && former !== undefined ? [{ from: former.at, to: entry.at }] : [];
   });
 }

@@ -335,12 +335,14 @@ export function waveChart(report: Report): Markup {
   const figures = workFigures(report);
   const height = top + plot + 34 + figures.length * row;
   const running = report.servers.filter((server) => server.running);
-  const timesOf = (step: string, of: "startedAt" | "endedAt"): readonly number[] =>
+  type Span = ReportedServer["timeline"][number];
+  const timesOf = (step: string, of: (span: Span) => string | undefined): readonly number[] =>
     running
-      .flatMap(({ timeline }) => timeline.flatMap((one) => (one.step === step ? (one[of] ?? []) : [])))
+      .flatMap(({ timeline }) => timeline.flatMap((one) => (one.step === step ? (of(one) ?? []) : [])))
       .map(ms)
       .sort((a, b) => a - b);
-  const [stops, starts] = [timesOf("quiesce/stop-instances", "startedAt"), timesOf("start/instances", "endedAt")];
+  const stops = timesOf("quiesce/stop-instances", ({ startedAt, endedAt }) => startedAt ?? endedAt);
+  const starts = timesOf("start/instances", ({ endedAt }) => endedAt);
   const [stopped, started] = [reader(stops), reader(starts)];
   const samples = Array.from(
     { length: SAMPLES + 1 },

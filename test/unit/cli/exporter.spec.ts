@@ -7,7 +7,8 @@ import { type ExporterOptions, listen } from "../../../cli/exporter";
 import { labelNames, metricNames } from "../../../cli/metrics";
 import { disasterRecoverySchema } from "../../../lib/settings";
 import { read } from "../docs/documents";
-import { pair, World } from "../switchover/world";
+import { at, killAt, operator } from "../switchover/support";
+import { intentTo, pair, World } from "../switchover/world";
 import { cliOn, folder, secrets } from "./support";
 
 const newFolder = folder();
@@ -187,6 +188,50 @@ describe("cheesecake exporter", () => {
     assert.doesNotMatch((await scene.scrape()).text, /^cheesecake_ready\{/m);
   });
 
+  it("tells no readiness for longer than it could be told", async () => {
+    let silent = false;
+    const listSwitchovers = () => Promise.reject(new Error("no answer"));
+    scene.ports = (ports) => (silent ? { ...ports, coordination: { ...ports.coordination, listSwitchovers } } : ports);
+    await scene.open({ readinessEverySeconds: 60 });
+    assert.match((await scene.scrape()).text, /^cheesecake_ready\{/m);
+    silent = true;
+    await scene.next();
+    const { text, values } = await scene.scrape();
+    assert.equal(values.get("up{}"), 1);
+    assert.doesNotMatch(text, /^cheesecake_(ready|reasons_against|readiness_timestamp_seconds)\{/m);
+  });
+
+  it("tells readiness from one look to the next, also where it's due at each", async () => {
+    await scene.open({ readinessEverySeconds: 1 });
+    scene.world.nowMs += 59_000;
+    assert.equal((await scene.scrape()).values.get('ready{to="idr",mode="planned"}'), 1);
+  });
+
+  it("tells no readiness for the site that production moved to", async () => {
+    await scene.open({ readinessEverySeconds: 86_400 });
+    assert.equal((await scene.scrape()).values.get('ready{to="idr",mode="planned"}'), 1);
+    await operator(scene.world, newFolder()).up(intentTo("idr"), at("iprod"));
+    await scene.next();
+    const { text, values } = await scene.scrape();
+    assert.equal(values.get('site_active{site="idr"}'), 1);
+    assert.doesNotMatch(text, /^cheesecake_ready\{/m);
+    await scene.next();
+    assert.ok((await scene.scrape()).values.has('ready{to="iprod",mode="planned"}'));
+  });
+
+  it("tells no end of a switchover that hasn't ended", async () => {
+    const { world } = scene;
+    const dr = operator(world, newFolder());
+    const after = await dr.up(intentTo("idr"), at("iprod"));
+    await scene.open({ readinessEverySeconds: 0 });
+    const ended = (await scene.scrape()).values.get("last_switchover_timestamp_seconds{}") ?? 0;
+    assert.ok(ended > Date.parse("2026-01-01T00:00:00Z") / 1000);
+    await assert.rejects(dr.up(intentTo("iprod"), after, killAt("detach/volumes", "before-call")));
+    await scene.next();
+    const { values } = await scene.scrape();
+    assert.deepEqual([values.get("open_switchover{}"), values.has("last_switchover_timestamp_seconds{}")], [1, false]); // prettier-ignore
+  });
+
   it("tells that it isn't up, and nothing else, while its looks fail; and all again when they succeed", async () => {
     let broken = false;
     // What no client should answer, and nobody foresaw.
@@ -234,14 +279,14 @@ describe("cheesecake exporter", () => {
     assert.doesNotMatch(text, /hush/);
   });
 
-  it("has no lag of a mirror whose array doesn't answer", async () => {
+  it("has no lag of a mirror whose array doesn't answer, nor a word on what that maps", async () => {
     await scene.open();
     scene.world.reachable.idr = false;
     await scene.next();
     const { values } = await scene.scrape();
     assert.equal(values.get('site_up{site="idr"}'), 0);
     assert.deepEqual(
-      [...values.keys()].filter((name) => name.startsWith("mirror_")),
+      [...values.keys()].filter((name) => /^(mirror_|both_sites_writable)/.test(name)),
       [],
     );
   });
@@ -323,6 +368,8 @@ describe("docs/prometheus-rules.yaml", () => {
         alert,
       );
     const expr = (name: string) => rules.find((rule) => rule.alert === `Cheesecake${name}`)?.expr ?? "";
+    // Another pair's exporter goes on: what is gone is told until somebody has seen to it.
+    assert.match(expr("ExporterDown"), /last_over_time\(cheesecake_up\[1w\]\) unless on \(pair\) cheesecake_up\b/);
     assert.match(expr("LagBeyondTwoSchedules"), /mirror_lag_seconds > .* 2 \* cheesecake_schedule_seconds/);
     assert.match(expr("LagBeyondThreeSchedules"), /mirror_lag_seconds >= .* 3 \* cheesecake_schedule_seconds/);
   });

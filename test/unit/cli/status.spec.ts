@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { exitCodes } from "../../../cli/exit-codes";
+import { exposition } from "../../../cli/metrics";
 import { type Overview, overviewOf } from "../../../lib/switchover";
+import { Journal } from "../../../lib/switchover/journal";
 import { scheduleSecondsOf } from "../../../lib/switchover/schedule";
 import { at, killAt, operator } from "../switchover/support";
 import { intentTo, pair, World } from "../switchover/world";
@@ -107,6 +110,34 @@ describe("cheesecake status, of a switchover now", () => {
     );
   });
 
+  it("isn't ready where it can't be read whether something is open, and doesn't say that nothing is", async () => {
+    const { world, cli, pulumi } = begin();
+    await assert.rejects(pulumi.up(intentTo("idr"), at("iprod"), killAt("hold/disable-backend", "before-call")));
+    const [file = ""] = await Journal.list(cli.journalDir);
+    writeFileSync(file, "another journal\n");
+    const seen = await overview(world, cli.journalDir);
+    assert.deepEqual([seen.open, /differs between/.test(seen.openUnknown ?? "")], [undefined, true]);
+    const both = Object.values(readinessOf(seen));
+    assert.equal(both.length, 2);
+    for (const [ready, ...reasons] of both) {
+      assert.equal(ready, false);
+      assert.ok(reasons.some((reason) => String(reason).startsWith("whether a switchover is open can't be told")));
+    }
+    assert.doesNotMatch((await exposition({ pair: "pair", seen: { overview: seen, beganMs: 0, tookSeconds: 0 } })).text, /^cheesecake_open_switchover\{/m); // prettier-ignore
+    const { out, code } = await cli.run(["status"]);
+    assert.match(out, /^open switchover +unclear$/m);
+    assert.equal(code, exitCodes.mismatch);
+  });
+
+  it("doesn't say that no switchover is recorded where that can't be read", async () => {
+    const { world, cli } = begin();
+    const listSwitchovers = () => Promise.reject(new Error("hush-db: no answer"));
+    through(world, (ports) => ({ ...ports, coordination: { ...ports.coordination, listSwitchovers } }));
+    const { out, code } = await cli.run(["status"]);
+    assert.match(out, /^last switchover +unclear$/m);
+    assert.equal(code, exitCodes.mismatch);
+  });
+
   it("asks Nova for nothing without readiness", async () => {
     const { world, cli } = begin();
     through(world, (ports) => ({
@@ -147,7 +178,7 @@ describe("cheesecake status, of a switchover now", () => {
     }));
     const seen = async (before?: Overview) => {
       reads = 0;
-      return overview(world, cli.journalDir, { readiness: false, ...(before && { history: before.history }) });
+      return overview(world, cli.journalDir, { readiness: false, history: before?.history });
     };
     await pulumi.up(intentTo("idr"), at("iprod"));
     const first = await seen();

@@ -11,7 +11,7 @@ import { Journal } from "../../../lib/switchover/journal";
 import type { Report } from "../../../lib/switchover/report";
 import { buildReport, reportAsHtml, reportAsMarkdown, reportSchema, writeReport } from "../../../lib/switchover/report";
 import { reportFrom, widened } from "../../support/reports";
-import { at, journals, killAt, lost, operator } from "./support";
+import { at, fails, journals, killAt, lost, operator } from "./support";
 import { intentTo, pair, World } from "./world";
 
 const newJournal = journals();
@@ -218,6 +218,20 @@ describe("a report's account", () => {
     assert.ok(Math.max(...widths) > 50, widths.join(" "));
   });
 
+  it("counts the time until an approval, and from it to the next run, as one in which no run was at it", async () => {
+    const world = new World();
+    const journalDir = newJournal();
+    const dr = operator(world, journalDir, "test", grouped);
+    await assert.rejects(dr.up(intentTo("idr"), at("iprod")), fails("approval", /database/));
+    world.nowMs += 3 * 3600 * 1000;
+    await dr.approve();
+    world.nowMs += 3600 * 1000;
+    await dr.up(intentTo("idr"), at("iprod"));
+    const { pauses } = buildReport(await Journal.read((await Journal.list(journalDir))[0] ?? ""));
+    const hours = pauses.map(({ from, to }) => Math.round((Date.parse(to) - Date.parse(from)) / 3_600_000));
+    assert.deepEqual(hours, [4]);
+  });
+
   it("grows by less than a kilobyte a volume", async () => {
     const report = await reportFrom(new World(3, 4));
     const [small, large] = [widened(report, 100), widened(report, 300)].map((one) => reportAsHtml(one).length);
@@ -268,6 +282,20 @@ describe("a report's folder", () => {
     assert.deepEqual(modes, ["700", "600", "600", "600"]);
     for (const form of ["html", "json", "md"])
       assert.match(await readFile(path.join(folder, `report.${form}`), "utf8"), /again/i, form);
+  });
+
+  it("ends no run where it can't be written, nor hides what ended one: that is said", async () => {
+    for (const broken of [false, true]) {
+      const [world, journalDir] = [new World(), newJournal()];
+      await mkdir(journalDir, { recursive: true });
+      writeFileSync(path.join(journalDir, "20260101T000000Z-iprod-idr"), "in the way");
+      if (broken) world.faults.attachFallsBack.set("01", 99);
+      const dr = operator(world, journalDir);
+      const run = dr.up(intentTo("idr"), at("iprod"));
+      if (broken) await assert.rejects(run, /"v01" is available/);
+      else assert.equal((await run).reportDirectory, undefined);
+      assert.match(dr.said.join("\n"), /^the report isn't written: .*(EEXIST|ENOTDIR).*`cheesecake report`/m);
+    }
   });
 
   it("isn't taken from another pair's of the same second", async () => {

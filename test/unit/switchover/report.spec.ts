@@ -4,7 +4,8 @@ import path from "node:path";
 import type { Intent, Report, SwitchoverState } from "../../../lib/switchover";
 import { Journal } from "../../../lib/switchover/journal";
 import type { JournalEntry } from "../../../lib/switchover/journal";
-import { buildReport, reportAsMarkdown } from "../../../lib/switchover/report";
+import { buildReport, reportAsHtml, reportAsMarkdown } from "../../../lib/switchover/report";
+import { widened } from "../../support/reports";
 import { at, journals, killAt, lost, operator } from "./support";
 import { intentTo, World } from "./world";
 
@@ -56,6 +57,20 @@ describe("a report", () => {
     assert.equal(report.rtoSeconds, inTenths(msBetween(of("quiesce/stop-instances", "begin"), of("start/instances", "end"))));
     assert.ok((report.rtoSeconds ?? 0) < report.durationSeconds);
   }); // prettier-ignore
+
+  it("calls an instance that was found stopped, and was started, back", async () => {
+    const { entries } = await told(new World(), intentTo("idr"));
+    const found = buildReport(
+      entries
+        .filter((e) => !(e.type === "intent" && e.step === "quiesce/stop-instances"))
+        .map((e) => (e.type === "done" && e.step === "quiesce/stop-instances" ? { ...e, already: true } : e)),
+    );
+    const [ran] = found.servers;
+    assert.ok(ran?.running === true && (ran.downSeconds ?? -1) >= 0);
+    assert.doesNotMatch(reportAsHtml(found), /not back/);
+    // As many were out of service as were started.
+    assert.match(reportAsHtml(widened(found, 60)), /At most [1-9]\d+ of \d+ running instances/);
+  });
 
   it("names what an unplanned failover lost, and what is left to do", async () => {
     const world = new World();

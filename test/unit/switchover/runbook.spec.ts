@@ -213,6 +213,8 @@ describe("the checks", () => {
     assert.equal(marks([]).filter((text) => text.startsWith("✓")).length, groups.length);
     assert.deepEqual(marks(["svm-state:idr"]).slice(0, 3), ["✓ What was asked for", "✗ Arrays", "✓ Mirrors"]);
     assert.deepEqual(marks(["array-unreachable:idr"]).slice(1, 3), ["✗ Arrays", "– Mirrors"]);
+    for (const name of ["What was asked for", "Volumes"])
+      assert.ok(marks(["array-unreachable:iprod"]).includes(`– ${name}`), `${name}: neither lag nor LUNs are known`);
     assert.deepEqual(marks(["device-gap:a", "device-gap:b"], false), ["✗ Instances", "✗ Instances", "! Mind"]);
     assert.deepEqual(marks(["unfinished"], false), ["✗ Beginning", "! Mind"]);
   });
