@@ -37,7 +37,6 @@ export async function assess(
     warnings: [
       ...expected.warnings,
       ...checked.warnings,
-      ...delta.sentences,
       ...(checked.route === "direct" ? [`direct route: ${checked.routeReason}`] : []),
     ],
     differences: delta.sentences,

@@ -82,7 +82,9 @@ describe("the difference between both sides", () => {
     const state = { activeSite: "iprod", promoted: true, protected: true, observedSite: "iprod", status: "", backendRevisions: {} };
     const seen = Object.assign(Object.create(world) as World, { ports: () => ports() });
     const preview = () => operator(seen, newJournal()).preview(intentTo("idr"), state);
-    assert.match((await preview()).warnings.join("\n"), /"pool1": 4.9 KiB changed at "iprod" since the common snapshot snapmirror.b/);
+    const { runbook, warnings } = await preview();
+    assert.match(runbook?.differences.join("\n") ?? "", /"pool1": 4.9 KiB changed at "iprod" since the common snapshot snapmirror.b/);
+    assert.deepEqual(warnings, []); // the last update carries it
     held["idr"] = [];
     const refused = (await preview()).failures.map(({ message }) => message);
     assert.match(refused.join("\n"), /no snapshot of "pool1" is common to "iprod" and "idr"/);
