@@ -35,6 +35,8 @@ export interface DatabaseResult {
   readonly rows: Readonly<Record<string, number>>;
   readonly moved: number;
   readonly seconds: Readonly<Record<Way, Spread>>;
+  /** Of one promotion, apart from those that are compared. */
+  readonly shares: readonly { readonly what: string; readonly seconds: number }[];
   /** How long a row of the table could be locked by nobody else, in ms. */
   readonly lockedMs: Readonly<Record<Way, Readonly<Record<Table, number>>>>;
 }
@@ -72,7 +74,9 @@ export const database: Measurement<DatabaseResult> = {
       // Turned round each time, so that both go both ways.
       for (let repeat = 0; repeat < repeats; repeat++)
         for (const way of repeat % 2 === 0 ? ways : ways.toReversed()) seconds[way].push(await once(way));
-      // Apart: who looks for locks all the time makes both slower.
+      // Apart: who writes down each statement, or looks for locks all the time, makes it slower.
+      const shares = await sharesOf(connection, () => once("promotion"));
+      await once("client");
       const lockedMs = {
         promotion: await whileWatched(server, () => once("promotion")),
         client: await whileWatched(server, () => once("client")),
@@ -83,6 +87,7 @@ export const database: Measurement<DatabaseResult> = {
         rows,
         moved: volumes,
         seconds: { promotion: spreadOf(seconds.promotion), client: spreadOf(seconds.client) },
+        shares,
         lockedMs,
       };
     } finally {
@@ -245,6 +250,46 @@ async function assertMoved(connection: mysql.Connection, { from, to }: Direction
     throw new Error(`${there} volumes are at ${to} and ${here} at ${from}, and not ${volumes} and 0`);
 }
 
+const statements: readonly (readonly [what: string, statement: RegExp])[] = [
+  ["reads and locks the rows that change, which a rollback needs", /\bFOR UPDATE\b/],
+  ["keeps them and the statements that put them back", /\bpromotion\b/],
+  ["changes them", /^UPDATE `cinder`/],
+  ["counts what names either backend, before and after", /^SELECT (COUNT|SUM)\b/],
+  ["asks for volumes in flight", /\bmigration_status\b/],
+  ["commits", /^COMMIT/],
+  ["all other statements", /^/],
+];
+
+/** By the server's slow log, into which everything goes meanwhile. */
+async function sharesOf(
+  connection: mysql.Connection,
+  work: () => Promise<number>,
+): Promise<{ what: string; seconds: number }[]> {
+  await connection.query(
+    "SET GLOBAL log_output = 'TABLE'; SET GLOBAL long_query_time = 0; TRUNCATE mysql.slow_log; SET GLOBAL slow_query_log = 1",
+  );
+  const seconds = new Map(statements.map(([what]) => [what, 0]));
+  let rest: number;
+  try {
+    rest = await work();
+  } finally {
+    await connection.query("SET GLOBAL slow_query_log = 0; SET GLOBAL long_query_time = DEFAULT");
+  }
+  // The measurement's own connections are older than the setting.
+  const [rows] = await connection.query<mysql.RowDataPacket[]>(
+    "SELECT CONVERT(LEFT(sql_text, 2000) USING utf8mb4) AS statement, TIME_TO_SEC(query_time) AS seconds FROM mysql.slow_log",
+  );
+  for (const row of rows as { statement: string; seconds: string }[]) {
+    const what = statements.find(([, pattern]) => pattern.test(row.statement))?.[0] ?? "";
+    seconds.set(what, (seconds.get(what) ?? 0) + Number(row.seconds));
+    rest -= Number(row.seconds);
+  }
+  return [
+    ...[...seconds].map(([what, each]) => ({ what, seconds: each })),
+    { what: "in its own process, and on the way", seconds: rest },
+  ];
+}
+
 /**
  * Tries to lock single rows, again and again, without waiting for them: those that are changed, at both ends of the order
  * in which they may be reached. Returns for each table how long that was refused.
@@ -302,7 +347,7 @@ async function whileWatched(server: Mariadb, work: () => Promise<unknown>): Prom
 
 const names: Readonly<Record<Way, string>> = { promotion: "the promotion", client: "the bare statements" };
 
-function render({ server, rows, moved, seconds, lockedMs }: DatabaseResult): Section {
+function render({ server, rows, moved, seconds, shares, lockedMs }: DatabaseResult): Section {
   const number = (value: number): string => value.toLocaleString("en");
   const times = seconds.promotion.median / seconds.client.median;
   const filled = Object.entries(rows).map(([table, count]) => `${number(count)} ${table}`);
@@ -314,6 +359,12 @@ function render({ server, rows, moved, seconds, lockedMs }: DatabaseResult): Sec
         ways.map((way) => [names[way], spreadText(seconds[way]), way === "client" ? "1" : times.toFixed(2)]),
       ),
       "The bare statements are those of docs/what-if.md for a promotion by hand, in one transaction, read by the `mariadb` client from its standard input; its start is in the time. The promotion also counts, before and after, keeps what the rows were with the statements that put them back, asks for volumes in flight, and asserts the fence. They take turns, there and back, after a run each that doesn't count; before each the server has finished its purge.",
+      "Where the promotion's time goes, by the server's own log of one more:",
+      table(
+        ["It", "Seconds"],
+        shares.map(({ what, seconds: each }) => [what, each.toFixed(2)]),
+      ),
+      "The change itself takes what the bare statements take. What comes on top is what they don't have: a way back, and proof. To have the server group the rows, or to look for them by the index of the hosts, took twice as long.",
       "For how long a row couldn't be locked by anybody else, in ms, seen from a connection that tries all the time:",
       table(
         ["Table", ...ways.map((way) => names[way])],
