@@ -222,6 +222,9 @@ const listEveryMs = 200;
 /** For `waitFor` on what is listed: the lists themselves set the pace, and more waiters cost no more calls. */
 export const pollListsMs = 50;
 
+/** A list seems to have taken an hour where the clock was put forward by one meanwhile. */
+const pauseAtMostMs = 5_000;
+
 /**
  * A listing that many waiters share: one call serves all who asked before it began. How many calls there are follows from
  * the time that passes, not from how many wait; and between two there is a pause as long as the former took, so that a long
@@ -268,7 +271,7 @@ class Shared<T> {
     this.running = running.finally(() => {
       this.endedMs = this.nowMs();
       const tookMs = Math.max(0, this.endedMs - beganMs);
-      this.pauseMs = Math.max(listEveryMs - tookMs, tookMs);
+      this.pauseMs = Math.min(Math.max(listEveryMs - tookMs, tookMs), pauseAtMostMs);
     });
     // What failed serves nobody who asks later.
     this.running.catch(() => (this.beganMs = Number.NEGATIVE_INFINITY));

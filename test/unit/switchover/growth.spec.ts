@@ -219,6 +219,21 @@ describe("a list that many wait for", () => {
     assert.ok(world.nowMs - putBackMs <= 200, `waited ${world.nowMs - putBackMs} ms`);
   });
 
+  it("isn't rested from for long where the clock was put forward while it was asked for", async () => {
+    const world = new World();
+    const ports = world.ports();
+    const listServers = () => {
+      world.nowMs += 3_600_000;
+      return ports.compute.listServers();
+    };
+    const live = new Live(pair, { ...ports, compute: { ...ports.compute, listServers } });
+    await live.servers();
+    const putForwardMs = world.nowMs;
+    await live.servers();
+    const restedMs = world.nowMs - 3_600_000 - putForwardMs;
+    assert.ok(restedMs <= 5_000, `rested ${restedMs} ms`);
+  });
+
   it("tells how things were when a step began until the next one begins", async () => {
     const world = new World();
     const live = new Live(pair, world.ports());
