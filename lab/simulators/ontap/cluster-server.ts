@@ -42,7 +42,11 @@ export class ClusterServer {
     const app = fastify({
       forceCloseConnections: true,
       serverFactory: (handler) =>
-        (this.server = createTlsServer(tls, (request, response) => void handler(request, response))),
+        // Longer than the 5 s of Node: a request that meets the end of its idle connection fails.
+        (this.server = createTlsServer(
+          { ...tls, keepAliveTimeout: 72_000 },
+          (request, response) => void handler(request, response),
+        )),
       bodyLimit: 1 << 24,
     });
     app.removeAllContentTypeParsers();
