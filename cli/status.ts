@@ -113,7 +113,7 @@ function rowsOf(seen: Overview): Row[] {
     ...(told.length < mirrors.length
       ? [["mirror", `and ${mirrors.length - told.length} more, none further behind`] as const]
       : []),
-    ...(seen.readiness ?? []).flatMap(readinessRows),
+    ...(seen.readiness ?? []).flatMap((readiness) => readinessRows(readiness, seen.open !== undefined)),
     ...verdict.mismatches.map(
       (mismatch) => [mismatch.kind === "alarm" ? "alarm" : "mismatch", toldOf(mismatch)] as const,
     ),
@@ -156,14 +156,21 @@ function mirrorSaid(mirror: MirrorLag): string {
   return `${way}: ${state}${healthy === true ? "" : ", unhealthy"}, ${lag}${judged} (target ${durationOf(targetLagSeconds)}${schedule})`;
 }
 
-function readinessRows({ to, mode, ready, reasons, lossSeconds }: Readiness): Row[] {
+function readinessRows({ to, mode, ready, reasons, lossSeconds }: Readiness, open: boolean): Row[] {
   const loss =
     mode === "planned" ? "" : lossSeconds === undefined ? ", loss unknown" : `, losing ${durationOf(lossSeconds)}`;
+  // While one isn't finished, which is told first, all else that stands against the next one follows from that.
+  const shown = reasons.slice(0, open ? 1 : REASONS_AT_MOST);
+  const more = reasons.length - shown.length;
   return [
     ["ready", `to "${to}", ${mode}: ${ready ? "yes" : "no"}${loss}`],
-    ...reasons.map(({ message, remedy }) => ["", `✗ ${message}${remedy === "" ? "" : ` → ${remedy}`}`] as const),
+    ...shown.map(({ message, remedy }) => ["", `✗ ${message}${remedy === "" ? "" : ` → ${remedy}`}`] as const),
+    ...(more === 0 ? [] : [["", `and ${more} more reasons, all of them in --json`] as const]),
   ];
 }
+
+/** A backend that isn't enabled is a reason for each of its volumes. */
+const REASONS_AT_MOST = 10;
 
 // -------------------------------------------------------------------------------------------------------------- changes
 

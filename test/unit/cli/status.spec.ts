@@ -59,6 +59,23 @@ describe("cheesecake status, of a switchover now", () => {
     assert.match((await cli.run(["status"], { settings })).out, /^ready +to "iprod", planned: yes$/m);
   });
 
+  it("tells ten reasons of many, and while a switchover isn't finished that alone", async () => {
+    const many = begin(new World(15));
+    for (const server of many.world.servers.values()) server.as = { status: "PAUSED" };
+    const ready = /^ready +to "idr", planned: no\n((?: {17}.*\n)+)/m;
+    const reasonsIn = (out: string): string[] => (ready.exec(out)?.[1] ?? "").trimEnd().split("\n");
+    const told = reasonsIn((await many.cli.run(["status"])).out);
+    assert.equal(told.length, 11);
+    assert.match(told.at(-1) ?? "", /^ +and \d+ more reasons, all of them in --json$/);
+
+    const { world, cli, pulumi } = begin();
+    await assert.rejects(pulumi.up(intentTo("idr"), at("iprod"), killAt("hold/lock-instances", "before-call")));
+    world.computes = world.computes.map((compute) => ({ ...compute, up: false }));
+    const [only, more] = reasonsIn((await cli.run(["status"])).out);
+    assert.match(only ?? "", /✗ .*isn't finished/);
+    assert.match(more ?? "", /^ +and \d+ more reasons/);
+  });
+
   it("isn't ready while the standby doesn't answer, in either mode", async () => {
     const { world, cli } = begin();
     world.reachable.idr = false;
